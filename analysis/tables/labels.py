@@ -1,0 +1,55 @@
+"""What to call runs that share a name and differ in settings: `dpo (beta=0.05)`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from analysis.runs import Record, Settings, setting_text, varying
+
+
+def shared_settings(records: Sequence[Record]) -> dict[str, Settings]:
+    """Group id -> the settings that all its runs share (a path may differ between machines)."""
+    groups: dict[str, Settings] = {}
+    for record in records:
+        so_far = groups.setdefault(record.group_id, record.settings)
+        differing = set(varying([so_far, record.settings]))
+        groups[record.group_id] = {k: v for k, v in so_far.items() if k not in differing}
+    return groups
+
+
+def tell_apart(names: Mapping[str, str], settings: Mapping[str, Settings]) -> dict[str, str]:
+    """Group id -> its name, with the settings in which it differs from others of that name.
+
+    Two groups have the same label exactly when name and settings are the same.
+    """
+    labels = {}
+    for name in set(names.values()):
+        groups = {group: settings[group] for group in names if names[group] == name}
+        keys = _short(varying(groups.values()))
+        for group, values in groups.items():
+            told = [f"{keys[k]}={setting_text(values[k])}" for k in keys if k in values]
+            labels[group] = f"{name} ({', '.join(told)})" if told else name
+    return labels
+
+
+def part(settings: Settings, *tops: str) -> Settings:
+    """The settings below these top-level keys."""
+    return {k: v for k, v in settings.items() if k.split(".")[0] in tops}
+
+
+def rest(settings: Settings, *tops: str) -> Settings:
+    """The settings below any other top-level key."""
+    return {k: v for k, v in settings.items() if k.split(".")[0] not in tops}
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """A sort key that puts `beta=0.05` before `beta=0.1` and `beta=5e-07` before both."""
+    pieces = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
+    return [(float(p), "") if at % 2 else (0.0, p) for at, p in enumerate(pieces)]
+
+
+def _short(keys: Sequence[str]) -> dict[str, str]:
+    """Each dotted key by its last word where that is enough."""
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    return {k: word if last.count(word) == 1 else k for k, word in zip(keys, last, strict=True)}

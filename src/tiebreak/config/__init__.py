@@ -1,0 +1,1 @@
+"""Composition, types, checks and identity of a run. Imports no torch."""

@@ -1,0 +1,134 @@
+"""Data sets on a Hub: which commit a name stands for, and the rows of exactly that commit.
+
+`HF_ENDPOINT`, `HF_HOME`, `HF_HUB_OFFLINE` and tokens are honoured as `huggingface_hub` honours
+them. Rows are data only: code in a data set repository is never run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tiebreak.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def resolve_commit(hub_id: str, revision: str | None = None) -> str:
+    """The 40-digit commit of this revision (default: main).
+
+    A full commit needs no network. Otherwise the Hub is asked, and where it cannot be reached,
+    the local cache. UserError when neither knows.
+    """
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
+    import httpx2  # what huggingface_hub speaks with
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        commit = HfApi().dataset_info(hub_id, revision=revision, timeout=30).sha
+    except HFValidationError as error:
+        raise UserError(f"{hub_id!r} is no Hub id ({error}); write org/name") from error
+    except HfHubHTTPError as error:
+        raise UserError(_refused(hub_id, revision, error)) from error
+    except (OfflineModeIsEnabled, httpx2.TransportError) as error:
+        return _cached_commit(hub_id, revision or "main", type(error).__name__)
+    assert commit is not None, "the Hub names the commit of what it serves"
+    _remember(hub_id, revision or "main", commit)
+    return commit
+
+
+def load_rows(
+    hub_id: str, split: str, revision: str | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number counted from 1, row) of one split at one commit."""
+    commit = resolve_commit(hub_id, revision)
+    data = _load(hub_id, split, commit)
+    _refuse_other_commit(data, hub_id, commit)
+    yield from enumerate(data, start=1)
+
+
+def _load(hub_id: str, split: str, commit: str) -> Dataset:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        found = datasets.load_dataset(hub_id, revision=commit)
+    except DatasetNotFoundError as error:
+        raise UserError(f"{hub_id}@{commit}: {error}; check the id and the revision") from error
+    except ConnectionError as error:
+        raise UserError(
+            f"{hub_id}@{commit}: the Hub cannot be reached and the local cache does not hold "
+            f"this data set ({error}); connect once, or give a .jsonl or .parquet file"
+        ) from error
+    except (datasets.exceptions.DatasetsError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{hub_id}@{commit}: cannot be loaded ({error}); download the file you mean and give "
+            "it as .jsonl or .parquet"
+        ) from error
+    if split not in found:
+        names = ", ".join(found)
+        raise UserError(
+            f"{hub_id}: no split {split!r}{nearest(split, found)}; it has {names}; set the split "
+            "in the data config"
+        )
+    return found[split]
+
+
+def _refuse_other_commit(data: Dataset, hub_id: str, commit: str) -> None:
+    # Offline, `datasets` answers with whatever it built last, whatever revision was asked for.
+    folders = {Path(file["filename"]).parent.name for file in data.cache_files}
+    if folders != {commit}:
+        raise UserError(
+            f"{hub_id}: asked for commit {commit}, the local cache gave "
+            f"{', '.join(sorted(folders)) or 'nothing'}; connect once, or pin data.revision to the "
+            "commit in the cache"
+        )
+
+
+def _refused(hub_id: str, revision: str | None, error: Exception) -> str:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, GatedRepoError):
+        return f"{hub_id}: access must be asked for on the Hub, then `hf auth login`"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{hub_id}: the Hub has no revision {revision!r}; correct data.revision"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"{hub_id}: neither a file here nor a data set on the Hub (a private one needs "
+            "`hf auth login`); check the path or the id"
+        )
+    return f"{hub_id}: the Hub refused ({error}); try again, or pin data.revision to a commit"
+
+
+def _remember(hub_id: str, revision: str, commit: str) -> None:
+    """Note name -> commit where `huggingface_hub` keeps such notes, for a later run offline."""
+    note = _note(hub_id, revision)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(commit, encoding="utf-8")
+
+
+def _cached_commit(hub_id: str, revision: str, why: str) -> str:
+    note = _note(hub_id, revision)
+    if note.is_file():
+        return note.read_text(encoding="utf-8").strip()
+    raise UserError(
+        f"{hub_id}: the Hub cannot be reached ({why}) and the local cache does not say which "
+        f"commit {revision!r} is; pin data.revision to a 40-digit commit, or connect once"
+    )
+
+
+def _note(hub_id: str, revision: str) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"datasets--{hub_id.replace('/', '--')}/refs/{revision}"

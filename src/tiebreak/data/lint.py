@@ -1,0 +1,189 @@
+"""What is suspicious in the token ids, found before a single step is trained.
+
+Errors stop a run (`refuse`), warnings are shown: a doubled or missing BOS, a missing end token, a
+prompt that is no prefix, and answers that truncation has cut, emptied or made alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tiebreak.data.tokenise import TokenReport, bos_id, encode_prompts, template_hash
+from tiebreak.data.tokens import Tokens
+from tiebreak.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MAX_PREFIX_SHARE = 0.01  # more broken prefixes than this are the template's doing, not a row's
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about the tokens. code: short and stable; message: with the remedy."""
+
+    severity: Literal["error", "warn"]
+    code: str
+    message: str
+
+
+def lint(
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerBase,
+    report: TokenReport,
+    max_truncated_share: float = 0.5,
+) -> list[Finding]:
+    """Errors first. More than max_truncated_share of one side cut is an error, less a warning."""
+    findings = [
+        *_same_tokenizer(tokenizer, report),
+        *_one_bos(tokens, tokenizer, report),
+        *_one_end(tokens, report),
+        *_prefixes(report),
+        *_lost(tokens, report, max_truncated_share),
+        *_alike(tokens),
+        *_plain_prompts(tokenizer, report),
+    ]
+    return sorted(findings, key=lambda finding: finding.severity)
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """One UserError with every error found; warnings pass."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        lines = "\n".join(f"  {finding.code}: {finding.message}" for finding in errors)
+        raise UserError(f"the token ids are not fit for training:\n{lines}")
+
+
+def _same_tokenizer(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> list[Finding]:
+    if report.template == template_hash(tokenizer):
+        return []
+    text = "the rows were tokenised with another chat template; tokenise again with this one"
+    return [Finding("error", "template-changed", text)]
+
+
+def _one_bos(
+    tokens: Tokens, tokenizer: PreTrainedTokenizerBase, report: TokenReport
+) -> list[Finding]:
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return []
+    findings = []
+    missing = _places(tokens, [ids[:1] != [bos] for ids in tokens.prompts])
+    if missing and (bos_id(tokenizer) is not None or len(missing) < len(tokens)):
+        text = f"{len(missing)} prompts do not start with BOS ({_first(missing)}); repair the rows"
+        findings.append(Finding("error", "bos-missing", text))
+    # ChatML names its role marker BOS: then it opens each turn, and only a run of two is wrong.
+    marks_turns = report.num_conversations > 0 and _writes_bos_each_turn(tokenizer, bos)
+    doubled = _places(tokens, [_has_second_bos(ids, bos, marks_turns) for ids in tokens.prompts])
+    if doubled:
+        text = (
+            f"{len(doubled)} prompts hold a second BOS ({_first(doubled)}); take it out of the "
+            "chat template (model.chat_template) or out of the rows' text"
+        )
+        findings.append(Finding("error", "bos-doubled", text))
+    inside = _places(tokens, [any(bos in ids for ids in row) for row in tokens.responses])
+    if inside:
+        text = f"{len(inside)} rows have BOS in a response ({_first(inside)}); repair the rows"
+        findings.append(Finding("error", "bos-in-response", text))
+    return findings
+
+
+def _one_end(tokens: Tokens, report: TokenReport) -> list[Finding]:
+    """Each response ends in an end token, or was cut to the limit."""
+    full = report.limits.max_length
+    ends = set(report.end_ids)
+    bad = [
+        any(not ids or (ids[-1] not in ends and len(prompt) + len(ids) < full) for ids in responses)
+        for prompt, responses in zip(tokens.prompts, tokens.responses, strict=True)
+    ]
+    found = _places(tokens, bad)
+    if not found:
+        return []
+    text = (
+        f"{len(found)} rows have an untruncated response without its end token "
+        f"({_first(found)}); tokenise again"
+    )
+    return [Finding("error", "end-missing", text)]
+
+
+def _prefixes(report: TokenReport) -> list[Finding]:
+    places = report.dropped.places.get("prompt-not-a-prefix", ())
+    if not places:
+        return []
+    text = (
+        f"{len(places)} of {report.dropped.total} rows were dropped: their prompt's tokens change "
+        f"when the answer follows ({_first(places)})"
+    )
+    if len(places) / report.dropped.total <= MAX_PREFIX_SHARE:
+        remedy = "; white space at the start of the answer is the usual cause"
+        return [Finding("warn", "prompt-not-a-prefix", text + remedy)]
+    remedy = "; the chat template writes the prompt in two ways: set another model.chat_template"
+    return [Finding("error", "prompt-not-a-prefix", text + remedy)]
+
+
+def _lost(tokens: Tokens, report: TokenReport, max_truncated_share: float) -> list[Finding]:
+    findings = []
+    ends = set(report.end_ids)
+    for i, side in enumerate(report.sides):
+        lost = sum(row[i][-1:] == [] or row[i][-1] not in ends for row in tokens.responses)
+        cut = report.truncated[side]
+        if cut or lost:
+            share = max(cut, lost) / len(tokens)
+            text = (
+                f"{side}: {cut} of {len(tokens)} cut to {report.limits.max_length} tokens, "
+                f"{lost} lost their end token ({share:.1%}); raise max_length"
+            )
+            severity = "error" if share > max_truncated_share else "warn"
+            findings.append(Finding(severity, "truncated", text))
+        if report.emptied[side]:
+            text = (
+                f"{side}: {report.emptied[side]} rows dropped because the chat template leaves "
+                "nothing of the answer; look at what it strips"
+            )
+            findings.append(Finding("warn", "emptied", text))
+    return findings
+
+
+def _alike(tokens: Tokens) -> list[Finding]:
+    alike = _places(tokens, [len(row) == 2 and row[0] == row[1] for row in tokens.responses])
+    if not alike:
+        return []
+    text = (
+        f"{len(alike)} pairs have the same tokens on both sides ({_first(alike)}) and teach "
+        "nothing; raise max_length if they differ after the cut"
+    )
+    return [Finding("warn", "sides-alike", text)]
+
+
+def _plain_prompts(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> list[Finding]:
+    plain = report.dropped.total - report.num_conversations
+    if plain == 0 or (report.num_conversations == 0 and tokenizer.chat_template is None):
+        return []
+    text = f"{plain} of {report.dropped.total} prompts are plain text and get no chat template"
+    remedy = "; give messages if the model is to be used as a chat model"
+    return [Finding("warn", "plain-prompts", text + remedy)]
+
+
+def _writes_bos_each_turn(tokenizer: PreTrainedTokenizerBase, bos: int) -> bool:
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    return encode_prompts([turns], tokenizer)[0].count(bos) >= len(turns)
+
+
+def _has_second_bos(ids: list[int], bos: int, marks_turns: bool) -> bool:
+    if marks_turns:
+        return any(a == b == bos for a, b in zip(ids, ids[1:], strict=False))
+    return bos in ids[1:]
+
+
+def _places(tokens: Tokens, hits: Sequence[bool]) -> list[str]:
+    return [id for id, hit in zip(tokens.ids, hits, strict=True) if hit]
+
+
+def _first(places: Sequence[str]) -> str:
+    return f"first: {', '.join(places[:3])}"

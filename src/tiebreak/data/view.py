@@ -1,0 +1,115 @@
+"""Rows as the model will see them, coloured, with every special token and boundary visible."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from tiebreak.data.check import Dropped
+from tiebreak.data.lint import Finding
+from tiebreak.data.tokenise import TokenReport, special_ids
+from tiebreak.data.tokens import Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+STYLES = {"chosen": "green", "rejected": "red", "response": "green"}
+SPECIAL = "bold reverse"
+BOUNDARY = " ┃ "  # between prompt and response; not part of the ids
+
+
+def show(
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerBase,
+    report: TokenReport,
+    findings: Sequence[Finding],
+    num_rows: int,
+    console: Console,
+    dropped: Dropped | None = None,
+) -> None:
+    """The first num_rows rows, the counts by reason, and the lint findings.
+
+    dropped: all rows left out, when steps before tokenising also dropped some.
+    """
+    special = special_ids(tokenizer)
+    for row in range(min(num_rows, len(tokens))):
+        _show_row(tokens, row, tokenizer, report, special, console)
+    console.print(_counts(tokens, report, dropped or report.dropped))
+    for finding in findings:
+        style = "bold red" if finding.severity == "error" else "yellow"
+        line = Text(f"{finding.severity} {finding.code}: ", style=style)
+        console.print(line.append(visible(finding.message), style="default"), soft_wrap=True)
+    if not findings:
+        console.print("lint: nothing found", style="green")
+
+
+def visible(text: str) -> str:
+    """Text with control, bidirectional and unassigned characters written as escapes.
+
+    Data can hold terminal escape sequences; printed as they are they would act. New lines stay,
+    marked, because they matter in a template.
+    """
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if character == "\n":
+        return "⏎\n"
+    if character != " " and unicodedata.category(character)[0] in "CZ":
+        return character.encode("unicode_escape").decode("ascii")
+    return character
+
+
+def _show_row(
+    tokens: Tokens,
+    row: int,
+    tokenizer: PreTrainedTokenizerBase,
+    report: TokenReport,
+    special: set[int],
+    console: Console,
+) -> None:
+    label = {None: "", True: " desirable", False: " undesirable"}[tokens.labels[row]]
+    prompt = tokens.prompts[row]
+    console.rule(Text(f"{visible(tokens.ids[row])}{label}"), align="left")
+    console.print(_marked(prompt, "dim", tokenizer, special), soft_wrap=True)
+    for side, ids in zip(report.sides, tokens.responses[row], strict=True):
+        is_cut = ids[-1] not in report.end_ids
+        head = f"{side}, {len(prompt)} + {len(ids)} tokens{', cut' if is_cut else ''}"
+        text = Text(head, style="bold").append(BOUNDARY, style="bold yellow")
+        console.print(
+            text.append_text(_marked(ids, STYLES[side], tokenizer, special)), soft_wrap=True
+        )
+
+
+def _marked(
+    ids: list[int], style: str, tokenizer: PreTrainedTokenizerBase, special: set[int]
+) -> Text:
+    # Neighbours are decoded together: a character may be spread over several tokens.
+    text = Text()
+    for is_special, group in groupby(ids, key=special.__contains__):
+        if is_special:
+            for token in group:
+                text.append(visible(str(tokenizer.decode([token]))), style=SPECIAL)
+        else:
+            words = tokenizer.decode(list(group), clean_up_tokenization_spaces=False)
+            text.append(visible(str(words)), style=style)
+    return text
+
+
+def _counts(tokens: Tokens, report: TokenReport, dropped: Dropped) -> Table:
+    table = Table("rows", "number", "share", box=None, title="tokens", title_justify="left")
+    total = max(dropped.total, 1)
+    rows = {"read": dropped.total, "kept": len(tokens)}
+    rows |= {f"dropped: {reason}": count for reason, count in dropped.counts.items()}
+    rows |= {f"truncated: {side}": count for side, count in report.truncated.items()}
+    rows |= {f"emptied: {side}": count for side, count in report.emptied.items()}
+    for name, count in rows.items():
+        table.add_row(escape(name), str(count), f"{count / total:.1%}")
+    return table

@@ -1,0 +1,187 @@
+"""Labelled data of the controlled world: preference pairs, demonstrations, prompts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from tiebreak.data.examples import Example, Message
+from tiebreak.data.world.gold import gold
+from tiebreak.data.world.grammar import (
+    Split,
+    draw_request,
+    join_words,
+    words_of,
+    write_answer,
+    write_request,
+)
+from tiebreak.data.world.lexicon import (
+    ASPECTS,
+    FACT_SENTENCES,
+    REQUEST_WORDS,
+    SCALES,
+    TONES,
+    TOPIC_SENTENCES,
+    TOPICS,
+    vocabulary,
+)
+from tiebreak.errors import UserError, nearest
+
+WORLD_VERSION = 1  # raise it when the same arguments would give other bytes; it enters every hash
+
+# Answer quality is drawn evenly from a range; (low, high, share of long requests).
+QUALITY = {"pairs": (0.2, 1.0, 0.5), "sft": (0.5, 0.8, 0.5), "instruct": (0.7, 0.95, 0.6)}
+
+
+def _tone_words() -> tuple[str, ...]:
+    """The words that occur in tone sentences and nowhere else."""
+    said = words_of(" ".join(t for tone in TONES.values() for pair in tone.values() for t in pair))
+    common = {*words_of(" ".join(TOPIC_SENTENCES + FACT_SENTENCES)), *REQUEST_WORDS}
+    return tuple(sorted({word for word in said if word.isalpha()} - common))
+
+
+# Words that mean something, by what may stand in their place.
+_KINDS = (*SCALES.values(), tuple(TOPICS), tuple(ASPECTS), _tone_words())
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """How preference pairs are made.
+
+    num_pairs: pairs. label_noise: probability that a training label is flipped.
+    length_bias: gold reward a labeller adds per token. edit_distance: 1 for two independent
+    answers, less for a rejected answer that is the other one with about this share of its words
+    changed. temperature: gold reward per unit of Bradley-Terry log-odds.
+    """
+
+    num_pairs: int = 2000
+    label_noise: float = 0.0
+    length_bias: float = 0.0
+    edit_distance: float = 1.0
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check("num_pairs", self.num_pairs, self.num_pairs >= 1, "ask for at least one pair")
+        _check("label_noise", self.label_noise, 0 <= self.label_noise <= 1, "use 0 to 1")
+        finite = math.isfinite(self.length_bias)
+        _check("length_bias", self.length_bias, finite, "use a finite number, 0 for none")
+        near = 0 < self.edit_distance <= 1
+        _check("edit_distance", self.edit_distance, near, "use more than 0 and at most 1")
+        warm = 0 < self.temperature < math.inf
+        _check("temperature", self.temperature, warm, "use a finite number above 0")
+
+
+def _check(key: str, value: float, good: bool, remedy: str) -> None:
+    if not good:
+        raise UserError(f"knobs.{key}: {value!r} is not possible; {remedy}")
+
+
+def make_rng(*parts: str | int) -> Random:
+    """A generator fixed by its name, the same in every process."""
+    return Random("/".join(map(str, ("world", WORLD_VERSION, *parts))))
+
+
+def _user(prompt: str) -> list[Message]:
+    return [{"role": "user", "content": prompt}]
+
+
+def change_words(rng: Random, text: str, share: float) -> str:
+    """The text with about `share` of its words replaced, at least one.
+
+    Words that carry meaning (values, topics, aspects, tone) go first and are replaced by another
+    of their kind, so a small share leaves fluent text that says something else.
+    """
+    words = words_of(text)
+    places = [i for i, word in enumerate(words) if word.isalpha()]
+    kinds = {i: [kind for kind in _KINDS if words[i] in kind] for i in places}
+    rng.shuffle(places)
+    places.sort(key=lambda i: not kinds[i])
+    any_word = tuple(word for word in vocabulary() if word.isalpha())
+    for i in places[: max(1, round(share * len(places)))]:
+        options = kinds[i][0] if kinds[i] else any_word
+        words[i] = rng.choice([word for word in options if word != words[i]])
+    return join_words(words)
+
+
+def _draw_two(rng: Random, knobs: Knobs, split: Split) -> tuple[str, str, str]:
+    """A prompt and two different answers to it."""
+    low, high, share_long = QUALITY["pairs"]
+    while True:
+        request = draw_request(rng, split, share_long)
+        prompt = write_request(rng, request)
+        first = write_answer(rng, request, rng.uniform(low, high))
+        if knobs.edit_distance < 1:
+            second = change_words(rng, first, knobs.edit_distance)
+        else:
+            second = write_answer(rng, request, rng.uniform(low, high))
+        tied = _worth(prompt, first) == _worth(prompt, second)
+        if first != second and not (tied and split == "test"):  # a test label needs a winner
+            return prompt, first, second
+
+
+def _worth(prompt: str, response: str, length_bias: float = 0.0) -> float:
+    return gold(prompt, response).reward + length_bias * len(words_of(response))
+
+
+def _prefers_first(rng: Random, knobs: Knobs, prompt: str, first: str, second: str) -> bool:
+    """A Bradley-Terry labeller with the knobs' faults: P = sigmoid(difference / temperature)."""
+    worth_first, worth_second = (_worth(prompt, r, knobs.length_bias) for r in (first, second))
+    log_odds = (worth_first - worth_second) / knobs.temperature
+    log_odds = max(-500.0, min(500.0, log_odds))  # exp stays finite
+    prefers = rng.random() < 1 / (1 + math.exp(-log_odds))
+    return prefers != (rng.random() < knobs.label_noise)
+
+
+def preference_pairs(knobs: Knobs, seed: int, split: Split = "train") -> list[Example]:
+    """Pairs of off-policy answers, (chosen, rejected).
+
+    Training labels are Bradley-Terry draws on the gold reward, with the knobs' noise and bias.
+    Test labels have neither noise nor bias nor chance: the chosen answer has the higher gold.
+    """
+    _check_word("split", split, ("train", "test"))
+    rng = make_rng("pairs", split, seed)
+    pairs: list[Example] = []
+    for index in range(knobs.num_pairs):
+        prompt, first, second = _draw_two(rng, knobs, split)
+        if split == "test":
+            swap = _worth(prompt, first) < _worth(prompt, second)
+        else:
+            swap = not _prefers_first(rng, knobs, prompt, first, second)
+        responses = (second, first) if swap else (first, second)
+        pairs.append(Example(f"{split}-{seed}-{index:05d}", _user(prompt), responses))
+    return pairs
+
+
+def demonstrations(
+    num: int, seed: int, quality: Literal["sft", "instruct"] = "sft"
+) -> list[Example]:
+    """Answers to imitate: decent for "sft"; better, and to more long requests, for "instruct"."""
+    _check_word("quality", quality, ("sft", "instruct"))
+    low, high, share_long = QUALITY[quality]
+    rng = make_rng("demonstrations", quality, seed)
+    examples: list[Example] = []
+    for index in range(num):
+        request = draw_request(rng, "train", share_long)
+        prompt = write_request(rng, request)
+        answer = write_answer(rng, request, rng.uniform(low, high))
+        examples.append(Example(f"{quality}-{seed}-{index:05d}", _user(prompt), (answer,)))
+    return examples
+
+
+def prompts(num: int, seed: int) -> list[Example]:
+    """Evaluation prompts from the test side, all different, without responses."""
+    if num > 10_000:
+        raise UserError(f"prompts: the test side has too few prompts for {num}; ask for 10000")
+    rng = make_rng("prompts", seed)
+    texts: dict[str, None] = {}
+    while len(texts) < num:
+        texts[write_request(rng, draw_request(rng, "test"))] = None
+    return [Example(f"prompt-{seed}-{i:05d}", _user(text), ()) for i, text in enumerate(texts)]
+
+
+def _check_word(key: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        one_of = " or ".join(map(repr, options))
+        raise UserError(f"{key}: {value!r} is not known{nearest(value, options)}; use {one_of}")

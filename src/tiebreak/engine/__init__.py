@@ -1,0 +1,1 @@
+"""Rows, scoring, the reference store's contents, metrics and the one trainer."""

@@ -1,0 +1,34 @@
+"""What every trainer here is told the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def common_arguments(folder: Path, precision: str, seed: int, checkpoint_every: int) -> dict:
+    """Keyword arguments of `TrainingArguments`: where, how exact, and nothing sent anywhere."""
+    arguments: dict[str, Any] = {
+        "output_dir": str(folder),
+        "seed": seed,
+        "data_seed": seed,
+        "bf16": precision == "bfloat16",
+        "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "steps",
+        "save_steps": checkpoint_every,
+        "save_total_limit": None,
+        "logging_strategy": "steps",
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "disable_tqdm": not sys.stderr.isatty(),
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+    }
+    if not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        arguments["ddp_backend"] = "gloo"
+    return arguments

@@ -1,0 +1,68 @@
+"""Which rows make which optimiser batch: fixed by the seed, the same for every method."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Every optimiser batch of a training run, in order. Indexable, as a torch data set is.
+
+    steps[k] holds the row numbers of optimiser step k; the last of an epoch may be smaller.
+    """
+
+    steps: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, step: int) -> dict[str, tuple[int, ...]]:
+        return {"rows": self.steps[step]}
+
+
+def plan_batches(
+    num_rows: int, batch_size: int, epochs: float, seed: int, max_steps: int | None = None
+) -> BatchPlan:
+    """Shuffle per epoch with `seed`, cut into batches; a fractional epoch ends early."""
+    per_epoch = math.ceil(num_rows / batch_size)
+    total = max(1, math.ceil(per_epoch * epochs))
+    total = total if max_steps is None else min(total, max_steps)
+    steps: list[tuple[int, ...]] = []
+    epoch = 0
+    while len(steps) < total:
+        order = list(range(num_rows))
+        random.Random(f"batches {seed} {epoch}").shuffle(order)
+        steps += [tuple(order[i : i + batch_size]) for i in range(0, num_rows, batch_size)]
+        epoch += 1
+    return BatchPlan(tuple(steps[:total]))
+
+
+def mismatch(prompts: Sequence[Sequence[int]], num_responses: Sequence[int]) -> list[tuple]:
+    """For each row, (other row, branch): a response that answers a different prompt.
+
+    Rows are shuffled once by a constant seed and each takes from the next row whose prompt
+    differs; pairs give their chosen and rejected response in turn. A property of the data
+    alone, so that one reference pass serves every run. Rows whose prompts are all equal have no
+    mismatch and raise.
+    """
+    order = list(range(len(prompts)))
+    random.Random("mismatch").shuffle(order)
+    result: list[tuple[int, int]] = [(-1, -1)] * len(order)
+    for place, row in enumerate(order):
+        for step in range(1, len(order)):
+            other = order[(place + step) % len(order)]
+            if list(prompts[other]) != list(prompts[row]):
+                result[row] = (other, place % num_responses[other])
+                break
+        else:
+            raise ValueError("every row has the same prompt: mismatched responses need two prompts")
+    return result
+
+
+def share_of_rank(rows: Sequence[int], rank: int, num_ranks: int) -> list[int]:
+    """The part of an optimiser batch one process works on."""
+    return list(rows[rank::num_ranks])

@@ -1,0 +1,98 @@
+"""Load what training starts from, and what it left: safetensors only, no remote code."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tiebreak.config.schema import Adapter, TrainConfig
+from tiebreak.errors import UserError
+
+
+def device() -> torch.device:
+    import os
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def autocast(precision: str) -> AbstractContextManager[Any]:
+    """Mixed precision as training computes it; float32 switches it off."""
+    return torch.autocast(device().type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def load_model(source: str | Path, revision: str | None = None) -> Any:
+    """A causal LM with float32 weights, on the device, in eval mode."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=revision or "main",
+            dtype=torch.float32,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model {source} could not be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    return model.to(device()).eval()
+
+
+def load_policy(start: str | Path, trained: Path, revision: str | None = None) -> Any:
+    """What align left: full weights, or an adapter on the start model."""
+    if not (trained / "adapter_config.json").is_file():
+        return load_model(trained)
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(load_model(start, revision), str(trained)).eval()
+
+
+def trainable(model: Any, train: TrainConfig) -> Any:
+    """The model as it will be trained: itself, or with a fresh adapter that starts at zero."""
+    if train.adapter is Adapter.NONE:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    missing = [target for target in train.lora.targets if target not in names]
+    if missing:
+        raise UserError(
+            f"train.lora.targets: {model.config.model_type} has no module {missing[0]!r}; "
+            f"it has {', '.join(sorted(n for n in names if n.endswith('_proj')))}"
+        )
+    config = LoraConfig(
+        r=train.lora.rank,
+        lora_alpha=train.lora.alpha,
+        target_modules=list(train.lora.targets),
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def load_tokenizer(
+    source: str | Path, revision: str | None = None, chat_template: str | None = None
+) -> Any:
+    """The tokenizer, with the chat template of a file when `chat_template` names one."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision or "main")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"tokenizer of {source} could not be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    if chat_template is not None:
+        path = Path(chat_template)
+        if not path.is_file():
+            raise UserError(f"model.chat_template={chat_template}: no such file")
+        tokenizer.chat_template = path.read_text()
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

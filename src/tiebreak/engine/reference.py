@@ -1,0 +1,100 @@
+"""Reference log-probs: one pass, stored per token, read by every method, beta and seed.
+
+The store's key (weights + token ids + precision) is made in `stages/reference.py`; this file is
+the table itself and the pass that fills it. `live` gives the same numbers from a LoRA policy with
+its adapter switched off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tiebreak.engine import rows as row_layout
+from tiebreak.engine.cuts import cut
+from tiebreak.engine.rows import Branches
+from tiebreak.engine.scoring import score
+
+
+@dataclass(frozen=True)
+class ReferenceTable:
+    """Per-token log-probs (float32) of the responses of a token set: row by row, branch by branch.
+
+    values: all responses end to end; starts: where each response begins, with the end appended;
+    first: the number of the first response of each row.
+    """
+
+    values: Tensor
+    starts: Tensor
+    first: Tensor
+
+    def get(self, row: int, branch: int) -> Tensor:
+        """(T,) log-probs of one response."""
+        number = int(self.first[row]) + branch
+        return self.values[int(self.starts[number]) : int(self.starts[number + 1])]
+
+    def save(self, path: Path) -> None:
+        tensors = {"values": self.values, "starts": self.starts, "first": self.first}
+        save_file(tensors, path)
+
+    @classmethod
+    def load(cls, path: Path) -> ReferenceTable:
+        return cls(**load_file(path))
+
+    @classmethod
+    def of(cls, logps: Sequence[Sequence[Tensor]]) -> ReferenceTable:
+        """From per-row, per-branch log-probs."""
+        flat = [t.float().cpu() for row in logps for t in row]
+        lengths = torch.tensor([len(t) for t in flat])
+        counts = torch.tensor([len(row) for row in logps])
+        zero = torch.zeros(1, dtype=torch.long)
+        starts, first = torch.cat([zero, lengths.cumsum(0)]), torch.cat([zero, counts.cumsum(0)])
+        return cls(torch.cat(flat), starts, first)
+
+
+def score_all(
+    model: Any,
+    branches: Sequence[Branches],
+    *,
+    pad_id: int,
+    budget: int,
+    overhead: int,
+    progress: Callable[[int], object] = lambda done: None,
+) -> list[list[Tensor]]:
+    """Per-row, per-branch log-probs of every response, without gradient, on the CPU."""
+    result: list[list[Tensor]] = [[] for _ in branches]
+    device = next(model.parameters()).device
+    cuts = cut_many([b.positions() for b in branches], budget, overhead)
+    with torch.no_grad():
+        for part in cuts:
+            layout = row_layout.build([branches[i] for i in part], pad_id).to(device)
+            logps = iter(score(model, layout).logp)
+            for i in part:
+                result[i] = [next(logps).float().cpu() for _ in branches[i].responses]
+            progress(len(part))
+    return result
+
+
+def cut_many(positions: Sequence[int], budget: int, overhead: int, window: int = 256) -> list:
+    """`cut` for a whole data set: sorted by length, then cut window by window."""
+    order = sorted(range(len(positions)), key=lambda i: (-positions[i], i))
+    cuts: list[list[int]] = []
+    for at in range(0, len(order), window):
+        part = order[at : at + window]
+        local = cut([positions[i] for i in part], budget, overhead)
+        cuts += [[part[j] for j in one] for one in local]
+    return cuts
+
+
+@contextmanager
+def live(model: Any) -> Iterator[Any]:
+    """The reference as the LoRA policy with its adapter off; needs no second copy of weights."""
+    with torch.no_grad(), model.disable_adapter():
+        yield model

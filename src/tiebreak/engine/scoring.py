@@ -1,0 +1,87 @@
+"""Score rows with a causal language model: only scored positions meet the LM head.
+
+`install` teaches a model one more way to be called, `model(rows=...)`, so that wrappers which act
+in `forward` (DDP's gradient hooks, PEFT, autocast) see the call like any other.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from tiebreak.engine.head import token_logps
+from tiebreak.engine.rows import Rows
+from tiebreak.errors import UserError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per response, in reading order: log-prob of each token, and the policy's entropy there."""
+
+    logp: list[Tensor]
+    entropy: list[Tensor]
+
+
+def install(model: Any, chunk: int = 256) -> None:
+    """Give the causal LM inside `model` (PEFT or not) the scoring call; doing it twice is fine."""
+    causal_lm = model.get_base_model() if hasattr(model, "peft_config") else model
+    _check_head(causal_lm)
+    if "_plain_forward" in causal_lm.__dict__:
+        return
+    plain = causal_lm.forward
+
+    def forward(self: Any, *args: Any, rows: Rows | None = None, **kwargs: Any) -> Any:
+        if rows is None:
+            return plain(*args, **kwargs)
+        hidden_RLD = self.base_model(
+            input_ids=rows.input_ids,
+            attention_mask=rows.attention_mask,
+            position_ids=rows.position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        hidden_ND, weight_VD = hidden_RLD[rows.scored], self.get_output_embeddings().weight
+        device = hidden_ND.device.type
+        mixed = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if mixed else hidden_ND.dtype
+        with torch.autocast(device, enabled=False):
+            return token_logps(hidden_ND.to(dtype), weight_VD.to(dtype), rows.targets, chunk)
+
+    causal_lm._plain_forward = plain
+    causal_lm.forward = types.MethodType(forward, causal_lm)
+
+
+def score(model: Any, rows: Rows) -> Scores:
+    """Forward `rows`, already on the model's device. Gradients flow when enabled."""
+    logp_N, entropy_N = model(rows=rows)
+    return Scores(rows.split(logp_N), rows.split(entropy_N))
+
+
+def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """1-D tensors -> (values (B, T) padded with 0, mask (B, T))."""
+    lengths_B = torch.tensor([len(v) for v in values], device=values[0].device)
+    values_BT = pad_sequence(values, batch_first=True)
+    positions_T = torch.arange(values_BT.shape[1], device=values_BT.device)
+    return values_BT, positions_T[None] < lengths_B[:, None]
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """A dropped unit makes policy and reference differ at equal weights."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+def _check_head(causal_lm: Any) -> None:
+    head, config = causal_lm.get_output_embeddings(), causal_lm.config
+    odd = [k for k in ("final_logit_softcapping", "logit_scale") if getattr(config, k, None)]
+    if odd or type(head) is not nn.Linear or head.bias is not None:
+        what = f"config.{odd[0]}" if odd else f"an LM head of type {type(head).__name__}"
+        raise UserError(
+            f"model {config.model_type!r} has {what}, which scoring does not support; "
+            "use a model with a plain linear head, and leave lm_head out of the adapter's targets"
+        )

@@ -1,0 +1,95 @@
+"""Pretraining and SFT, both by `trl.SFTTrainer` on rows tokenised here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiebreak.engine import _trl
+from tiebreak.engine.arguments import common_arguments
+from tiebreak.engine.checkpoints import SafeCheckpoints, last_checkpoint
+from tiebreak.errors import TrainingFailed
+
+
+@dataclass(frozen=True)
+class Settings:
+    """learning_rate (peak), rows per optimiser step, passes, and rows per forward on one device."""
+
+    learning_rate: float
+    batch_size: int
+    epochs: float
+    seed: int
+    schedule: str = "cosine"
+    warmup_share: float = 0.1
+    precision: str = "float32"
+    checkpoint_every: int = 100
+    rows_per_forward: int = 8
+    gradient_checkpointing: bool = False
+
+
+def fine_tune(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    settings: Settings,
+    work: Path,
+) -> None:
+    """Train `model` on the answers given their prompts; resumes from `work/checkpoints`.
+
+    An empty prompt scores every token of its answer but the first. Leaves the trained model and
+    the tokenizer in `work`, and `log.jsonl` with what the trainer logged.
+    """
+    from datasets import Dataset
+
+    rows = [
+        {"input_ids": [*p, *a], "labels": [-100] * len(p) + [*a]}
+        for p, a in zip(prompts, answers, strict=True)
+    ]
+    base, config_class = _trl.sft_classes()
+    trainer_class = type("SupervisedTrainer", (SafeCheckpoints, base), {})
+    trainer = trainer_class(
+        model=model,
+        args=_arguments(config_class, settings, work),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    resume = last_checkpoint(work / "checkpoints")
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    log = [_without_times(entry) for entry in trainer.state.log_history]
+    if any(entry.get("loss") != entry.get("loss") for entry in log):
+        raise TrainingFailed("the supervised loss is not a number; lower its learning_rate")
+    if trainer.args.should_save:
+        trainer.model.save_pretrained(work)
+        tokenizer.save_pretrained(work)
+        lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
+        (work / "log.jsonl").write_text("".join(lines))
+
+
+def _arguments(config_class: Any, settings: Settings, work: Path) -> Any:
+    per_forward = min(settings.rows_per_forward, settings.batch_size)
+    while settings.batch_size % per_forward:
+        per_forward -= 1
+    return config_class(
+        **common_arguments(
+            work / "checkpoints", settings.precision, settings.seed, settings.checkpoint_every
+        ),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_share,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=per_forward,
+        gradient_accumulation_steps=settings.batch_size // per_forward,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        logging_steps=10,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def _without_times(entry: dict[str, Any]) -> dict[str, Any]:
+    timed = ("runtime", "per_second", "total_flos")
+    return {k: v for k, v in entry.items() if not any(word in k for word in timed)}

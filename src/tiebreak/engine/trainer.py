@@ -1,0 +1,168 @@
+"""One trainer for all methods, on `transformers.Trainer`.
+
+The Trainer is handed one optimiser batch per step; `training_step` cuts it into micro-batches, and
+gradients are synchronised on the last cut only. The loss of a step is the mean over the whole
+optimiser batch on all ranks, so it does not depend on cuts, padding, order or number of processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
+
+from tiebreak.engine import metrics
+from tiebreak.engine.batches import BatchPlan, share_of_rank
+from tiebreak.engine.checkpoints import SafeCheckpoints
+from tiebreak.engine.cutting import Scorer, masks_only, stack
+from tiebreak.engine.identity import check_start
+from tiebreak.engine.scoring import disable_dropout, install
+from tiebreak.errors import TrainingFailed, UserError
+from tiebreak.methods import Method, Pairs
+
+Row = dict[str, float]
+
+
+class PreferenceTrainer(SafeCheckpoints, Trainer):
+    """Trains `model` by `method` over the batches of `plan`.
+
+    scorer: knows the data and how to cut it. on_step(step, metrics, throughput) is called once per
+    optimiser step, on rank 0. `precision` is what the reference was scored in.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        method: Method,
+        scorer: Scorer,
+        plan: BatchPlan,
+        args: TrainingArguments,
+        *,
+        on_step: Callable[[int, Row, Row], None] = lambda step, row, speed: None,
+        precision: str = "float32",
+        head_chunk: int = 256,
+    ) -> None:
+        install(model, head_chunk)
+        disable_dropout(model)
+        self.method, self.scorer, self.plan = method, scorer, plan
+        self.on_step, self.precision = on_step, precision
+        self._sums: metrics.Sums = {}
+        self._step_began, self._step_rows = time.perf_counter(), 0
+        super().__init__(model=model, args=args, train_dataset=plan)
+        if len(min(plan.steps, key=len)) < self.args.world_size:
+            raise UserError(
+                f"an optimiser batch of {len(min(plan.steps, key=len))} rows cannot be shared by "
+                f"{self.args.world_size} processes; raise train.batch_size or use fewer processes"
+            )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """One optimiser batch per item, in the plan's order, the same on every rank."""
+        return DataLoader(self.plan, batch_size=1, shuffle=False, collate_fn=lambda one: one[0])
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Forward and backward of one optimiser batch; returns its loss (for Trainer's log)."""
+        self._step_began = time.perf_counter()
+        model.train()
+        rows = inputs["rows"]
+        mine = share_of_rank(rows, self.args.process_index, self.args.world_size)
+        whole = self._whole_batch(model, rows, mine)
+        unit = self.method.needs.unit
+        count = len(whole.chosen.policy) + (len(whole.rejected.policy) if unit != "pair" else 0)
+        sums: metrics.Sums = {}
+        if whole.mismatched is not None:
+            drift_B = whole.mismatched.drift()
+            metrics.add(sums, {"kl/mismatched": (drift_B.double().sum(), float(len(drift_B)))})
+        cuts = self.scorer.cuts(mine)
+        for number, part in enumerate(cuts):
+            last = number == len(cuts) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss_B = self._forward(model, part, whole, sums)
+                # DDP averages gradients over ranks; a sum over the batch is wanted.
+                loss = loss_B.sum() / count * self.args.world_size
+                self.accelerator.backward(loss)
+        metrics.add(sums, {"positions/unique_token": self.scorer.take_counts()})
+        self._sums, self._step_rows = sums, len(rows)
+        return self._check_step()
+
+    def _forward(self, model: Any, part: list[int], whole: Pairs, sums: metrics.Sums) -> Tensor:
+        with self.compute_loss_context_manager():
+            pairs, scores = self.scorer.pairs(model, part, whole)
+        loss_B = self.method.loss(pairs)
+        metrics.add(sums, {"loss": (loss_B.detach().double().sum(), float(len(loss_B)))})
+        metrics.add(sums, metrics.observe(self.method, pairs, self.scorer.data.paired))
+        entropy_N = torch.cat(scores.entropy)
+        metrics.add(sums, {"entropy": (entropy_N.double().sum(), float(len(entropy_N)))})
+        return loss_B
+
+    def _whole_batch(self, model: Any, rows: Sequence[int], mine: Sequence[int]) -> Pairs:
+        """The optimiser batch as the methods' batch statistics see it, equal on every rank."""
+        whole = masks_only(self.scorer.data, rows)
+        asked = self.method.needs.whole_batch
+        assert set(asked) <= {"mismatched"}, f"no way yet to score {asked} for the whole batch"
+        if "mismatched" not in asked:
+            return whole
+        with self.compute_loss_context_manager():
+            scored = self.scorer.mismatched(model, mine)
+        device = scored[0][0].device
+        if self.args.world_size > 1:
+            parts: list[Any] = [None] * self.args.world_size
+            numbers = [(p.tolist(), r.tolist()) for p, r in scored]
+            torch.distributed.all_gather_object(parts, numbers)
+            scored = [tuple(torch.tensor(x, device=device) for x in s) for p in parts for s in p]
+        return Pairs(whole.chosen, whole.rejected, mismatched=stack(scored))
+
+    def _check_step(self) -> Tensor:
+        """Reduce the step's metrics over ranks; stop on the first loss that is not a number."""
+        self._row = metrics.means(self._sums, reduce=self.args.world_size > 1)
+        step = self.state.global_step + 1
+        if not math.isfinite(self._row["loss"]):
+            raise TrainingFailed(
+                f"the loss became {self._row['loss']} at step {step}. Usual causes: "
+                "train.learning_rate too high for this model, or a method parameter far outside "
+                "its range (`tiebreak methods NAME` shows it)"
+            )
+        if step == 1:
+            check_start(self.method, self._row, self.precision)
+        return torch.tensor(self._row["loss"], device=self.args.device)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trainer calls this after every step (logging_steps=1), before it saves."""
+        if "grad_norm" not in logs:
+            return
+        if not math.isfinite(logs["grad_norm"]):
+            step = self.state.global_step
+            raise TrainingFailed(f"the gradient became {logs['grad_norm']} at step {step}")
+        row = self._row | {"grad/norm": logs["grad_norm"], "learning_rate": logs["learning_rate"]}
+        if self.args.process_index == 0:
+            self.on_step(self.state.global_step, row, self._throughput())
+
+    def _throughput(self) -> Row:
+        seconds = time.perf_counter() - self._step_began
+        tokens = self._row.get("length/chosen", 0.0) + self._row.get("length/rejected", 0.0)
+        return {
+            "seconds": seconds,
+            "pairs/s": self._step_rows / seconds,
+            "response_tokens/s": tokens * self._step_rows / seconds,
+            "memory/peak": peak_memory(),
+        }
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Trainer's estimate needs padded batches; `positions/unique_token` is ours."""
+        return 0
+
+
+def peak_memory() -> float:
+    """MiB: of the device when there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

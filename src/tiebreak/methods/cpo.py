@@ -1,0 +1,57 @@
+"""CPO: contrastive preference optimisation.
+
+    loss = -log sigmoid( beta * (logp_chosen - logp_rejected) ) + alpha * NLL(chosen)
+
+Paper: Xu et al. 2024, arXiv 2401.08417, equations 3 to 5.
+Official code: fe1ixxu/ALMA, `utils/cpo_trainer.py` (its head carries later additions).
+
+Convention: the preference term takes token sums; the NLL is a mean per token. `nll="response"`
+(default) averages over the tokens of each chosen response; `nll="batch"` divides by all chosen
+tokens of the optimiser batch, as ALMA and TRL do, so long responses weigh more.
+No reference. Implicit reward: beta * log-prob of the response.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tiebreak.methods.numerics import Needs, hyperparameter, log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tiebreak.methods.responses import Pairs
+
+
+@dataclass(frozen=True)
+class CPO:
+    summary: ClassVar[str] = "reference-free logistic loss on log-probs, with an NLL on the chosen"
+    needs: ClassVar[Needs] = Needs(reference=False)
+    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+
+    beta: float = hyperparameter(
+        0.1, source="2401.08417; ALMA `cpo_ft.sh`", range="0.01, 0.05, 0.1", above=0
+    )
+    alpha: float = hyperparameter(1.0, source="2401.08417; ALMA", range="1.0", at_least=0)
+    nll: str = hyperparameter(
+        "response", source="response: 2401.08417; batch: ALMA, TRL", range="response, batch"
+    )
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B,) equation 5, one loss per pair."""
+        margin_B = pairs.chosen.logp() - pairs.rejected.logp()
+        return -log_sigmoid(self.beta * margin_B) + self.alpha * self._nll(pairs)
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): beta * log-prob, detached."""
+        chosen_B, rejected_B = pairs.chosen.logp(), pairs.rejected.logp()
+        return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
+
+    def loss_at_start(self) -> float | None:
+        return None
+
+    def _nll(self, pairs: Pairs) -> Tensor:
+        if self.nll == "response":
+            return -pairs.chosen.mean_logp()
+        return -pairs.chosen.logp() / pairs.batch().chosen.length().mean()

@@ -1,0 +1,55 @@
+"""IPO: identity preference optimisation.
+
+    loss = ( h - 1 / (2 tau) )^2,   h = drift_chosen - drift_rejected
+
+Paper: Azar et al. 2023, arXiv 2310.12036, equation 17.
+Official code: none by the authors; eric-mitchell/direct-preference-optimization has a copy.
+
+Convention: sources disagree on h. `reduction="mean"` (default) takes the drift per token, as
+TRL and HALOs do; TRL's comment reports that the authors confirmed averaging, and TRL is what the
+comparison studies ran. `reduction="sum"` takes the drift of the whole response, as the paper
+writes it. At the same tau the two aim at margins that differ by the response length.
+Implicit reward: the drift that enters h, without a factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tiebreak.methods.numerics import Needs, hyperparameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tiebreak.methods.responses import Pairs, Responses
+
+
+@dataclass(frozen=True)
+class IPO:
+    summary: ClassVar[str] = "squared distance of the drift margin from 1 / (2 tau)"
+    needs: ClassVar[Needs] = Needs()
+    start_loss: ClassVar[str] = "1 / (4 tau^2)"
+
+    tau: float = hyperparameter(
+        0.1, source="HALOs `ipo.yaml`; SimPO protocol", range="0.01, 0.1, 0.5, 1.0", above=0
+    )
+    reduction: str = hyperparameter(
+        "mean", source="mean: TRL, HALOs; sum: 2310.12036 Eq. 17", range="mean, sum"
+    )
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B,) equation 17, one loss per pair."""
+        h_B = self._drift(pairs.chosen) - self._drift(pairs.rejected)
+        return (h_B - 1 / (2 * self.tau)) ** 2
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): the drift in the chosen reduction, detached."""
+        return self._drift(pairs.chosen).detach(), self._drift(pairs.rejected).detach()
+
+    def loss_at_start(self) -> float | None:
+        """The loss when policy and reference are equal."""
+        return 1 / (4 * self.tau**2)
+
+    def _drift(self, responses: Responses) -> Tensor:
+        return responses.drift() if self.reduction == "sum" else responses.mean_drift()

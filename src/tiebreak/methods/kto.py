@@ -1,0 +1,69 @@
+"""KTO: Kahneman-Tversky optimisation.
+
+    desirable:   lambda_D * (1 - sigmoid( beta * (drift - z0) ))
+    undesirable: lambda_U * (1 - sigmoid( beta * (z0 - drift) ))
+    z0 = max(0, mean drift of mismatched responses), without gradient
+
+Paper: Ethayarajh et al. 2024, arXiv 2402.01306, equations 7 and 8 (z0: section 4.1).
+Official code: ContextualAI/HALOs, `config/loss/kto.yaml`.
+
+Convention: log-probs are token sums. beta multiplies drift and z0 alike, as in TRL. z0 is one
+number for the whole optimiser batch, over all ranks, clamped once; the mismatched response of a
+row is a response to another prompt, fixed by the data. Both halves of a pair enter as two
+examples, so classes are always mixed. Implicit reward: beta * drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tiebreak.methods.numerics import Needs, concatenate, hyperparameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tiebreak.methods.responses import Pairs
+
+
+@dataclass(frozen=True)
+class KTO:
+    summary: ClassVar[str] = "prospect-theoretic loss on single labelled responses"
+    needs: ClassVar[Needs] = Needs(
+        mismatched=True, unpaired=True, whole_batch=("mismatched",), unit="response"
+    )
+    start_loss: ClassVar[str] = "0.5 * (lambda_D or lambda_U of the response)"
+
+    beta: float = hyperparameter(
+        0.1, source="2402.01306 v5; HALOs `kto.yaml`", range="0.01, 0.05, 0.1", above=0
+    )
+    desirable_weight: float = hyperparameter(
+        1.0, source="2402.01306 (lambda_D)", range="1.0 to 1.5", above=0
+    )
+    undesirable_weight: float = hyperparameter(
+        1.0, source="2402.01306 (lambda_U)", range="1.0 to 1.5", above=0
+    )
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B_chosen + B_rejected,) one loss per response: desirable first, then undesirable."""
+        z0 = self.reference_point(pairs)
+        chosen_B = 1 - (self.beta * (pairs.chosen.drift() - z0)).sigmoid()
+        rejected_B = 1 - (self.beta * (z0 - pairs.rejected.drift())).sigmoid()
+        return concatenate(self.desirable_weight * chosen_B, self.undesirable_weight * rejected_B)
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): beta * drift, detached."""
+        chosen_B, rejected_B = pairs.chosen.drift(), pairs.rejected.drift()
+        return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
+
+    def reference_point(self, pairs: Pairs) -> Tensor:
+        """z0, a scalar without gradient (nats)."""
+        mismatched = pairs.batch().mismatched
+        if mismatched is None:
+            raise ValueError("KTO needs mismatched responses; build Pairs with mismatched=")
+        return mismatched.drift().mean().clamp(min=0).detach()
+
+    def loss_at_start(self) -> float | None:
+        """The mean loss when policy and reference are equal; known when both weights agree."""
+        same = self.desirable_weight == self.undesirable_weight
+        return 0.5 * self.desirable_weight if same else None

@@ -1,0 +1,105 @@
+"""What a method sees: scored responses, as plain tensors.
+
+Shape legend: B pairs (or responses) in the batch, T response positions, padded on the right.
+All log-probabilities are natural logarithms (nats).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Responses:
+    """One response to each of B prompts, scored token by token.
+
+    policy     (B, T) log-prob of each response token under the policy, with gradient.
+    reference  (B, T) the same under the frozen reference; None where no method asked for it.
+    mask       (B, T) True at response tokens; None means every position is one.
+    forward_kl (B, T) KL(reference || policy) over the vocabulary at each position, if asked for.
+    """
+
+    policy: Tensor
+    reference: Tensor | None = None
+    mask: Tensor | None = None
+    forward_kl: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("reference", "mask", "forward_kl"):
+            value = getattr(self, name)
+            if value is not None and value.shape != self.policy.shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}, policy {tuple(self.policy.shape)}; "
+                    "give both as (B, T)"
+                )
+
+    def sum(self, values_BT: Tensor) -> Tensor:
+        """(B,) sum over response tokens, in float32 or better; padding never enters."""
+        values_BT = _at_least_float32(values_BT)
+        if self.mask is None:
+            return values_BT.sum(-1)
+        return values_BT.masked_fill(~self.mask.bool(), 0.0).sum(-1)
+
+    def mean(self, values_BT: Tensor) -> Tensor:
+        """(B,) mean over response tokens; an empty response has no mean and raises."""
+        length_B = self.length()
+        if bool((length_B == 0).any()):
+            raise ValueError("a response without tokens has no mean log-prob; drop such rows first")
+        return self.sum(values_BT) / length_B
+
+    def length(self) -> Tensor:
+        """(B,) number of response tokens, in the dtype of the sums."""
+        dtype = _at_least_float32(self.policy).dtype
+        if self.mask is None:
+            return self.policy.new_full(self.policy.shape[:1], self.policy.shape[1], dtype=dtype)
+        return self.mask.bool().sum(-1).to(dtype)
+
+    def logp(self) -> Tensor:
+        """(B,) log-prob of the whole response under the policy (nats)."""
+        return self.sum(self.policy)
+
+    def mean_logp(self) -> Tensor:
+        """(B,) mean log-prob per token under the policy (nats per token)."""
+        return self.mean(self.policy)
+
+    def drift(self) -> Tensor:
+        """(B,) policy minus reference log-prob of the whole response (nats)."""
+        return self.sum(self.policy - self._reference())
+
+    def mean_drift(self) -> Tensor:
+        """(B,) drift per token (nats per token)."""
+        return self.mean(self.policy - self._reference())
+
+    def _reference(self) -> Tensor:
+        if self.reference is None:
+            raise ValueError("this needs reference log-probs; build Responses with reference=")
+        return self.reference
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Chosen and rejected responses to the same B prompts.
+
+    For unpaired data the two sides hold the desirable and the undesirable responses and may
+    differ in B. `mismatched` holds a response to another prompt, for methods that ask (KTO).
+    `whole` is the optimiser batch this is a cut of: detached, the same on every rank, scored
+    where the method's needs ask for it (`Needs.whole_batch`), with masks everywhere.
+    """
+
+    chosen: Responses
+    rejected: Responses
+    mismatched: Responses | None = None
+    prompt: Responses | None = None
+    whole: Pairs | None = None
+
+    def batch(self) -> Pairs:
+        """The whole optimiser batch: what batch statistics are computed over."""
+        return self if self.whole is None else self.whole
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype.itemsize < 4 else x

@@ -1,0 +1,174 @@
+"""align: train the start model by the run's method. The artefact is the policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tiebreak.config.identity import plain
+from tiebreak.config.schema import Reference, Run
+from tiebreak.errors import UserError
+from tiebreak.stages import tokens as token_stage
+from tiebreak.stages.reference import TABLE, reference_stage
+from tiebreak.stages.stage import Paths, Stage
+from tiebreak.stages.start import Checkpoint, checkpoint_recipe, start_checkpoint
+
+if TYPE_CHECKING:
+    from tiebreak.data.tokens import Tokens
+    from tiebreak.engine.cutting import TrainingData
+    from tiebreak.engine.trainer import PreferenceTrainer
+
+METRICS = "metrics.jsonl"
+
+
+class Log(Protocol):
+    """Where training reports: the record, or nowhere."""
+
+    def begin(self, resumed_at: int, steps: int) -> None: ...
+    def step(self, step: int, metrics: Mapping[str, float], speed: Mapping[str, float]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """The stages of one run, named."""
+
+    start: Checkpoint
+    tokens: Stage
+    align: Stage
+
+    @classmethod
+    def of(cls, run: Run, log: Log | None = None) -> Line:
+        start = start_checkpoint(run)
+        tokens = token_stage.preferences(run, start)
+        return cls(start, tokens, align_stage(run, start, tokens, log))
+
+
+def wants_reference(run: Run) -> bool:
+    """Whether log-probs of the start model are read during training."""
+    return run.method.needs.reference or run.train.drift
+
+
+def align_stage(run: Run, start: Checkpoint, tokens: Stage, log: Log | None) -> Stage:
+    """Keyed by everything that determines the policy; evaluation is not part of it."""
+    parents = {**start.parents(), "tokens": tokens}
+    stored = run.train.reference is Reference.STORE
+    if stored and wants_reference(run):
+        parents["reference"] = reference_stage(run, start, tokens, mismatched=False)
+    if stored and run.method.needs.mismatched:
+        parents["mismatched"] = reference_stage(run, start, tokens, mismatched=True)
+    train = plain(run, "train")
+    train.pop("sft")
+    inputs = {
+        "start": start.identity,
+        "tokens": tokens.inputs({}),
+        "method": {"name": run.method_name, **asdict(run.method)},
+        "train": train,
+        "seed": run.seed,
+    }
+
+    def build(work: Path, paths: Paths) -> None:
+        _build(work, run, start, paths, log)
+
+    return checkpoint_recipe("align", inputs, build=build, parents=parents)
+
+
+def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | None) -> None:
+    from tiebreak.engine.checkpoints import last_checkpoint, step_of
+    from tiebreak.stages.threads import use_threads
+
+    use_threads(run.train.execution.num_threads)
+    kept = work / METRICS
+    resume = last_checkpoint(work / "checkpoints")
+    rows = _rows_until(kept, step_of(resume) if resume else 0)
+    kept.write_text("".join(rows))
+
+    def on_step(step: int, metrics: dict[str, float], speed: dict[str, float]) -> None:
+        with kept.open("a") as stream:
+            stream.write(json.dumps({"step": step, **metrics}, sort_keys=True) + "\n")
+        if log is not None:
+            log.step(step, metrics, speed)
+
+    trainer = make_trainer(run, start, paths, work / "checkpoints", on_step)
+    if log is not None:
+        log.begin(len(rows), len(trainer.plan))
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if trainer.args.should_save:
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(work)
+
+
+def make_trainer(
+    run: Run, start: Checkpoint, paths: Paths, folder: Path, on_step: Callable
+) -> PreferenceTrainer:
+    from transformers import TrainingArguments, set_seed
+
+    from tiebreak.data.tokens import Tokens
+    from tiebreak.engine.arguments import common_arguments
+    from tiebreak.engine.batches import plan_batches
+    from tiebreak.engine.cutting import Scorer
+    from tiebreak.engine.models import load_model, trainable
+    from tiebreak.engine.precision import resolve_precision
+    from tiebreak.engine.trainer import PreferenceTrainer
+
+    train, execution = run.train, run.train.execution
+    set_seed(run.seed)
+    model = trainable(load_model(start.place(paths), start.revision), train)
+    model.train()
+    data = training_data(run, Tokens.load(paths["tokens"] / "train"), paths)
+    precision = resolve_precision(train.precision)
+    plan = plan_batches(
+        len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps
+    )
+    arguments = TrainingArguments(
+        **common_arguments(folder, precision, run.seed, execution.checkpoint_every),
+        learning_rate=train.learning_rate,
+        lr_scheduler_type=str(train.schedule),
+        warmup_steps=train.warmup_share,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        gradient_checkpointing=execution.gradient_checkpointing,
+        logging_steps=1,
+    )
+    scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)
+    return PreferenceTrainer(
+        model, run.method, scorer, plan, arguments,
+        on_step=on_step, precision=precision, head_chunk=execution.head_chunk,
+    )  # fmt: skip
+
+
+def training_data(run: Run, tokens: Tokens, paths: Paths) -> TrainingData:
+    """The tokens with what the method needs beside them, from the parents' folders."""
+    from tiebreak.engine.cutting import TrainingData
+    from tiebreak.engine.reference import ReferenceTable
+    from tiebreak.stages.reference import partners
+
+    needs = run.method.needs
+    if any(label is not None for label in tokens.labels) and not needs.unpaired:
+        raise UserError(
+            f"method={run.method_name} needs pairs and data={run.data.name} is unpaired (one "
+            "labelled response per row); use method=kto, or data with chosen and rejected"
+        )
+
+    def table(role: str) -> ReferenceTable | None:
+        return ReferenceTable.load(paths[role] / TABLE) if role in paths else None
+
+    return TrainingData(
+        tokens,
+        reference=table("reference"),
+        partners=partners(tokens) if needs.mismatched else None,
+        mismatched=table("mismatched"),
+        live=run.train.reference is Reference.LIVE and wants_reference(run),
+    )
+
+
+
+def _rows_until(path: Path, step: int) -> list[str]:
+    """Whole lines of a metrics file up to `step`."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines(keepends=True)[:step]
+    return [line for line in lines if line.endswith("\n")]

@@ -1,0 +1,139 @@
+"""tokens: read, check and tokenise the data once per (data, tokenizer, limits)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tiebreak.config.identity import data_content
+from tiebreak.config.schema import FileData, Run, WorldData
+from tiebreak.stages.start import Checkpoint, tokenizer_inputs
+from tiebreak.stages.stage import Paths, Stage, recipe
+
+if TYPE_CHECKING:
+    from tiebreak.data.examples import Example
+
+# What the align stage trains on, what evaluation uses, and what SFT imitates.
+PREFERENCES = ("seed", "num_pairs", "num_test_pairs", "label_noise", "length_bias",
+               "edit_distance", "temperature", "train", "train_split", "test", "test_split",
+               "test_share", "revision", "max_rows", "max_test_rows")  # fmt: skip
+DEMONSTRATIONS = ("seed", "num_demonstrations", "demonstrations", "demonstrations_split",
+                  "revision")  # fmt: skip
+LIMITS = ("kind", "world_version", "max_length", "max_prompt_length", "max_dropped_share")
+
+
+def preferences(run: Run, start: Checkpoint) -> Stage:
+    """train/, test/ and report.json: the preference data as token ids."""
+    content = _only(data_content(run), PREFERENCES + LIMITS)
+    inputs = {"data": content, "tokenizer": tokenizer_inputs(run), "rows": "preferences"}
+
+    def build(work: Path, paths: Paths) -> None:
+        _build_preferences(work, run, start.tokenizer(paths))
+
+    return recipe("tokens", inputs, build=build)
+
+
+def demonstrations(run: Run, start: Checkpoint) -> Stage:
+    """train/ and report.json: the demonstrations as token ids."""
+    content = _only(data_content(run), DEMONSTRATIONS + LIMITS)
+    inputs = {"data": content, "tokenizer": tokenizer_inputs(run), "rows": "demonstrations"}
+
+    def build(work: Path, paths: Paths) -> None:
+        examples = read_demonstrations(run)
+        _encode(work, "train", examples, run, start.tokenizer(paths), {})
+
+    return recipe("tokens", inputs, build=build)
+
+
+def read_demonstrations(run: Run) -> list[Example]:
+    if isinstance(run.data, WorldData):
+        from tiebreak.data import world
+
+        return world.demonstrations(run.data.num_demonstrations, run.data.seed, "sft")
+    from tiebreak.data.read import read_demonstrations
+
+    data = run.data
+    assert data.demonstrations is not None
+    return read_demonstrations(data.demonstrations, data.demonstrations_split, data.revision)
+
+
+def read_preferences(run: Run) -> tuple[list[Example], list[Example], list[Example]]:
+    """(train, test, prompts for generation)."""
+    if isinstance(run.data, WorldData):
+        return _world(run.data)
+    return _files(run.data)
+
+
+def _world(data: WorldData) -> tuple[list[Example], list[Example], list[Example]]:
+    from dataclasses import replace
+
+    from tiebreak.data import world
+
+    knobs = world.Knobs(
+        num_pairs=data.num_pairs,
+        label_noise=data.label_noise,
+        length_bias=data.length_bias,
+        edit_distance=data.edit_distance,
+        temperature=data.temperature,
+    )
+    train = world.preference_pairs(knobs, data.seed, "train")
+    test = world.preference_pairs(replace(knobs, num_pairs=data.num_test_pairs), data.seed, "test")
+    return train, test, []
+
+
+def _files(data: FileData) -> tuple[list[Example], list[Example], list[Example]]:
+    from tiebreak.data.check import refuse_shared_prompts, split_by_prompt
+    from tiebreak.data.read import read_preferences
+
+    train = read_preferences(data.train, data.train_split, data.revision)
+    if data.test is None:
+        train, test = split_by_prompt(train, data.test_share, seed=0)
+    else:
+        test = read_preferences(data.test, data.test_split, data.revision)
+        refuse_shared_prompts(train, test)
+    train, test = train[: data.max_rows], test[: data.max_test_rows]
+    unique = {json.dumps(e.prompt): e for e in reversed(test)}
+    return train, test, list(reversed(unique.values()))
+
+
+def _build_preferences(work: Path, run: Run, tokenizer: Any) -> None:
+    train, test, prompts = read_preferences(run)
+    report: dict[str, Any] = {}
+    _encode(work, "train", train, run, tokenizer, report)
+    _encode(work, "test", test, run, tokenizer, report)
+    rows = [{"id": e.id, "prompt": e.prompt} for e in prompts]
+    (work / "prompts.json").write_text(json.dumps(rows))
+
+
+def _encode(
+    work: Path, side: str, examples: list[Example], run: Run, tokenizer: Any, report: dict
+) -> None:
+    from tiebreak.data.check import drop_untrainable, refuse_if_many
+    from tiebreak.data.lint import lint, refuse
+    from tiebreak.data.tokenise import Limits, tokenise
+
+    data = run.data
+    kept, dropped = drop_untrainable(examples)
+    limits = Limits(data.max_length, data.max_prompt_length)
+    tokens, result = tokenise(kept, tokenizer, limits)
+    dropped = dropped.then(result.dropped)
+    refuse_if_many(dropped, data.max_dropped_share)
+    findings = lint(tokens, tokenizer, result)
+    refuse(findings)
+    tokens.save(work / side)
+    report[side] = {
+        "rows": len(tokens),
+        "dropped": dropped.counts,
+        "truncated": result.truncated,
+        "findings": [asdict(f) for f in findings],
+        "content": tokens.content_hash(),
+    }
+    (work / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True))
+
+
+def _only(content: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {k: v for k, v in content.items() if k in keys}
+
+

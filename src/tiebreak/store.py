@@ -1,0 +1,231 @@
+"""Artefacts stored under the hash of everything that determines them: built once, published whole.
+
+`<root>/<stage>/<key>/` is a published artefact. It appears by one rename, so it is complete or it
+is not there. Beside it live `.<key>.work`, the folder a build writes into (kept when the build
+dies, so that the next one resumes from it), and `.<key>.lock`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiebreak.errors import UserError
+
+FORMAT = 1
+ARTEFACT = "artefact.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What a stage left. `reused` is True when somebody had published it before."""
+
+    path: Path
+    stage: str
+    key: str
+    reused: bool
+
+
+def key(stage: str, inputs: Mapping[str, Any]) -> str:
+    """16 hex characters that name the artefact `stage` makes from `inputs`.
+
+    Order of keys does not count; 1 and 1.0 differ, as they do in JSON. ValueError for a value that
+    JSON has no one way to write (NaN, a set, a path, an object): it would not name anything.
+    """
+    checked = _canonical(inputs, stage)
+    text = json.dumps({"stage": stage, "inputs": checked}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        wrong = [k for k in value if not isinstance(k, str)]
+        if wrong:
+            raise ValueError(f"{where}: key {wrong[0]!r} is not a string")
+        return {k: _canonical(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: {value} is not a number that JSON can hold")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError(f"{where}: cannot hash {value!r} ({type(value).__name__}); pass plain JSON")
+
+
+class Store:
+    """A folder of artefacts. Safe for any number of processes at once, and against being killed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, stage: str, key: str) -> Path:
+        return self.root / stage / key
+
+    def work(self, stage: str, key: str) -> Path:
+        """Where a build of this artefact writes, and finds what a killed build left."""
+        return self.root / stage / f".{key}.work"
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether the artefact is published. UserError when it is damaged or of another format."""
+        path = self.path(stage, key)
+        if not path.exists():
+            return False
+        for name, entry in read_artefact(path)["files"].items():
+            file = path / name
+            if not file.is_file() or file.stat().st_size != entry["size"]:
+                raise UserError(f"{file} is missing or was changed; delete {path} to rebuild it")
+        return True
+
+    def build(
+        self,
+        stage: str,
+        key: str,
+        inputs: Mapping[str, Any],
+        builder: Callable[[Path], None],
+        *,
+        scratch: Sequence[str] = (),
+    ) -> Artefact:
+        """The artefact, building it when it is not there; one process builds, the others wait.
+
+        `builder(work)` fills `work`, which may hold what a killed build left. Folders named in
+        `scratch` (checkpoints) are removed before publishing. What the builder raises is raised,
+        except a full disk, which is a UserError; `work` is then left as it is, nothing is
+        published and the next build goes on from there.
+        """
+        assert key == _key(stage, inputs), f"{stage}/{key} is not the key of these inputs"
+        path, work = self.path(stage, key), self.work(stage, key)
+        if self.has(stage, key):  # no lock, so that a read-only store can be used
+            return Artefact(path, stage, key, reused=True)
+        with disk_errors(self.root, FULL, f"; unfinished work is kept in {work}"):
+            with self._lock(stage, key):
+                if self.has(stage, key):
+                    return Artefact(path, stage, key, reused=True)
+                work.mkdir(exist_ok=True)
+                (work / ARTEFACT).unlink(missing_ok=True)
+                builder(work)
+                for folder in scratch:
+                    if (work / folder).is_dir():
+                        shutil.rmtree(work / folder)
+                _publish(work, path, {"stage": stage, "key": key, "inputs": dict(inputs)})
+        return Artefact(path, stage, key, reused=False)
+
+    @contextlib.contextmanager
+    def _lock(self, stage: str, key: str) -> Generator[None, None, None]:
+        """flock, because the kernel lets go of it however its holder dies."""
+        with disk_errors(self.root, UNWRITABLE):
+            (self.root / stage).mkdir(parents=True, exist_ok=True)
+            lock = open(self.root / stage / f".{key}.lock", "a+")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                who = lock.read().strip() or "another process"
+                print(f"waiting for {stage}/{key}: {who} builds it", file=sys.stderr, flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            lock.flush()
+            yield
+
+
+_key = key  # `key` is also the natural name of the methods' parameter
+
+
+@contextlib.contextmanager
+def disk_errors(root: Path, numbers: Sequence[int], kept: str = "") -> Generator[None, None, None]:
+    """Turn these error numbers into what a user can do about them; let everything else pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
+        remedy = "free some space" if error.errno in FULL else "make it writable"
+        raise UserError(
+            f"cannot write below {root}: {error.strerror}; {remedy} and run again, "
+            f"or set TIEBREAK_HOME{kept}"
+        ) from error
+
+
+def read_artefact(path: Path) -> dict[str, Any]:
+    """`artefact.json` of a published artefact: format, stage, key, inputs, files."""
+    try:
+        content = json.loads((path / ARTEFACT).read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not an artefact (no readable {ARTEFACT}); move it") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{path} has artefact format {found!r}, expected {FORMAT}; delete it or move it away, "
+            "or set TIEBREAK_HOME"
+        )
+    return content
+
+
+def _publish(work: Path, path: Path, about: dict[str, Any]) -> None:
+    files, folders = {}, {work}
+    for file in sorted(p for p in work.rglob("*") if not p.is_dir() or p.is_symlink()):
+        assert file.is_file() and not file.is_symlink(), f"{file}: artefacts hold plain files only"
+        sha256 = _file_hash(file, sync=True)
+        files[file.relative_to(work).as_posix()] = {
+            "sha256": sha256,
+            "size": file.stat().st_size,
+        }
+        folders.add(file.parent)
+    assert files, f"the builder of {about['stage']}/{about['key']} left no file"
+    text = json.dumps({"format": FORMAT, **about, "files": files}, sort_keys=True, indent=1)
+    (work / ARTEFACT).write_text(text + "\n")
+    _file_hash(work / ARTEFACT, sync=True)
+    for folder in folders:
+        _sync_folder(folder)
+    os.rename(work, path)
+    _sync_folder(path.parent)
+
+
+def _file_hash(file: Path, *, sync: bool = False) -> str:
+    with open(file, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if sync:
+            os.fsync(stream.fileno())
+    return digest
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 (64 hex) over the names and contents of the folder's `*.safetensors`.
+
+    In a published artefact the files' hashes are taken from `artefact.json` (the files never
+    change there); elsewhere the files are read. UserError when there are no weights.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder} has no *.safetensors; only safetensors weights are read")
+    known = read_artefact(folder)["files"] if (folder / ARTEFACT).is_file() else {}
+    digest = hashlib.sha256()
+    for file in files:
+        recorded = known.get(file.name)
+        fresh = recorded is None or recorded["size"] != file.stat().st_size
+        sha256 = _file_hash(file) if fresh else recorded["sha256"]
+        digest.update(f"{file.name}\0{sha256}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,275 @@
+"""The W&B mirror of a run: a convenience, never the truth, and never able to break the run.
+
+Rank 0 opens one. What wandb, the network or the disk raise is said once, in one line on stderr,
+and from there on the mirror does nothing. docs/wandb.md says what is sent and what is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+from tiebreak.errors import UserError, nearest
+from tiebreak.track import environment
+
+NAMES = ("wandb", "none")
+INIT_SECONDS = 20
+FINISH_SECONDS = 30  # for uploads still under way; `wandb sync` can bring the rest
+FLUSH_SECONDS = 1  # wandb's own 15 is how much a killed run would lose
+TAG_LENGTH = 64  # W&B refuses longer ones
+SAMPLES = 32
+
+
+class Tracker(Protocol):
+    """The `tracker` group of the config."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def project(self) -> str: ...
+    @property
+    def entity(self) -> str | None: ...
+    @property
+    def mode(self) -> str: ...
+
+
+class Mirror:
+    """An open W&B run, or nothing at all; the caller need not know which."""
+
+    def __init__(self, run: Any | None, before: Mapping[str, str | None] | None = None):
+        self._run = run
+        self._before = before or {}
+
+    @property
+    def active(self) -> bool:
+        return self._run is not None
+
+    def log(self, step: int, row: Mapping[str, Any]) -> None:
+        """One row. The x-axis is our own `step`: W&B's starts again when a run is resumed."""
+        self._try(lambda run: run.log({**row, "step": step}))
+
+    def generations(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The first rows of `generations.jsonl` as one page of HTML.
+
+        Not a `wandb.Table`: that is an artifact, and one that the server cannot take has been
+        seen to end wandb's process, and with it the history.
+        """
+        page = table(rows[:SAMPLES])
+        self._try(lambda run: run.log({"generations": _html(page), "step": step}))
+
+    def summary(self, result: Mapping[str, Any]) -> None:
+        """The metrics of `result.json`, the start model's under `start/`."""
+        start = {f"start/{name}": value for name, value in result["start"]["metrics"].items()}
+        self._try(lambda run: run.summary.update({**result["metrics"], **start}))
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Close, waiting at most FINISH_SECONDS for uploads. A second call does nothing."""
+        self._try(
+            lambda run: run.finish(exit_code=exit_code),
+            "not all of this run was uploaded; `wandb sync` can bring the rest",
+        )
+        self._run = None
+        environment.restore(self._before)
+        self._before = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.finish(exit_code=0 if kind is None else 1)
+
+    def _try(
+        self, action: Callable[[Any], object], loss: str = "this run is no longer mirrored"
+    ) -> None:
+        if self._run is None:
+            return
+        errors = _errors()
+        try:
+            action(self._run)
+        except errors as error:
+            self._run = None
+            _say(f"{_short(error)}; {loss}")
+            _forget_service(errors)
+
+
+def open_mirror(
+    tracker: Tracker,
+    run_id: str,
+    group_id: str,
+    names: Mapping[str, str],
+    config: Mapping[str, Any],
+    folder: Path,
+    *,
+    seed: int,
+    tags: Sequence[str] = (),
+) -> Mirror:
+    """The mirror of run `run_id`, whose files go below `folder`/wandb; nowhere else is written.
+
+    Online if asked for or, with `mode="auto"`, if there is a key. Where W&B cannot be reached the
+    run is kept offline, for `wandb sync`. UserError only for a name or mode that does not exist.
+    """
+    _check(tracker)
+    mode = environment.mode(tracker.mode)
+    if tracker.name == "none" or mode == "disabled":
+        return Mirror(None)
+    arguments: dict[str, Any] = {
+        "id": run_id,
+        "group": group_id,
+        "name": f"{names['method']} · {names['scenario']} · {names['data']} · seed {seed}",
+        "job_type": names["method"],
+        "tags": _tags(names, tags),
+        "config": dict(config),
+        "project": tracker.project,
+        "entity": tracker.entity,
+        "dir": str(folder),
+        "resume": "allow",
+        "reinit": "finish_previous",  # the default hands out the previous run
+    }
+    return _open(arguments, "online" if mode == "online" else "offline")
+
+
+def _check(tracker: Tracker) -> None:
+    for field, value, known in (
+        ("name", tracker.name, NAMES),
+        ("mode", tracker.mode, environment.MODES),
+    ):
+        if value not in known:
+            hint = nearest(value, known)
+            raise UserError(f"tracker.{field}={value!r} is none of {', '.join(known)}{hint}")
+
+
+def _open(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Mirror:
+    try:
+        errors = _errors()
+    except ImportError:
+        _say("wandb is not installed; this run is not mirrored")
+        return Mirror(None)
+    before: dict[str, str | None] = {}
+    try:
+        before = environment.use_folder(Path(arguments["dir"]) / "wandb")
+        return Mirror(_init(arguments, mode), before)
+    except errors as error:
+        _say(f"{_short(error)}; this run is not mirrored")
+        _forget_service(errors)
+        environment.restore(before)
+        return Mirror(None)
+
+
+def _init(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Any:
+    import wandb
+
+    if mode == "online" and not environment.has_key():  # wandb would ask for one, and wait
+        _say("no key (set WANDB_API_KEY); this run is kept offline, for `wandb sync`")
+        mode = "offline"
+    wandb.setup(wandb.Settings(silent=True))
+    try:
+        run = wandb.init(**arguments, mode=mode, settings=_settings())
+    except _errors() as error:
+        if mode == "offline":
+            raise
+        _forget_service(_errors())  # it holds on to the run id
+        run = wandb.init(**arguments, mode="offline", settings=_settings())
+        _say(f"{_short(error)}; this run is kept offline, for `wandb sync`")
+    run.define_metric("*", step_metric="step")
+    return run
+
+
+def _settings() -> Any:
+    """Short waits, nothing printed, and nothing about the machine, its user or its code."""
+    import wandb
+
+    return wandb.Settings(
+        x_transaction_log_flush_interval=FLUSH_SECONDS,
+        init_timeout=INIT_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        host="",
+        program="tiebreak",
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Everything that wandb lets out when its server, its process or its settings are wrong.
+
+    A lost connection is an OSError; several of its own errors share no base class.
+    """
+    import wandb
+    from pydantic import ValidationError
+    from wandb.sdk import mailbox
+    from wandb.sdk.lib import asyncio_manager
+    from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
+    from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
+
+    return (
+        OSError,
+        wandb.Error,
+        ValidationError,
+        WandbServiceConnectionError,
+        ServerResponseError,
+        mailbox.HandleAbandonedError,
+        mailbox.MailboxClosedError,
+        asyncio_manager.RunCancelledError,
+        asyncio_manager.AlreadyJoinedError,
+        asyncio_manager.ForkedError,
+    )
+
+
+def _forget_service(errors: tuple[type[Exception], ...]) -> None:
+    """End wandb's process; the next run starts its own, and not on a connection that was lost."""
+    import wandb
+
+    with contextlib.suppress(*errors):
+        wandb.teardown()
+
+
+def _tags(names: Mapping[str, str], more: Sequence[str]) -> list[str]:
+    wanted = [names[k] for k in ("method", "scenario", "data", "model")] + list(more)
+    return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in wanted))
+
+
+def _html(page: str) -> Any:
+    import wandb
+
+    return wandb.Html(page, inject=False, data_is_not_path=True)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """prompt, before, after of each row, escaped: text from a model is never markup."""
+    columns = ("prompt", "before", "after")
+    lines = ["<table border='1'><tr>" + "".join(f"<th>{c}</th>" for c in columns) + "</tr>"]
+    for row in rows:
+        texts = [row[c] if isinstance(row[c], str) else json.dumps(row[c]) for c in columns]
+        cells = "".join(f"<td><pre>{html.escape(text)}</pre></td>" for text in texts)
+        lines.append(f"<tr>{cells}</tr>")
+    return "\n".join([*lines, "</table>"])
+
+
+def _short(error: BaseException) -> str:
+    """One line, and never the key."""
+    text = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    key = os.environ.get("WANDB_API_KEY")
+    return text.replace(key, "***") if key else text
+
+
+def _say(text: str) -> None:
+    print(f"W&B: {text}", file=sys.stderr, flush=True)

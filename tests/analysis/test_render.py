@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import csv as csv_reader
+import io
+import random
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.runs import load
+from analysis.tables.comparison import comparison
+from analysis.tables.render import csv, latex, markdown
+
+WriteRun = Callable[..., str]  # tests/analysis/conftest.py
+NASTY = r"a_b|c*d%e&f#g$h{i}~j^k<l>\m[n]`o`"
+
+
+def study(write_run: WriteRun) -> None:
+    for seed, reward in ((1, 0.4), (2, 0.5), (3, 0.6)):
+        metrics = {"gold/reward": reward, "win_rate/start": 0.5 + seed / 10}
+        write_run("dpo", seed, metrics=metrics)
+        write_run("ipo", seed, metrics={k: v - 0.1 for k, v in metrics.items()})
+
+
+def cells(text: str, row: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if f"| {row} " in line]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_markdown(runs_dir: Path, write_run: WriteRun):
+    study(write_run)
+    text = markdown(comparison(load(runs_dir), command="tiebreak table --scenario x"))
+    assert "### model tiny · data world dddddddd · evaluator eeeeeeee\n" in text
+    assert cells(text, "method") == [
+        "scenario", "method", "gold/reward", "gain in gold/reward", "win_rate/start (%)", "n",
+    ]  # fmt: skip
+    assert cells(text, "start model")[1:] == ["start model", "0.200 ± -", "", "", "1"]
+    assert cells(text, "dpo")[1:] == [
+        "dpo", "**0.500** ± 0.248", "**+0.300** ± 0.248", "**70.0** ± 24.8", "3",
+    ]  # fmt: skip
+    assert cells(text, "ipo")[2] == "0.400 ± 0.248"
+    assert text.endswith("- 6 finished runs; made by `tiebreak table --scenario x`\n")
+    widths = {len(line) for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_latex(runs_dir: Path, write_run: WriteRun):
+    study(write_run)
+    text = latex(comparison(load(runs_dir), command="tiebreak table --scenario x"))
+    assert r"\begin{tabular}{llrrrr}" in text
+    assert " &  & gold/ & gain in gold/ & win\\_rate/ &  \\\\\n" in text
+    assert "scenario & method & reward & reward & start (\\%) & n \\\\\n" in text
+    assert r"align-from-base & start model & $0.200$ -- &  &  & 1 \\" in text
+    assert r" & dpo & $\mathbf{0.500} \pm 0.248$ & $\mathbf{+0.300} \pm 0.248$" in text
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\midrule") == 1
+    assert r"\texttt{tiebreak table -{}-scenario x}" in text
+    assert all(ord(character) < 128 for character in text)
+
+
+def test_csv(runs_dir: Path, write_run: WriteRun):
+    study(write_run)
+    table = comparison(load(runs_dir))
+    start, dpo, _ = csv_reader.DictReader(io.StringIO(csv(table)))
+    assert (start["row"], start["method"], start["group_id"]) == ("start model", "", "")
+    assert (start["gold/reward mean"], start["gold/reward low"]) == ("0.2", "")
+    assert start["win_rate/start n"] == ""
+    assert float(dpo["win_rate/start mean"]) == pytest.approx(0.7)  # a share, not per cent
+    assert float(dpo["gold/reward low"]) == pytest.approx(0.5 - 0.248414, abs=1e-6)
+    runs = [record for record in load(runs_dir).records if record.method == "dpo"]
+    assert dpo["run_ids"].split() == [record.run_id for record in runs]
+    assert dpo["group_id"] == runs[0].group_id
+    assert (dpo["data_hash"], dpo["evaluator"]) == ("d" * 64, "e" * 64)
+
+
+def test_same_runs_same_bytes(runs_dir: Path, write_run: WriteRun, tmp_path: Path):
+    """Whatever the order in which the records were written, and wherever they lie."""
+    study(write_run)
+    folders = sorted(runs_dir.iterdir())
+    random.Random(0).shuffle(folders)
+    for folder in folders:
+        shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
+    here, there = comparison(load(runs_dir)), comparison(load(tmp_path / "elsewhere"))
+    for render in (markdown, latex, csv):
+        assert render(here) == render(there)
+        assert str(tmp_path) not in render(here)
+
+
+def test_two_sections_join_their_columns_in_csv(runs_dir: Path, write_run: WriteRun):
+    write_run(model="one")
+    write_run(model="two", metrics={"accuracy/likelihood": 0.5}, start_metrics={})
+    table = comparison(load(runs_dir))
+    found = list(csv_reader.DictReader(io.StringIO(csv(table))))
+    assert [row["gold/reward mean"] for row in found] == ["0.2", "0.5", "", ""]
+    assert [row["accuracy/likelihood mean"] for row in found] == ["", "", "", "0.5"]
+    assert latex(table).count(r"\begin{table}") == markdown(table).count("### ") == 2
+
+
+def test_names_cannot_break_the_text(runs_dir: Path, write_run: WriteRun):
+    write_run(model=NASTY, data="two\nlines", scenario=NASTY)
+    table = comparison(load(runs_dir))
+    text = latex(table)
+    assert (
+        r"a\_b\textbar{}c*d\%e\&f\#g\$h\{i\}\textasciitilde{}j\textasciicircum{}k"
+        r"\textless{}l\textgreater{}\textbackslash{}m{[}n{]}`o`"
+    ) in text
+    assert "two lines" in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {4}
+    assert len(re.findall(r"(?<!\\)\{", text)) == len(re.findall(r"(?<!\\)\}", text))
+    text = markdown(table)
+    assert r"a_b\|c\*d%e\&f#g$h{i}\~j^k\<l>\\m\[n\]\`o\`" in text
+    found = list(csv_reader.DictReader(io.StringIO(csv(table))))
+    assert (found[1]["scenario"], found[1]["data"]) == (NASTY, "two\nlines")
+
+
+def test_underscores_that_would_emphasise(runs_dir: Path, write_run: WriteRun):
+    write_run(method="_mine_")
+    assert r"| \_mine\_ " in markdown(comparison(load(runs_dir)))
+
+
+def test_no_minus_nought(runs_dir: Path, write_run: WriteRun):
+    write_run(reward=0.2, start_reward=0.2 + 1e-9)
+    write_run("ipo", reward=0.1)
+    text = markdown(comparison(load(runs_dir)))
+    assert cells(text, "dpo")[3] == "**0.000** ± -"
+    assert cells(text, "ipo")[3] == "-0.100 ± -"
+
+
+def test_a_cell_with_fewer_runs_says_so(runs_dir: Path, write_run: WriteRun):
+    write_run(seed=1, metrics={"gold/reward": 0.5, "kl/reference": 2.0})
+    write_run(seed=2)
+    assert cells(markdown(comparison(load(runs_dir))), "dpo")[4] == "2.00 ± - (n=1)"

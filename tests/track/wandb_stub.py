@@ -1,0 +1,131 @@
+"""A W&B server small enough to read: what `wandb.init`, `log` and `finish` ask of one, on loopback.
+
+It keeps what it is sent in plain attributes. `answer` may be "well", "unauthorised" (every key is
+wrong), or "never" (it takes a request and says nothing, as a server behind a dead link does).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+VIEWER = {"id": "1", "username": "someone", "entity": "team", "flags": "{}", "admin": False}
+
+
+class Stub:
+    def __init__(self) -> None:
+        self.answer = "well"
+        self.runs: dict[str, dict[str, Any]] = {}  # by run id: the variables of the upserts
+        self.history: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+        self.uploads: dict[str, bytes] = {}
+        self.exit_code: int | None = None
+        self.keys_seen = 0
+        self.released = threading.Event()
+        stub = self
+
+        class Handler(_Handler):
+            server_state = stub
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if "upsertBucket" in query:
+            run_id = variables["name"]
+            project = {"name": variables["project"], "entity": {"name": "team"}}
+            new = run_id not in self.runs
+            given = {k: v for k, v in variables.items() if v is not None}
+            self.runs.setdefault(run_id, {}).update(given)
+            bucket = {"id": run_id, "name": run_id, "displayName": run_id, "project": project}
+            return {"upsertBucket": {"bucket": bucket, "inserted": new}}
+        if "createRunFiles" in query:
+            files = [{"name": f, "uploadUrl": f"{self.url}/{f}"} for f in variables["files"]]
+            return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}
+        if "viewer" in query:
+            return {"viewer": VIEWER}
+        if "serverInfo" in query:
+            return {"serverInfo": {"features": []}}
+        return {"model": None, "project": None}  # "is there such a run to resume?": no
+
+    def file_stream(self, sent: dict[str, Any]) -> None:
+        files = sent.get("files") or {}
+        for line in files.get("wandb-history.jsonl", {}).get("content", []):
+            self.history.append(json.loads(line))
+        for line in files.get("wandb-summary.json", {}).get("content", []):
+            self.summary = json.loads(line)
+        if sent.get("complete"):
+            self.exit_code = sent["exitcode"]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no error here; anything else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_state: Stub
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._reply({})
+
+    def do_PUT(self) -> None:
+        self.server_state.uploads[self.path.lstrip("/")] = self._body()
+        self._reply({})
+
+    def do_POST(self) -> None:
+        state, body = self.server_state, self._body()
+        if self.headers.get("Authorization", "").startswith("Basic "):
+            state.keys_seen += 1
+        if state.answer == "never":
+            state.released.wait()
+        elif state.answer == "unauthorised":
+            self._reply({"errors": [{"message": "invalid key"}]}, 401)
+        elif self.path.endswith("/file_stream"):
+            state.file_stream(json.loads(body))
+            self._reply({"limits": {}})
+        elif self.path != "/graphql":
+            self._reply({})  # telemetry
+        else:
+            asked = json.loads(body)
+            self._reply({"data": state.graphql(asked["query"], asked.get("variables") or {})})
+
+    def _body(self) -> bytes:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _reply(self, content: dict[str, Any], status: int = 200) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
