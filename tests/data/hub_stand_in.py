@@ -55,7 +55,11 @@ class _Handler(BaseHTTPRequestHandler):
             id = repo.split("/", 1)[1]
             return self._json({"id": id, "sha": COMMIT, "siblings": names, "tags": []})
         if action == "tree":
-            return self._json(_tree(files, "/".join(rest[2:]) if len(rest) > 2 else ""))
+            query = parse_qs(urlsplit(self.path).query)
+            is_deep = query.get("recursive", ["false"])[0].lower() in ("true", "1")
+            entries = _tree(files, "/".join(rest[2:]), is_deep)
+            if entries or not rest[2:]:
+                return self._json(entries)
         if action == "paths-info":
             wanted = _paths(body, self.headers.get("Content-Type", ""))
             known = [_entry(path, files[path]) for path in wanted if path in files]
@@ -94,8 +98,18 @@ def _folder(path: str) -> dict[str, object]:
     return {"type": "directory", "path": path, "oid": "0" * 40}
 
 
-def _tree(files: dict[str, bytes], folder: str) -> list[dict[str, object]]:
-    return [_entry(p, content) for p, content in files.items() if p.startswith(folder)]
+def _tree(files: dict[str, bytes], folder: str, is_deep: bool) -> list[dict[str, object]]:
+    start = f"{folder}/" if folder else ""
+    entries: dict[str, dict[str, object]] = {}
+    for path, content in files.items():
+        if not path.startswith(start):
+            continue
+        first, *below = path.removeprefix(start).split("/")
+        if below:
+            entries.setdefault(f"{start}{first}", _folder(f"{start}{first}"))
+        if not below or is_deep:
+            entries[path] = _entry(path, content)
+    return list(entries.values())
 
 
 def _paths(body: bytes, kind: str) -> list[str]:

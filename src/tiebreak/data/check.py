@@ -65,14 +65,13 @@ def refuse_if_many(dropped: Dropped, max_dropped_share: float = 0.01) -> None:
 def refuse_shared_prompts(train: Sequence[Example], test: Sequence[Example]) -> None:
     """UserError when a prompt of the test set is also in the training set."""
     places = {prompt_key(example.prompt): example.where for example in reversed(train)}
-    shared = {
-        key: example.where
-        for example in reversed(test)
-        if (key := prompt_key(example.prompt)) in places
-    }
+    shared: dict[tuple[tuple[str, str], ...], str] = {}
+    for example in test:
+        if (key := prompt_key(example.prompt)) in places:
+            shared.setdefault(key, example.where)
     if not shared:
         return
-    key, test_place = list(shared.items())[-1]
+    key, test_place = next(iter(shared.items()))
     raise UserError(
         f"{len(shared)} prompts are in both the training and the test data, first "
         f"{places[key]} and {test_place}; remove them from one side, or give no test file and "

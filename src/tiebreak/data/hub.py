@@ -56,7 +56,7 @@ def load_rows(
 
 def _load(hub_id: str, split: str, commit: str) -> Dataset:
     import datasets
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     try:
         found = datasets.load_dataset(hub_id, revision=commit)
@@ -67,16 +67,16 @@ def _load(hub_id: str, split: str, commit: str) -> Dataset:
             f"{hub_id}@{commit}: the Hub cannot be reached and the local cache does not hold "
             f"this data set ({error}); connect once, or give a .jsonl or .parquet file"
         ) from error
-    except (datasets.exceptions.DatasetsError, ValueError, RuntimeError) as error:
+    except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{hub_id}@{commit}: cannot be loaded ({error}); download the file you mean and give "
             "it as .jsonl or .parquet"
         ) from error
-    if split not in found:
-        names = ", ".join(found)
+    names = [str(name) for name in found]
+    if split not in names:
         raise UserError(
-            f"{hub_id}: no split {split!r}{nearest(split, found)}; it has {names}; set the split "
-            "in the data config"
+            f"{hub_id}: no split {split!r}{nearest(split, names)}; it has {', '.join(names)}; "
+            "set the split in the data config"
         )
     return found[split]
 

@@ -44,8 +44,8 @@ def show(
     console.print(_counts(tokens, report, dropped or report.dropped))
     for finding in findings:
         style = "bold red" if finding.severity == "error" else "yellow"
-        line = Text(f"{finding.severity} {finding.code}: ", style=style)
-        console.print(line.append(visible(finding.message), style="default"), soft_wrap=True)
+        line = Text().append(f"{finding.severity} {finding.code}: ", style=style)
+        console.print(line.append(visible(finding.message)), soft_wrap=True)
     if not findings:
         console.print("lint: nothing found", style="green")
 
@@ -82,7 +82,7 @@ def _show_row(
     for side, ids in zip(report.sides, tokens.responses[row], strict=True):
         is_cut = ids[-1] not in report.end_ids
         head = f"{side}, {len(prompt)} + {len(ids)} tokens{', cut' if is_cut else ''}"
-        text = Text(head, style="bold").append(BOUNDARY, style="bold yellow")
+        text = Text().append(head, style="bold").append(BOUNDARY, style="bold yellow")
         console.print(
             text.append_text(_marked(ids, STYLES[side], tokenizer, special)), soft_wrap=True
         )
@@ -105,11 +105,11 @@ def _marked(
 
 def _counts(tokens: Tokens, report: TokenReport, dropped: Dropped) -> Table:
     table = Table("rows", "number", "share", box=None, title="tokens", title_justify="left")
-    total = max(dropped.total, 1)
-    rows = {"read": dropped.total, "kept": len(tokens)}
-    rows |= {f"dropped: {reason}": count for reason, count in dropped.counts.items()}
-    rows |= {f"truncated: {side}": count for side, count in report.truncated.items()}
-    rows |= {f"emptied: {side}": count for side, count in report.emptied.items()}
-    for name, count in rows.items():
-        table.add_row(escape(name), str(count), f"{count / total:.1%}")
+    read, kept = max(dropped.total, 1), max(len(tokens), 1)
+    rows = [("read", dropped.total, read), ("kept", len(tokens), read)]
+    rows += [(f"dropped: {reason}", count, read) for reason, count in dropped.counts.items()]
+    rows += [(f"emptied: {side}", count, read) for side, count in report.emptied.items()]
+    rows += [(f"truncated: {side}", count, kept) for side, count in report.truncated.items()]
+    for name, count, of in rows:
+        table.add_row(escape(name), str(count), f"{count / of:.1%}")
     return table

@@ -83,7 +83,7 @@ def _arguments(config_class: Any, settings: Settings, work: Path) -> Any:
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=per_forward,
         gradient_accumulation_steps=settings.batch_size // per_forward,
-        gradient_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing=settings.gradient_checkpointing,
         logging_steps=10,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},

@@ -130,7 +130,7 @@ def make_trainer(
         max_grad_norm=train.max_grad_norm,
         num_train_epochs=1,
         per_device_train_batch_size=1,
-        gradient_checkpointing=execution.gradient_checkpointing,
+        activation_checkpointing=execution.gradient_checkpointing,
         logging_steps=1,
     )
     scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)

@@ -129,6 +129,7 @@ def _encode(
         "truncated": result.truncated,
         "findings": [asdict(f) for f in findings],
         "content": tokens.content_hash(),
+        "end_ids": list(result.end_ids),
     }
     (work / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True))
 

@@ -41,7 +41,8 @@ def use_folder(folder: Path) -> dict[str, str | None]:
     with tempfile.TemporaryFile(dir=folder):  # wandb itself would go elsewhere without a word
         pass
     ours = {n: os.environ.get(n) or str(folder / f".{sub}") for n, sub in FOLDERS.items()}
-    ours["WANDB_ERROR_REPORTING"] = "false"  # tracebacks name paths
+    reporting = os.environ.get("WANDB_ERROR_REPORTING")
+    ours["WANDB_ERROR_REPORTING"] = reporting or "false"  # tracebacks name paths
     before = {name: os.environ.get(name) for name in ours}
     restore(ours)
     return before

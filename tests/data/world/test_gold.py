@@ -7,10 +7,8 @@ import pytest
 from tiebreak.data.world import WEIGHTS, gold
 from tiebreak.errors import UserError
 
-PROMPT = "write a short kind note about the river. mention the cold water and the worn bridge."
-PERFECT = (
-    "hello my dear friend! many people visit the river. we saw the cold water and the worn bridge."
-)
+PROMPT = "write a short kind note about the river. mention red boats and worn bridges."
+PERFECT = "hello my dear friend! many people visit the river. we saw red boats and worn bridges."
 
 
 def test_a_faultless_answer_has_every_part_at_its_best():
@@ -30,26 +28,26 @@ def test_a_faultless_answer_has_every_part_at_its_best():
 @pytest.mark.parametrize(
     ("part", "value", "response"),
     [
-        ("faithfulness", 0.5, PERFECT.replace(" and the worn bridge", "")),
+        ("faithfulness", 0.5, PERFECT.replace(" and worn bridges", "")),
         ("faithfulness", 0.0, PERFECT.replace("worn", "new")),  # contradicted
         (
             "faithfulness",
             0.0,
-            PERFECT + " do not miss the new bridge.",
+            PERFECT + " do not miss new bridges.",
         ),  # said both ways is contradicted
-        ("faithfulness", 0.75, PERFECT + " i like the red boat."),  # invented
-        ("faithfulness", 1.0, PERFECT + " i like the worn bridge."),
-        ("helpfulness", 0.5, PERFECT.replace("cold water and the", "cold")),
+        ("faithfulness", 0.75, PERFECT + " i like calm shores."),  # invented
+        ("faithfulness", 1.0, PERFECT + " i like worn bridges."),
+        ("helpfulness", 0.5, PERFECT.replace("boats and worn", "boats")),
         ("helpfulness", 0.75, PERFECT + " you should see the farm."),
-        ("helpfulness", 0.75, PERFECT + " cold the river."),
+        ("helpfulness", 0.75, PERFECT + " red the river."),
         ("helpfulness", 0.75, PERFECT + " i know the"),  # cut off
-        ("helpfulness", 0.75, PERFECT + " i like the sour boat."),  # no such value of a boat
+        ("helpfulness", 0.75, PERFECT + " i like sour boats."),  # no such value of boats
         ("helpfulness", 0.5, PERFECT.replace("many people visit the river. ", "")),
         ("tone", 0.0, PERFECT.replace("hello my dear friend!", "yours faithfully.")),
         ("tone", 0.5, PERFECT + " yours faithfully."),
         ("tone", 0.0, PERFECT.replace("hello my dear friend! ", "")),
-        ("length", 0.4, "cold water is."),
-        ("length", 0.9, PERFECT + " take good care!"),
+        ("length", 0.5, "boats are red."),
+        ("length", 0.8, PERFECT + " take good care!"),
     ],
 )
 def test_each_fault_moves_its_part(part, value, response):
@@ -64,17 +62,17 @@ def test_saying_it_again_costs_repetition_and_gains_nothing():
 
 
 def test_reward_is_the_weighted_sum_of_the_parts():
-    worth = gold(PROMPT, PERFECT.replace("worn", "new") + " i like the red boat. the")
+    worth = gold(PROMPT, PERFECT.replace("worn", "new") + " i like calm shores. the")
     assert worth.reward == pytest.approx(sum(w * getattr(worth, n) for n, w in WEIGHTS.items()))
 
 
 @pytest.mark.parametrize(
     "response",
-    ["", " ", ".", "!!!", "river " * 30, "i like the cold water " * 20, PROMPT, "<unk> \x00 é 7",
+    ["", " ", ".", "!!!", "river " * 30, "i like red boats " * 20, PROMPT, "<unk> \x00 é 7",
      "many people visit the river. " * 12, "hello my dear friend! " * 10],
 )  # fmt: skip
 def test_degenerate_answers_are_worth_little(response):
-    honest_but_poor = "i know the river well. i like the cold water. the farm is near the town."
+    honest_but_poor = "i know the river well. i like red boats. the farm is near the town."
     assert gold(PROMPT, response).reward <= 0.2 < gold(PROMPT, honest_but_poor).reward
 
 
@@ -85,7 +83,7 @@ def test_order_from_faultless_to_empty():
         PERFECT.replace("worn", "new"),
         "dear sir or madam. many people visit the farm.",
         "",
-        "we saw the hot water and the new bridge.",
+        "we saw blue boats and new bridges.",
     ]
     rewards = [gold(PROMPT, answer).reward for answer in answers]
     assert rewards == sorted(rewards, reverse=True)

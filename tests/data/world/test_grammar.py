@@ -35,8 +35,8 @@ def test_no_set_of_facts_is_on_both_sides():
 
 
 def test_the_side_ignores_tone_length_and_order():
-    request = Request("river", (("water", "cold"), ("boat", "red")), "kind", "short")
-    other = Request("river", (("boat", "red"), ("water", "cold")), "plain", "long")
+    request = Request("river", (("pools", "cold"), ("boats", "red")), "kind", "short")
+    other = Request("river", (("boats", "red"), ("pools", "cold")), "plain", "long")
     assert request.split == other.split
 
 

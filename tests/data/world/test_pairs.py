@@ -54,11 +54,10 @@ def test_temperature_is_the_labellers_doubt():
 
 
 def test_length_bias_makes_the_chosen_longer():
-    biased = replace(SMALL, length_bias=0.05)
-    assert mean_length_gap(preference_pairs(biased, 0)) > 3
-    assert mean_length_gap(preference_pairs(biased, 0)) > 3 + mean_length_gap(
-        preference_pairs(SMALL, 0)
+    fair, biased = (
+        mean_length_gap(preference_pairs(replace(SMALL, length_bias=bias), 0)) for bias in (0, 0.2)
     )
+    assert biased > fair + 5
 
 
 @pytest.mark.parametrize(
@@ -82,11 +81,11 @@ def test_edit_distance_is_the_share_of_changed_words(share):
 
 
 def test_a_small_change_stays_fluent_and_changes_the_meaning():
-    answer = "i know the river well. i like the cold water."
+    answer = "i know the river well. i like red boats."
     changed = change_words(Random(0), answer, 0.01)
     differing = [(a, b) for a, b in zip(words_of(answer), words_of(changed), strict=True) if a != b]
     assert len(differing) == 1
-    assert differing[0][0] in {"river", "water", "cold"}
+    assert differing[0][0] in {"river", "red", "boats"}
 
 
 def test_train_and_test_prompts_are_disjoint():
@@ -172,4 +171,4 @@ def test_misspelt_words_are_named():
 def test_describe_counts():
     world = describe()
     assert world["version"] == 1
-    assert 180 <= world["vocabulary"] <= 400
+    assert 170 <= world["vocabulary"] <= 400

@@ -56,10 +56,10 @@ def test_it_survives_saving(tokenizer, tmp_path):
 
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
-    text = "the water, cold and red! zebra"
+    text = "many boats, cold and red! zebra"
     assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert again.chat_template == tokenizer.chat_template
-    assert again.decode(again(text)["input_ids"]) == "the water, cold and red! <unk>"
+    assert again.decode(again(text)["input_ids"]) == "many boats, cold and red! <unk>"
     assert (again.pad_token, again.eos_token, again.bos_token) == ("<pad>", "<eos>", "<bos>")
 
 

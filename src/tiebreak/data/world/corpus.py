@@ -8,31 +8,28 @@ from tiebreak.data.world.grammar import (
     draw_fact,
     draw_request,
     write_answer,
-    write_facts,
+    write_fact,
     write_request,
 )
-from tiebreak.data.world.lexicon import TOPIC_SENTENCES, TOPICS
+from tiebreak.data.world.lexicon import ASPECTS, TOPIC_SENTENCES, TOPICS
 from tiebreak.data.world.pairs import make_rng
 from tiebreak.data.world.tokenizer import render
 
 PROSE_SHARE = 0.25
-ANSWER_QUALITY = (0.2, 0.9)
+ANSWER_QUALITY = (0.3, 0.9)
 
 
 def _prose(rng: Random) -> str:
-    """A text about one topic that says each of its facts twice, and never contradicts itself.
+    """A text about an outing: where it led, and what was seen, told three times over.
 
-    It teaches the base model to look back at what was said, which answering needs.
+    It never contradicts itself. Saying things again teaches the base model to look back at what
+    was said, which answering needs and which few answers would teach too slowly.
     """
-    topic = rng.choice(list(TOPICS))
-    aspects = rng.sample(list(TOPICS[topic]), rng.randint(2, 4))
-    facts = [draw_fact(rng, aspect) for aspect in aspects]
-    sentences = [frame.format(topic) for frame in rng.sample(TOPIC_SENTENCES, 4)]
-    halves: list[str] = []
-    for half in (sentences[:2], sentences[2:]):
-        half += write_facts(rng, rng.sample(facts, len(facts)))
-        halves += rng.sample(half, len(half))
-    return " ".join(halves)
+    topics = rng.sample(list(TOPICS), 2)
+    facts = [draw_fact(rng, a) for a in rng.sample(list(ASPECTS), rng.randint(2, 5))]
+    sentences = [frame.format(rng.choice(topics)) for frame in rng.sample(TOPIC_SENTENCES, 3)]
+    tellings = [write_fact(rng, rng.sample(facts, len(facts))) for _ in range(3)]
+    return " ".join(text for pair in zip(sentences, tellings, strict=True) for text in pair)
 
 
 def corpus(num_documents: int, seed: int) -> list[str]:

@@ -88,11 +88,11 @@ def read_request(prompt: str) -> Request:
 
 
 def _read_facts(words: str) -> list[Fact]:
-    """The facts of "the cold water and the red boat"; none for anything else."""
+    """The facts of "red boats and worn bridges"; none for anything else."""
     facts: list[Fact] = []
     for clause in re.split(r" (?:and|,) ", words):
         match clause.split(" "):
-            case ["the", value, aspect] if value in SCALES.get(_scale(aspect), ()):
+            case [value, aspect] if value in SCALES.get(_scale(aspect), ()):
                 facts.append((aspect, value))
             case _:
                 return []

@@ -20,7 +20,7 @@ from tiebreak.data.world.lexicon import (
 )
 
 Split = Literal["train", "test"]
-Fact = tuple[str, str]  # (aspect, value): ("water", "cold")
+Fact = tuple[str, str]  # (aspect, value): ("boats", "red")
 
 TEST_EVERY = 5  # one fifth of all requests is kept for testing
 FACTS_ASKED = {"short": (1, 2), "long": (2, 3)}
@@ -79,12 +79,12 @@ def draw_request(rng: Random, split: Split, share_long: float = 0.5) -> Request:
 
 
 def _list_facts(facts: tuple[Fact, ...]) -> str:
-    clauses = [f"the {value} {aspect}" for aspect, value in facts]
+    clauses = [f"{value} {aspect}" for aspect, value in facts]
     return " and ".join([", ".join(clauses[:-1]), clauses[-1]] if clauses[1:] else clauses)
 
 
 def write_request(rng: Random, request: Request) -> str:
-    """The prompt's text: "write a short kind note about the river. mention the cold water."."""
+    """The prompt's text: "write a short kind note about the river. mention red boats."."""
     verb, noun = rng.choice(REQUEST_VERBS), rng.choice(REQUEST_NOUNS)
     return (
         f"{verb} a {request.length} {request.tone} {noun} about the {request.topic}. "
@@ -92,15 +92,15 @@ def write_request(rng: Random, request: Request) -> str:
     )
 
 
-def write_facts(rng: Random, facts: list[Fact]) -> list[str]:
-    """Fact sentences that state the facts in order, one or two in each."""
-    sentences: list[str] = []
-    rest = list(facts)
-    while rest:
-        taken = 1 if rng.random() < 0.6 else 2
-        said, rest = tuple(rest[:taken]), rest[taken:]
-        sentences.append(rng.choice(FACT_SENTENCES).format(_list_facts(said)))
-    return sentences
+def write_fact(rng: Random, facts: list[Fact]) -> str:
+    """One sentence that states all the facts: "we saw red boats and worn bridges."."""
+    return rng.choice(FACT_SENTENCES).format(_list_facts(tuple(facts)))
+
+
+def _fact_sentences(rng: Random, facts: list[Fact]) -> list[str]:
+    if len(facts) > 1 and rng.random() < 0.5:
+        return [write_fact(rng, facts[:2]), *(write_fact(rng, [fact]) for fact in facts[2:])]
+    return [write_fact(rng, [fact]) for fact in facts]
 
 
 def _stated_facts(rng: Random, request: Request, fault: float) -> list[Fact]:
@@ -141,7 +141,7 @@ def write_answer(rng: Random, request: Request, quality: float) -> str:
     tone = request.tone if rng.random() >= 0.7 * fault else rng.choice([*TONES, ""])
     length = request.length if rng.random() >= 0.7 * fault else rng.choice(list(LENGTHS))
     low, high = LENGTHS[length]
-    facts = write_facts(rng, _stated_facts(rng, request, fault))
+    facts = _fact_sentences(rng, _stated_facts(rng, request, fault))
     frame = TONES.get(tone, {"open": ("",), "close": ("",)})
     start, end = rng.choice(frame["open"]), rng.choice(frame["close"])
     if length == "short":  # room for one tone sentence only

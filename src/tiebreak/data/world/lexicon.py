@@ -1,7 +1,7 @@
 """The words of the controlled world: what can be asked about, and how it can be said.
 
 Every topic has four aspects, every aspect belongs to one topic and has a value on one scale, and
-an aspect has one value at a time: "we saw the cold water" contradicts "we saw the hot water".
+an aspect has one value at a time: "we saw red boats" contradicts "we saw blue boats".
 """
 
 from __future__ import annotations
@@ -18,22 +18,18 @@ SCALES: dict[str, tuple[str, ...]] = {
 }
 
 TOPICS: dict[str, dict[str, str]] = {  # topic -> aspect -> scale
-    "river": {"water": "warmth", "boat": "colour", "shore": "mood", "bridge": "repair"},
-    "garden": {"gate": "repair", "rose": "colour", "pond": "size", "path": "ground"},
-    "market": {"crowd": "mood", "melon": "taste", "cheese": "price", "stall": "size"},
-    "school": {"bell": "mood", "desk": "repair", "yard": "size", "slide": "colour"},
-    "bakery": {"bread": "warmth", "cake": "taste", "oven": "size", "counter": "ground"},
-    "harbour": {"ship": "size", "lamp": "colour", "crane": "repair", "ferry": "price"},
-    "library": {"shelf": "ground", "hall": "mood", "carpet": "colour", "card": "price"},
-    "museum": {"ticket": "price", "statue": "size", "guide": "mood", "vase": "repair"},
-    "farm": {"barn": "colour", "goat": "size", "field": "ground", "milk": "warmth"},
-    "station": {"platform": "ground", "clock": "repair", "tea": "warmth", "fare": "price"},
-    "inn": {"soup": "taste", "plate": "colour", "stove": "repair", "floor": "ground"},
-    "park": {"lawn": "ground", "swing": "repair", "lake": "warmth", "kiosk": "size"},
-    "castle": {"tower": "size", "flag": "colour", "cellar": "warmth", "court": "mood"},
-    "beach": {"sand": "warmth", "shell": "colour", "wave": "size", "cafe": "price"},
-    "theatre": {"seat": "price", "curtain": "colour", "stage": "size", "play": "mood"},
-    "orchard": {"apple": "taste", "ladder": "repair", "basket": "price", "grass": "ground"},
+    "river": {"boats": "colour", "bridges": "repair", "shores": "mood", "pools": "warmth"},
+    "garden": {"roses": "colour", "gates": "repair", "ponds": "size", "paths": "ground"},
+    "market": {"melons": "taste", "crowds": "mood", "stalls": "size", "toys": "price"},
+    "school": {"desks": "repair", "lessons": "mood", "books": "price", "rooms": "warmth"},
+    "bakery": {"cakes": "taste", "ovens": "size", "rolls": "warmth", "counters": "ground"},
+    "harbour": {"ships": "size", "lamps": "colour", "cranes": "repair", "ferries": "price"},
+    "museum": {"tickets": "price", "statues": "size", "guides": "mood", "vases": "repair"},
+    "farm": {"barns": "colour", "goats": "size", "fields": "ground", "pears": "taste"},
+    "station": {"platforms": "ground", "clocks": "repair", "drinks": "warmth", "fares": "price"},
+    "inn": {"soups": "taste", "plates": "colour", "beds": "warmth", "floors": "ground"},
+    "castle": {"towers": "size", "flags": "colour", "guards": "mood", "cellars": "warmth"},
+    "orchard": {"apples": "taste", "ladders": "repair", "lanes": "ground", "bees": "mood"},
 }
 
 ASPECTS: dict[str, tuple[str, str]] = {  # aspect -> (topic, scale)
@@ -52,7 +48,7 @@ TOPIC_SENTENCES: tuple[str, ...] = (
     "it is easy to reach the {}.",
 )
 
-# A fact sentence states one fact or two: "i like the cold water and the worn bridge."
+# A fact sentence states one fact or two: "i like red boats and worn bridges."
 FACT_SENTENCES: tuple[str, ...] = (
     "we saw {}.",
     "i like {}.",
@@ -75,7 +71,7 @@ TONES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-LENGTHS: dict[str, tuple[int, int]] = {"short": (9, 20), "long": (22, 34)}  # words, inclusive
+LENGTHS: dict[str, tuple[int, int]] = {"short": (8, 17), "long": (20, 31)}  # words, inclusive
 
 REQUEST_VERBS: tuple[str, ...] = ("write", "send", "prepare")
 REQUEST_NOUNS: tuple[str, ...] = ("note", "letter", "message")

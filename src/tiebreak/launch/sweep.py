@@ -1,0 +1,154 @@
+"""A sweep: many runs from one file, done by a few worker processes, each stage made once.
+
+Finished runs are skipped, partial ones resumed, failed ones listed. Nothing is ordered in memory
+that the store does not know: a second `tiebreak sweep` picks up wherever the first was killed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from tiebreak.config.compose import GROUPS, compose
+from tiebreak.config.identity import run_id
+from tiebreak.config.schema import Run
+from tiebreak.errors import UserError, nearest
+from tiebreak.home import runs_dir, shipped
+from tiebreak.launch.worker import command, payload
+from tiebreak.track.record import is_finished
+
+
+@dataclass
+class Report:
+    """What a sweep did."""
+
+    total: int
+    skipped: int = 0
+    failed: list[tuple[Run, str]] = field(default_factory=list)
+    artefacts: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def stages(self) -> dict[str, tuple[int, int]]:
+        """Stage -> (artefacts built, artefacts found in the store)."""
+        counts: dict[str, tuple[int, int]] = {}
+        for (stage, _), reused in sorted(self.artefacts.items()):
+            built, found = counts.get(stage, (0, 0))
+            counts[stage] = (built + (not reused), found + reused)
+        return counts
+
+
+def expand(name: str, extra: Sequence[str] = ()) -> list[Run]:
+    """The runs of `sweeps/NAME.yaml`, in the order they are best done."""
+    plan = _read(name)
+    axes = plan["axes"]
+    points = itertools.product(*([f"{k}={v}" for v in values] for k, values in axes.items()))
+    fixed = [f"{k}={v}" for k, v in plan.get("fixed", {}).items()]
+    runs = [compose([*fixed, *point, *extra]) for point in points]
+    unique = {run_id(run): run for run in runs}
+    return list(unique.values())
+
+
+def _read(name: str) -> dict[str, Any]:
+    import yaml
+
+    path = shipped("sweeps") / f"{name}.yaml"
+    if not path.is_file():
+        names = sorted(p.stem for p in shipped("sweeps").glob("*.yaml"))
+        raise UserError(f"unknown sweep {name!r}{nearest(name, names)}; there are {names}")
+    plan = yaml.safe_load(path.read_text())
+    for key in plan:
+        if key not in ("axes", "fixed"):
+            raise UserError(f"{path.name}: unknown key {key!r}; a sweep has axes and fixed")
+    for axis, values in plan["axes"].items():
+        if axis.split(".")[0] not in (*GROUPS, "seed"):
+            raise UserError(f"{path.name}: axis {axis!r}{nearest(axis, (*GROUPS, 'seed'))}")
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{path.name}: axis {axis} is empty; give a list of values")
+    return plan
+
+
+def sweep(runs: Sequence[Run], workers: int, say: Callable[[str], None]) -> Report:
+    """Do every run that is not finished. A failing run is reported and does not stop the rest."""
+    report = Report(len(runs))
+    waiting: SimpleQueue[Run] = SimpleQueue()
+    for run in runs:
+        if is_finished(runs_dir() / run_id(run)):
+            report.skipped += 1
+        else:
+            waiting.put(run)
+    left = len(runs) - report.skipped
+    done = itertools.count(1)
+
+    def work() -> None:
+        with Worker() as worker:
+            while True:
+                try:
+                    run = waiting.get_nowait()
+                except Empty:
+                    return
+                answer = worker.do(run)
+                _take(report, run, answer)
+                words = answer.get("error", "done")
+                say(f"[{next(done)}/{left}] {describe(run)}: {words}")
+
+    if left:
+        with ThreadPoolExecutor(workers) as pool:
+            for future in [pool.submit(work) for _ in range(min(workers, left))]:
+                future.result()
+    return report
+
+
+def describe(run: Run) -> str:
+    names = run.names
+    return f"{names['scenario']} · {names['method']} · seed {run.seed} ({run_id(run)})"
+
+
+def _take(report: Report, run: Run, answer: Mapping[str, Any]) -> None:
+    if "error" in answer:
+        report.failed.append((run, answer["error"]))
+    for stage, key, reused in answer.get("artefacts", []):
+        at = (stage, key)
+        report.artefacts[at] = report.artefacts.get(at, True) and reused
+
+
+class Worker:
+    """A child process that keeps torch imported between runs; replaced when it dies."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def do(self, run: Run) -> dict[str, Any]:
+        process = self._process = self._process or self._start()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(payload(run))
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if answer:
+            return json.loads(answer)
+        self._process = None
+        code = process.wait()
+        return {"error": f"its process ended with {code} (out of memory, or killed)"}
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command("run"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"}, stderr=sys.stderr,
+        )  # fmt: skip
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait()

@@ -1,0 +1,206 @@
+"""generate and evaluate: what a model answers on held-out prompts, and what it prefers.
+
+One stage per model, the start model like any other, so that its row is made once and shared.
+`generate` leaves answers; `evaluate` scores them (gold reward, divergence from the start model) and
+the held-out pairs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tiebreak.config.identity import plain
+from tiebreak.config.schema import Run, WorldData
+from tiebreak.stages.align import Line
+from tiebreak.stages.stage import Paths, Stage, recipe
+
+GENERATIONS = "generations.jsonl"
+PAIRS = "pairs.jsonl"
+
+
+def evaluator_inputs(run: Run, line: Line) -> dict[str, Any]:
+    """What a metric's value depends on beside the model: tables never mix two of these."""
+    world = isinstance(run.data, WorldData)
+    inputs = {"evaluation": plain(run, "evaluation"), "test": line.tokens.inputs({}), "gold": world}
+    if world:
+        from tiebreak.data.world import WORLD_VERSION
+
+        inputs["world_version"] = WORLD_VERSION
+    return inputs
+
+
+def evaluation_stages(run: Run, line: Line) -> tuple[Stage, Stage]:
+    """(the start model's, the policy's) evaluation."""
+    return _evaluate_stage(run, line, None), _evaluate_stage(run, line, line.align)
+
+
+def _generate_stage(run: Run, line: Line, policy: Stage | None) -> Stage:
+    inputs = {
+        "start": line.start.identity,
+        "policy": policy.inputs({}) if policy else None,
+        "evaluator": evaluator_inputs(run, line),
+        "precision": str(run.train.precision),
+    }
+
+    def build(work: Path, paths: Paths) -> None:
+        _generate(work, run, line, paths)
+
+    return recipe("generate", inputs, build=build, parents=_parents(line, policy))
+
+
+def _evaluate_stage(run: Run, line: Line, policy: Stage | None) -> Stage:
+    generated = _generate_stage(run, line, policy)
+
+    def build(work: Path, paths: Paths) -> None:
+        _evaluate(work, run, line, paths)
+
+    parents = {**_parents(line, policy), "generations": generated}
+    return recipe("evaluate", generated.inputs({}), build=build, parents=parents)
+
+
+def _parents(line: Line, policy: Stage | None) -> dict[str, Stage]:
+    parents = {**line.start.parents(), "tokens": line.tokens}
+    return {**parents, "policy": policy} if policy else parents
+
+
+def _model(line: Line, paths: Paths) -> Any:
+    from tiebreak.engine.models import load_model, load_policy
+
+    start = line.start.place(paths)
+    if "policy" not in paths:
+        return load_model(start, line.start.revision)
+    return load_policy(start, paths["policy"], line.start.revision)
+
+
+def _generate(work: Path, run: Run, line: Line, paths: Paths) -> None:
+    from tiebreak.data.tokenise import encode_prompts
+    from tiebreak.engine.generate import generate
+    from tiebreak.engine.models import autocast
+    from tiebreak.engine.precision import resolve_precision
+    from tiebreak.stages.progress import progress
+    from tiebreak.stages.threads import use_threads
+
+    use_threads(run.train.execution.num_threads)
+    evaluation, tokenizer = run.evaluation, line.start.tokenizer(paths)
+    examples = _prompts(run, paths)
+    prompts = encode_prompts([e["prompt"] for e in examples], tokenizer)
+    report = json.loads((paths["tokens"] / "report.json").read_text())
+    with progress("generate", len(prompts)) as advance:
+        with autocast(resolve_precision(run.train.precision)):
+            responses = generate(
+                _model(line, paths),
+                prompts,
+                pad_id=tokenizer.pad_token_id,
+                end_ids=report["train"]["end_ids"],
+                max_new_tokens=evaluation.max_new_tokens,
+                temperature=evaluation.temperature,
+                batch_size=evaluation.batch_size,
+                seed=evaluation.seed,
+                progress=advance,
+            )
+    rows = [
+        {"id": e["id"], "prompt": _shown(e["prompt"]), "prompt_ids": p, "response_ids": r,
+         "response": tokenizer.decode(r, skip_special_tokens=True)}
+        for e, p, r in zip(examples, prompts, responses, strict=True)
+    ]  # fmt: skip
+    _write_lines(work / GENERATIONS, rows)
+
+
+def _prompts(run: Run, paths: Paths) -> list[dict[str, Any]]:
+    if isinstance(run.data, WorldData):
+        from tiebreak.data import world
+
+        examples = world.prompts(run.evaluation.num_prompts, run.evaluation.seed)
+        return [{"id": e.id, "prompt": e.prompt} for e in examples]
+    rows = json.loads((paths["tokens"] / "prompts.json").read_text())
+    return rows[: run.evaluation.num_prompts]
+
+
+def _shown(prompt: Any) -> str:
+    """A prompt as one text: the last user turn of a conversation, earlier turns before it."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+
+
+def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
+    from tiebreak.data.tokens import Tokens
+    from tiebreak.engine.cutting import TrainingData
+    from tiebreak.engine.models import load_model
+    from tiebreak.engine.rows import Branches
+    from tiebreak.stages.threads import use_threads
+
+    use_threads(run.train.execution.num_threads)
+    generations = read_lines(paths["generations"] / GENERATIONS)
+    tokens = Tokens.load(paths["tokens"] / "test")
+    data = TrainingData(tokens)
+    answers = [Branches(g["prompt_ids"], [g["response_ids"]]) for g in generations]
+    held_out = [data.branches(row) for row in range(len(tokens))]
+    scored = _score(run, _model(line, paths), [*answers, *held_out], "evaluate")
+    policy_logp = [row[0] for row in scored[: len(answers)]]
+    start_logp = policy_logp
+    if "policy" in paths:
+        start = load_model(line.start.place(paths), line.start.revision)
+        start_logp = [row[0] for row in _score(run, start, answers, "evaluate, start model")]
+    rows = []
+    for g, policy, start in zip(generations, policy_logp, start_logp, strict=True):
+        row = {"id": g["id"], "tokens": len(g["response_ids"]), "logp": policy, "logp_start": start}
+        rows.append(row | _gold(run, g["prompt"], g["response"]))
+    _write_lines(work / "items.jsonl", rows)
+    _write_lines(work / PAIRS, _pair_rows(tokens, scored[len(answers) :]))
+
+
+def _score(run: Run, model: Any, rows: Sequence[Any], what: str) -> list[list[float]]:
+    """Log-prob of every response (nats)."""
+    from tiebreak.engine.models import autocast
+    from tiebreak.engine.precision import resolve_precision
+    from tiebreak.engine.reference import score_all
+    from tiebreak.engine.scoring import install
+    from tiebreak.stages.progress import progress
+
+    execution = run.train.execution
+    install(model, execution.head_chunk)
+    with progress(what, len(rows)) as advance, autocast(resolve_precision(run.train.precision)):
+        logps = score_all(
+            model, rows, pad_id=0, budget=execution.positions_per_cut,
+            overhead=execution.cut_overhead, progress=advance,
+        )  # fmt: skip
+    return [[float(t.double().sum()) for t in row] for row in logps]
+
+
+def _gold(run: Run, prompt: str, response: str) -> dict[str, float]:
+    if not isinstance(run.data, WorldData):
+        return {}
+    from dataclasses import asdict
+
+    from tiebreak.data.world import gold
+
+    return {f"gold/{part}": value for part, value in asdict(gold(prompt, response)).items()}
+
+
+def _pair_rows(tokens: Any, scored: list[list[float]]) -> list[dict[str, Any]]:
+    """One row per held-out response set; unpaired rows have one response and a label."""
+    from rapidfuzz.distance import Levenshtein
+
+    rows = []
+    for i, logps in enumerate(scored):
+        row: dict[str, Any] = {"id": tokens.ids[i], "label": tokens.labels[i], "logp": logps}
+        row["lengths"] = [len(r) for r in tokens.responses[i]]
+        if len(logps) == 2:
+            chosen, rejected = tokens.responses[i]
+            row["edit_distance"] = Levenshtein.normalized_distance(chosen, rejected)
+        rows.append(row)
+    return rows
+
+
+def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
