@@ -85,9 +85,7 @@ def _choice(group: str, value: str) -> list[str]:
         return ["data=files", f"data.name={_quoted(name)}", f"data.train={_quoted(value)}"]
     hint = nearest(value, options(group))
     more = "; or a folder, or a Hub id ORG/NAME" if group in ("model", "data") else ""
-    raise UserError(
-        f"unknown {group} {value!r}{hint}; there are {', '.join(options(group))}{more}"
-    )
+    raise UserError(f"unknown {group} {value!r}{hint}; there are {', '.join(options(group))}{more}")
 
 
 def _quoted(value: str) -> str:

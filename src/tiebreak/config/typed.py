@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from tiebreak.errors import UserError, nearest
 
@@ -17,7 +17,7 @@ def typed(cls: type, values: Any, where: str) -> Any:
     if not isinstance(values, Mapping):
         raise UserError(f"{where} must be a group of keys, got {values!r}")
     hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
+    names = [f.name for f in dataclasses.fields(cast(Any, cls))]
     for key in values:
         if key not in names:
             raise UserError(f"unknown key {where}.{key}{nearest(str(key), names)}")
@@ -38,7 +38,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where}={value!r} is not a list; write [a, b]")
         return tuple(_value(typing.get_args(kind)[0], v, where) for v in value)
     if dataclasses.is_dataclass(kind):
-        return typed(typing.cast(type, kind), value, where)
+        return typed(cast(type, kind), value, where)
     if issubclass(kind, StrEnum):
         options = [str(k) for k in kind]
         if value not in options:
@@ -48,7 +48,12 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     return _scalar(kind, value, where)
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+}
 
 
 def _scalar(kind: type, value: Any, where: str) -> Any:

@@ -5,6 +5,7 @@ TRL is pinned to one minor version; `tests/engine/test_trl_contract.py` says wha
 
 from __future__ import annotations
 
+
 def sft_classes() -> tuple[type, type]:
     """(SFTTrainer, SFTConfig)."""
     from trl import SFTConfig, SFTTrainer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ def common_arguments(folder: Path, precision: str, seed: int, checkpoint_every: 
         "logging_strategy": "steps",
         "logging_nan_inf_filter": False,
         "report_to": [],
-        "disable_tqdm": not sys.stderr.isatty(),
+        "disable_tqdm": True,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
         "remove_unused_columns": False,

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -25,13 +26,13 @@ from tiebreak.errors import UserError
 COMPLETE = "complete.json"
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in `folder`; incomplete ones (a crash) are removed."""
+def last_checkpoint(folder: Path, clean: bool = True) -> Path | None:
+    """The newest complete checkpoint in `folder`; `clean` removes what a crash left half done."""
     complete = []
     for path in folder.glob("checkpoint-*"):
         if (path / COMPLETE).is_file():
             complete.append(path)
-        else:
+        elif clean:
             shutil.rmtree(path)
     return max(complete, key=step_of, default=None)
 
@@ -51,12 +52,13 @@ class SafeCheckpoints:
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 _mark_complete(target)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             shutil.rmtree(target, ignore_errors=True)
             good = last_checkpoint(folder)
             kept = f"the last good checkpoint is {good.name}" if good else "there is none before it"
+            why = getattr(error, "strerror", None) or error
             raise UserError(
-                f"{target.name} could not be written ({error.strerror or error}); {kept}. Free "
+                f"{target.name} could not be written ({why}); {kept}. Free "
                 "space, then give the same command again: it goes on from there"
             ) from error
         if self.args.should_save:
@@ -97,10 +99,10 @@ class SafeCheckpoints:
 def random_state() -> dict[str, Any]:
     """The state of every generator training draws from."""
     version, internal, gauss = random.getstate()
-    name, keys, pos, has_gauss, cached = np.random.get_state()
+    name, keys, pos, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": [version, list(internal), gauss],
-        "numpy": [name, keys.tolist(), int(pos), int(has_gauss), float(cached)],  # type: ignore[union-attr]
+        "numpy": [name, np.asarray(keys).tolist(), int(pos), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

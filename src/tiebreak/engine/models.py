@@ -83,7 +83,7 @@ def load_tokenizer(
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision or "main")
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision or "main")
     except (OSError, ValueError) as error:
         raise UserError(
             f"tokenizer of {source} could not be loaded: {str(error).splitlines()[0]}"

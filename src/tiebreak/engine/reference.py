@@ -7,7 +7,7 @@ its adapter switched off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ def cut_many(positions: Sequence[int], budget: int, overhead: int, window: int =
 
 
 @contextmanager
-def live(model: Any) -> Iterator[Any]:
+def live(model: Any) -> Generator[Any]:
     """The reference as the LoRA policy with its adapter off; needs no second copy of weights."""
     with torch.no_grad(), model.disable_adapter():
         yield model

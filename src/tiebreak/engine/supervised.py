@@ -11,6 +11,7 @@ from typing import Any
 from tiebreak.engine import _trl
 from tiebreak.engine.arguments import common_arguments
 from tiebreak.engine.checkpoints import SafeCheckpoints, last_checkpoint
+from tiebreak.engine.progress import quiet_trainer
 from tiebreak.errors import TrainingFailed
 
 
@@ -37,6 +38,7 @@ def fine_tune(
     answers: Sequence[Sequence[int]],
     settings: Settings,
     work: Path,
+    what: str = "sft",
 ) -> None:
     """Train `model` on the answers given their prompts; resumes from `work/checkpoints`.
 
@@ -57,6 +59,7 @@ def fine_tune(
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
+    quiet_trainer(trainer, what)
     resume = last_checkpoint(work / "checkpoints")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     log = [_without_times(entry) for entry in trainer.state.log_history]

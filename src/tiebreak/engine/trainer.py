@@ -12,7 +12,8 @@ import math
 import resource
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         self.on_step, self.precision = on_step, precision
         self._sums: metrics.Sums = {}
         self._step_began, self._step_rows = time.perf_counter(), 0
-        super().__init__(model=model, args=args, train_dataset=plan)
+        super().__init__(model=model, args=args, train_dataset=cast(Any, plan))
         if len(min(plan.steps, key=len)) < self.args.world_size:
             raise UserError(
                 f"an optimiser batch of {len(min(plan.steps, key=len))} rows cannot be shared by "
@@ -65,7 +66,9 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """One optimiser batch per item, in the plan's order, the same on every rank."""
-        return DataLoader(self.plan, batch_size=1, shuffle=False, collate_fn=lambda one: one[0])
+        return DataLoader(
+            cast(Any, self.plan), batch_size=1, shuffle=False, collate_fn=lambda one: one[0]
+        )
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -118,7 +121,8 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
             parts: list[Any] = [None] * self.args.world_size
             numbers = [(p.tolist(), r.tolist()) for p, r in scored]
             torch.distributed.all_gather_object(parts, numbers)
-            scored = [tuple(torch.tensor(x, device=device) for x in s) for p in parts for s in p]
+            tensor = partial(torch.tensor, device=device)
+            scored = [(tensor(policy), tensor(ref)) for part in parts for policy, ref in part]
         return Pairs(whole.chosen, whole.rejected, mismatched=stack(scored))
 
     def _check_step(self) -> Tensor:

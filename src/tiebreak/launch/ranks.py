@@ -86,5 +86,3 @@ def _barrier() -> None:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=datetime.timedelta(hours=24))
     distributed.barrier()
-
-

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tiebreak.config.identity import plain
 from tiebreak.config.schema import Reference, Run
@@ -77,13 +78,16 @@ def align_stage(run: Run, start: Checkpoint, tokens: Stage, log: Log | None) -> 
 
 def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | None) -> None:
     from tiebreak.engine.checkpoints import last_checkpoint, step_of
+    from tiebreak.engine.progress import quiet_trainer
     from tiebreak.stages.threads import use_threads
 
     use_threads(run.train.execution.num_threads)
     kept = work / METRICS
-    resume = last_checkpoint(work / "checkpoints")
+    main = int(os.environ.get("RANK", "0")) == 0
+    resume = last_checkpoint(work / "checkpoints", clean=main)
     rows = _rows_until(kept, step_of(resume) if resume else 0)
-    kept.write_text("".join(rows))
+    if main:
+        kept.write_text("".join(rows))
 
     def on_step(step: int, metrics: dict[str, float], speed: dict[str, float]) -> None:
         with kept.open("a") as stream:
@@ -92,6 +96,7 @@ def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | Non
             log.step(step, metrics, speed)
 
     trainer = make_trainer(run, start, paths, work / "checkpoints", on_step)
+    quiet_trainer(trainer, f"align, {run.method_name}")
     if log is not None:
         log.begin(len(rows), len(trainer.plan))
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -118,9 +123,7 @@ def make_trainer(
     model.train()
     data = training_data(run, Tokens.load(paths["tokens"] / "train"), paths)
     precision = resolve_precision(train.precision)
-    plan = plan_batches(
-        len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps
-    )
+    plan = plan_batches(len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps)
     arguments = TrainingArguments(
         **common_arguments(folder, precision, run.seed, execution.checkpoint_every),
         learning_rate=train.learning_rate,
@@ -163,7 +166,6 @@ def training_data(run: Run, tokens: Tokens, paths: Paths) -> TrainingData:
         mismatched=table("mismatched"),
         live=run.train.reference is Reference.LIVE and wants_reference(run),
     )
-
 
 
 def _rows_until(path: Path, step: int) -> list[str]:

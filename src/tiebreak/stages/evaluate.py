@@ -80,7 +80,7 @@ def _generate(work: Path, run: Run, line: Line, paths: Paths) -> None:
     from tiebreak.engine.generate import generate
     from tiebreak.engine.models import autocast
     from tiebreak.engine.precision import resolve_precision
-    from tiebreak.stages.progress import progress
+    from tiebreak.engine.progress import progress
     from tiebreak.stages.threads import use_threads
 
     use_threads(run.train.execution.num_threads)
@@ -159,9 +159,9 @@ def _score(run: Run, model: Any, rows: Sequence[Any], what: str) -> list[list[fl
     """Log-prob of every response (nats)."""
     from tiebreak.engine.models import autocast
     from tiebreak.engine.precision import resolve_precision
+    from tiebreak.engine.progress import progress
     from tiebreak.engine.reference import score_all
     from tiebreak.engine.scoring import install
-    from tiebreak.stages.progress import progress
 
     execution = run.train.execution
     install(model, execution.head_chunk)

@@ -28,7 +28,7 @@ def pretrain_stage(run: Run) -> Stage:
 def instruct_stage(run: Run) -> Stage:
     """The instruct variant: the pretrained model tuned on more and better demonstrations."""
     base, settings = pretrain_stage(run), run.model.instruct_tuning
-    assert settings is not None and settings.examples is not None
+    assert settings is not None
 
     def build(work: Path, paths: Paths) -> None:
         from tiebreak.data import world
@@ -36,13 +36,14 @@ def instruct_stage(run: Run) -> Stage:
         from tiebreak.stages.threads import use_threads
 
         use_threads(run.train.execution.num_threads)
+        assert settings.examples is not None
         examples = world.demonstrations(settings.examples, 0, "instruct")
         prompts, answers, tokenizer, model = _load(paths["base"], examples)
         tuning = Settings(
             settings.learning_rate, settings.batch_size, settings.epochs, seed=0,
             rows_per_forward=settings.batch_size,
         )  # fmt: skip
-        fine_tune(model, tokenizer, prompts, answers, tuning, work)
+        fine_tune(model, tokenizer, prompts, answers, tuning, work, "instruct")
 
     inputs = {"base": base.inputs({}), "instruct_tuning": asdict(settings)}
     return checkpoint_recipe("instruct", inputs, build=build, parents={"base": base})
@@ -91,4 +92,4 @@ def _pretrain(work: Path, settings: Pretraining, num_threads: int | None) -> Non
         settings.learning_rate, settings.batch_size, settings.epochs, settings.seed,
         rows_per_forward=settings.batch_size, checkpoint_every=200,
     )  # fmt: skip
-    fine_tune(model, tokenizer, [[]] * len(documents), documents, tuning, work)
+    fine_tune(model, tokenizer, [[]] * len(documents), documents, tuning, work, "pretrain")

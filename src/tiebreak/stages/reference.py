@@ -73,9 +73,9 @@ def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, mismatched: bo
     from tiebreak.data.tokens import Tokens
     from tiebreak.engine.models import autocast, load_model
     from tiebreak.engine.precision import resolve_precision
+    from tiebreak.engine.progress import progress
     from tiebreak.engine.reference import ReferenceTable, score_all
     from tiebreak.engine.scoring import install
-    from tiebreak.stages.progress import progress
     from tiebreak.stages.threads import use_threads
 
     execution = run.train.execution

@@ -50,14 +50,17 @@ def against_start(start: Evaluated, policy: Evaluated) -> dict[str, float]:
     found = {"kl/reference": _mean([row["logp"] - row["logp_start"] for row in policy.items])}
     if "gold/reward" in policy.items[0]:
         both = zip(policy.items, start.items, strict=True)
-        found["win_rate/start"] = _mean([_above(p["gold/reward"], s["gold/reward"]) for p, s in both])
+        found["win_rate/start"] = _mean(
+            [_above(p["gold/reward"], s["gold/reward"]) for p, s in both]
+        )
     drifts = [
         [after - before for after, before in zip(p["logp"], s["logp"], strict=True)]
         for p, s in zip(policy.pairs, start.pairs, strict=True)
     ]
     for side in ("chosen", "rejected"):
-        of_side = [drift for row, both in zip(policy.pairs, drifts, strict=True)
-                   for name, drift in zip(_sides(row), both, strict=True) if name == side]  # fmt: skip
+        rows = zip(policy.pairs, drifts, strict=True)
+        named = [dict(zip(_sides(row), of_row, strict=True)) for row, of_row in rows]
+        of_side = [one[side] for one in named if side in one]
         if of_side:
             found[f"drift/{side}"] = _mean(of_side)
             if side == "chosen":
@@ -86,7 +89,9 @@ def pair_columns(start: Evaluated, policy: Evaluated) -> dict[str, list[Any]]:
             (f"logp/{side}/before", start.pairs, "logp"),
             (f"logp/{side}/after", policy.pairs, "logp"),
         ):
-            columns[name] = [dict(zip(_sides(row), row[key], strict=True)).get(side) for row in rows]
+            columns[name] = [
+                dict(zip(_sides(row), row[key], strict=True)).get(side) for row in rows
+            ]
         before, after = columns[f"logp/{side}/before"], columns[f"logp/{side}/after"]
         columns[f"drift/{side}"] = [
             None if b is None or a is None else a - b for b, a in zip(before, after, strict=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.identity import data_content
 from tiebreak.config.schema import FileData, Run, WorldData
-from tiebreak.stages.start import Checkpoint, tokenizer_inputs
 from tiebreak.stages.stage import Paths, Stage, recipe
+from tiebreak.stages.start import Checkpoint, tokenizer_inputs
 
 if TYPE_CHECKING:
     from tiebreak.data.examples import Example
@@ -136,5 +136,3 @@ def _encode(
 
 def _only(content: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return {k: v for k, v in content.items() if k in keys}
-
-

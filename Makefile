@@ -1,0 +1,34 @@
+# Everything below makes its own virtual environment in .venv; only Python 3.11+ is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help demo test check prove clean
+
+help:  ## show this
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tiebreak needs Python 3.11 or newer; give PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)  ## the Arizona study in miniature: 24 runs, then their table (about 10 minutes)
+	$(BIN)/tiebreak sweep arizona-mini
+	$(BIN)/tiebreak table arizona-mini
+
+test: check  ## style, types, import contracts, then the tests (under 10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(READY)  ## style, types and import contracts alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check
+	$(BIN)/lint-imports
+
+prove: $(READY)  ## the slow proofs that CI does not run
+	$(BIN)/python -m pytest -m slow
+
+clean:  ## remove the environment and caches; runs and artefacts stay
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis
