@@ -127,6 +127,7 @@ class FileData:
     test: str | None
     test_split: str
     test_share: float
+    as_conversation: bool
     demonstrations: str | None
     demonstrations_split: str
     revision: str | None

@@ -7,6 +7,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tiebreak.errors import UserError
+
 
 @dataclass(frozen=True)
 class BatchPlan:
@@ -47,7 +49,7 @@ def mismatch(prompts: Sequence[Sequence[int]], num_responses: Sequence[int]) -> 
     Rows are shuffled once by a constant seed and each takes from the next row whose prompt
     differs; pairs give their chosen and rejected response in turn. A property of the data
     alone, so that one reference pass serves every run. Rows whose prompts are all equal have no
-    mismatch and raise.
+    mismatch and raise UserError.
     """
     order = list(range(len(prompts)))
     random.Random("mismatch").shuffle(order)
@@ -59,7 +61,10 @@ def mismatch(prompts: Sequence[Sequence[int]], num_responses: Sequence[int]) -> 
                 result[row] = (other, place % num_responses[other])
                 break
         else:
-            raise ValueError("every row has the same prompt: mismatched responses need two prompts")
+            raise UserError(
+                "every row has the same prompt, and KTO compares with responses to other prompts; "
+                "give data with at least two prompts, or use another method"
+            )
     return result
 
 

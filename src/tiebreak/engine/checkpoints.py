@@ -83,6 +83,8 @@ class SafeCheckpoints:
             self.lr_scheduler.load_state_dict(_load_tree(Path(checkpoint), "scheduler"))
 
     def _save_rng_state(self: Any, output_dir: str) -> None:
+        # This process may be here before process 0 has made the folder.
+        os.makedirs(output_dir, exist_ok=True)
         _save_tree(random_state(), Path(output_dir), f"random-{self.args.process_index}")
 
     def _load_rng_state(self: Any, checkpoint: str | None) -> None:

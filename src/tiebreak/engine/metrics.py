@@ -56,12 +56,32 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 NAMES = frozenset(m.name for m in METRICS)
 THROUGHPUT: tuple[Metric, ...] = (
+    Metric("seconds", "s", _STEP, "From the start of the step to its log line."),
     Metric("pairs/s", "1/s", _STEP, "Rows of the data set per second, all ranks."),
     Metric("response_tokens/s", "1/s", _STEP, "Chosen and rejected tokens per second."),
     Metric("memory/peak", "MiB", _STEP, "Peak memory: of the device, else of the process."),
 )
 
 Sums = dict[str, tuple["Tensor", float]]
+
+
+def metrics_page() -> str:
+    """docs/metrics.md: the two tables, for people."""
+    head = "| name | unit | over | what it is |\n| --- | --- | --- | --- |\n"
+    tables = [
+        head + "".join(f"| `{m.name}` | {m.unit} | {m.over} | {m.sentence} |\n" for m in table)
+        for table in (METRICS, THROUGHPUT)
+    ]
+    return (
+        "# Training metrics\n\n"
+        "One definition for all methods. Each is a sum and a count, added up over the\n"
+        "micro-batches of an optimiser step and over all processes, and divided once; so no value\n"
+        "depends on how a batch was cut. A metric that does not apply is absent: no drift without\n"
+        "reference log-probs, no margin on unpaired data. Made from `tiebreak/engine/metrics.py`.\n\n"
+        f"## In `metrics.jsonl`, one object per optimiser step\n\n{tables[0]}\n"
+        "## In `throughput.jsonl`\n\nTimes of this machine, on this day; never compared between "
+        f"runs.\n\n{tables[1]}"
+    )
 
 
 def observe(method: Method, pairs: Pairs, paired: bool) -> Sums:

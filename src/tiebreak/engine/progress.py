@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 
 def bar(what: str, total: int, done: int = 0) -> Any:
-    """A tqdm bar; where nobody watches it speaks after 30 s and then every 30 s."""
+    """A tqdm bar on a terminal; elsewhere lines."""
+    if not sys.stderr.isatty():
+        return Lines(what, total, done)
     from tqdm import tqdm
 
-    watched = sys.stderr.isatty()
-    return tqdm(
-        desc=what,
-        total=total,
-        initial=done,
-        mininterval=0.2 if watched else 30,
-        delay=0 if watched else 30,
-        leave=watched,
-        dynamic_ncols=watched,
-    )
+    return tqdm(desc=what, total=total, initial=done, dynamic_ncols=True)
+
+
+class Lines:
+    """Progress for a log file: a line every 30 s, none for quick work."""
+
+    def __init__(self, what: str, total: int, done: int) -> None:
+        self.what, self.total, self.done = what, total, done
+        self.began = self.last = time.monotonic()
+
+    def update(self, number: int = 1) -> None:
+        self.done += number
+        now = time.monotonic()
+        if now - self.last >= 30:
+            self.last = now
+            took = f"{now - self.began:.0f} s"
+            print(f"{self.what}: {self.done}/{self.total} ({took})", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing to tidy up; a bar has this too."""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 @contextmanager

@@ -18,6 +18,14 @@ from tiebreak.engine.head import token_logps
 from tiebreak.engine.rows import Rows
 from tiebreak.errors import UserError
 
+# What models do to logits after the head, with the value that does nothing.
+_PLAIN_LOGITS = {
+    "final_logit_softcapping": 0.0,
+    "logit_scale": 1.0,
+    "logits_scaling": 1.0,
+    "lm_head_multiplier": 1.0,
+}
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -70,15 +78,21 @@ def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """A dropped unit makes policy and reference differ at equal weights."""
+    """A dropped unit makes policy and reference differ at equal weights.
+
+    Attention dropout is a number on the attention module (`attention_dropout`), not a module.
+    """
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def _check_head(causal_lm: Any) -> None:
     head, config = causal_lm.get_output_embeddings(), causal_lm.config
-    odd = [k for k in ("final_logit_softcapping", "logit_scale") if getattr(config, k, None)]
+    odd = [k for k, plain in _PLAIN_LOGITS.items() if getattr(config, k, None) not in (None, plain)]
     if odd or type(head) is not nn.Linear or head.bias is not None:
         what = f"config.{odd[0]}" if odd else f"an LM head of type {type(head).__name__}"
         raise UserError(

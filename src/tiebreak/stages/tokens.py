@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # What the align stage trains on, what evaluation uses, and what SFT imitates.
 PREFERENCES = ("seed", "num_pairs", "num_test_pairs", "label_noise", "length_bias",
                "edit_distance", "temperature", "train", "train_split", "test", "test_split",
-               "test_share", "revision", "max_rows", "max_test_rows")  # fmt: skip
+               "test_share", "revision", "max_rows", "max_test_rows", "as_conversation")  # fmt: skip
 DEMONSTRATIONS = ("seed", "num_demonstrations", "demonstrations", "demonstrations_split",
                   "revision")  # fmt: skip
 LIMITS = ("kind", "world_version", "max_length", "max_prompt_length", "max_dropped_share")
@@ -67,8 +67,6 @@ def read_preferences(run: Run) -> tuple[list[Example], list[Example], list[Examp
 
 
 def _world(data: WorldData) -> tuple[list[Example], list[Example], list[Example]]:
-    from dataclasses import replace
-
     from tiebreak.data import world
 
     knobs = world.Knobs(
@@ -94,8 +92,17 @@ def _files(data: FileData) -> tuple[list[Example], list[Example], list[Example]]
         test = read_preferences(data.test, data.test_split, data.revision)
         refuse_shared_prompts(train, test)
     train, test = train[: data.max_rows], test[: data.max_test_rows]
+    if data.as_conversation:
+        train, test = [_as_turn(e) for e in train], [_as_turn(e) for e in test]
     unique = {json.dumps(e.prompt): e for e in reversed(test)}
     return train, test, list(reversed(unique.values()))
+
+
+def _as_turn(example: Example) -> Example:
+    """A plain prompt as the only user turn of a conversation."""
+    if not isinstance(example.prompt, str):
+        return example
+    return replace(example, prompt=[{"role": "user", "content": example.prompt}])
 
 
 def _build_preferences(work: Path, run: Run, tokenizer: Any) -> None:

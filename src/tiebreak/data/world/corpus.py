@@ -16,7 +16,7 @@ from tiebreak.data.world.pairs import make_rng
 from tiebreak.data.world.tokenizer import render
 
 PROSE_SHARE = 0.25
-ANSWER_QUALITY = (0.3, 0.9)
+ANSWER_QUALITY = (0.2, 0.8)
 
 
 def _prose(rng: Random) -> str:

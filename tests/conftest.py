@@ -1,0 +1,40 @@
+"""Shared fixtures. The pieces are in `tiny.py`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Read by the libraries when they are imported.
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
+
+
+@pytest.fixture
+def tokenizer():
+    """One token per byte, and the three special tokens the tiny model's config names."""
+    from tokenizers import Tokenizer
+    from tokenizers.decoders import ByteLevel as Decoder
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<bos>", "<eos>"]
+    vocab = {c: i for i, c in enumerate([*special, *sorted(ByteLevel.alphabet())])}
+    core = Tokenizer(BPE(vocab, []))
+    core.pre_tokenizer, core.decoder = ByteLevel(add_prefix_space=False), Decoder()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>"
+    )
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Bit-equal runs need sums in one order; small models are faster so, too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,144 @@
+"""Log-probs of branch rows against separate forwards of the stock model, padding and precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import VOCAB, gradients, make_model, make_tokens
+
+from tiebreak.engine.cutting import TrainingData
+from tiebreak.engine.models import autocast
+from tiebreak.engine.rows import Branches, build
+from tiebreak.engine.scoring import disable_dropout, install, pad, score
+from tiebreak.errors import UserError
+
+
+def separate(model, prompt, response) -> torch.Tensor:
+    """(T,) from one plain forward of prompt + response, with a causal mask."""
+    ids = torch.tensor([[*prompt, *response]])
+    log_p = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+    return log_p[len(prompt) - 1 :].gather(1, torch.tensor(response)[:, None]).squeeze(1)
+
+
+def branches(num: int = 8) -> list[Branches]:
+    data = TrainingData(make_tokens(num))
+    return [data.branches(row) for row in range(num)]
+
+
+@pytest.fixture
+def model():
+    scored = make_model()
+    install(scored)
+    return scored
+
+
+@pytest.mark.parametrize("kind", ["llama", "tied", "mistral"])
+def test_branch_rows_equal_separate_forwards(kind):
+    if kind == "mistral":
+        from transformers import MistralConfig, MistralForCausalLM
+
+        shape = {k: getattr(make_model().config, k) for k in
+                 ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+                  "num_attention_heads", "num_key_value_heads", "initializer_range")}  # fmt: skip
+        scored = MistralForCausalLM(MistralConfig(**shape, sliding_window=None)).eval()
+    else:
+        scored = make_model(tie_word_embeddings=kind == "tied")
+    install(scored)
+    rows = branches()
+    with torch.no_grad():
+        found = score(scored, build(rows, 0)).logp
+        want = [separate(scored, b.prompt, r) for b in rows for r in b.responses]
+    for got, expected in zip(found, want, strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+
+
+def test_gradients_equal_separate_forwards(model):
+    rows = branches()
+    sum(logp.sum() for logp in score(model, build(rows, 0)).logp).backward()
+    found = gradients(model)
+    model.zero_grad()
+    sum(separate(model, b.prompt, r).sum() for b in rows for r in b.responses).backward()
+    for name, expected in gradients(model).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_neither_padding_nor_company_matters(model):
+    rows = branches()
+    with torch.no_grad():
+        together = score(model, build(rows, 0)).logp
+        other_pad = score(model, build(rows, VOCAB - 1)).logp
+        alone = [logp for b in rows for logp in score(model, build([b], 0)).logp]
+    for a, b, c in zip(together, other_pad, alone, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+        torch.testing.assert_close(a, c, rtol=0, atol=1e-5)
+
+
+def test_a_sibling_changes_nothing(model):
+    first = Branches([5, 6, 7], [[8, 9, 10]])
+    both = Branches([5, 6, 7], [[8, 9, 10], [11, 12]])
+    with torch.no_grad():
+        alone, beside = (score(model, build([b], 0)).logp[0] for b in (first, both))
+    torch.testing.assert_close(alone, beside, rtol=0, atol=1e-6)
+
+
+def test_entropy_is_of_the_next_token(model):
+    row = Branches([5, 6], [[7, 8]])
+    with torch.no_grad():
+        found = score(model, build([row], 0)).entropy[0]
+        log_p = model(input_ids=torch.tensor([[5, 6, 7]])).logits[0, 1:].log_softmax(-1)
+    torch.testing.assert_close(found, -(log_p.exp() * log_p).sum(-1), rtol=0, atol=1e-4)
+
+
+def test_mixed_precision_keeps_float32_log_probs(model):
+    rows = build(branches(), 0)
+    with torch.no_grad():
+        exact = torch.cat(score(model, rows).logp)
+        with autocast("bfloat16"):
+            rounded = torch.cat(score(model, rows).logp)
+    assert rounded.dtype == torch.float32
+    assert 1e-6 < (rounded - exact).abs().max() < 0.5
+
+
+def test_install_twice_is_once_and_leaves_plain_calls_alone(model):
+    forward, ids = model.forward, torch.tensor([[4, 5]])
+    install(model)
+    assert model.forward == forward
+    torch.testing.assert_close(model(input_ids=ids).logits, make_model()(input_ids=ids).logits)
+
+
+def test_a_head_that_scoring_would_get_wrong_is_refused():
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    shape = {"vocab_size": 32, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+             "num_attention_heads": 2, "num_key_value_heads": 2}  # fmt: skip
+    scaled = GraniteForCausalLM(GraniteConfig(**shape, logits_scaling=4.0))
+    with pytest.raises(UserError, match=r"config\.logits_scaling"):
+        install(scaled)
+    capped = make_model()
+    capped.config.final_logit_softcapping = 30.0
+    with pytest.raises(UserError, match="final_logit_softcapping"):
+        install(capped)
+    biased = make_model()
+    biased.lm_head = torch.nn.Linear(32, VOCAB)
+    with pytest.raises(UserError, match="LM head"):
+        install(biased)
+
+
+def test_pad_and_dropout():
+    values_BT, mask_BT = pad([torch.tensor([1.0, 2.0]), torch.tensor([3.0])])
+    assert values_BT.tolist() == [[1, 2], [3, 0]]
+    assert mask_BT.tolist() == [[True, True], [True, False]]
+    net = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(2, 2))
+    disable_dropout(net)
+    assert net[0].p == 0.0
+
+
+def test_disable_dropout_reaches_attention():
+    """Attention dropout is a number, not a module, in transformers' Llama."""
+    dropped = make_model(attention_dropout=0.5).train()
+    install(dropped)
+    disable_dropout(dropped)
+    rows = build(branches(2), 0)
+    with torch.no_grad():
+        first, second = (torch.cat(score(dropped, rows).logp) for _ in range(2))
+    assert torch.equal(first, second)

@@ -1,0 +1,119 @@
+"""What the engine's tests share: a two-layer Llama with random weights, and rows for it.
+
+A module and not only fixtures, because the two-process test runs it outside pytest.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments, set_seed
+
+from tiebreak.data.tokens import Tokens
+from tiebreak.engine.arguments import common_arguments
+from tiebreak.engine.batches import BatchPlan, mismatch, plan_batches
+from tiebreak.engine.cutting import Scorer, TrainingData
+from tiebreak.engine.reference import ReferenceTable, score_all
+from tiebreak.engine.rows import Branches
+from tiebreak.engine.scoring import install
+from tiebreak.engine.trainer import PreferenceTrainer
+from tiebreak.methods import Method
+
+VOCAB = 300
+
+
+def make_model(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
+    """Float32, in eval mode, with weights large enough that log-probs differ from uniform."""
+    torch.manual_seed(seed)
+    shape = {
+        "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+        "initializer_range": 0.2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    config = LlamaConfig(**{**shape, **changes}, attn_implementation="sdpa")
+    return LlamaForCausalLM(config).eval()
+
+
+def moved(model: LlamaForCausalLM, seed: int = 1, scale: float = 0.02) -> LlamaForCausalLM:
+    """A copy with other weights nearby: a policy that has left its reference."""
+    copy = type(model)(model.config).eval()
+    copy.load_state_dict(model.state_dict())
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in copy.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return copy
+
+
+def make_tokens(num: int = 12, seed: int = 0, labelled: bool = False) -> Tokens:
+    """Ragged rows with repeated prompts; the first row's responses are one token long."""
+    draw = random.Random(seed)
+
+    def ids(low: int, high: int) -> list[int]:
+        return [draw.randrange(3, VOCAB) for _ in range(draw.randint(low, high))]
+
+    prompts = [ids(1, 9) for _ in range(max(2, num // 2))]
+    rows: Tokens = Tokens([], [], [], [])
+    for i in range(num):
+        rows.ids.append(f"row{i}")
+        rows.prompts.append(list(prompts[i % len(prompts)]))
+        sides = 1 if labelled else 2
+        rows.responses.append(tuple([2] if i == 0 else [*ids(1, 11), 2] for _ in range(sides)))
+        rows.labels.append(draw.random() < 0.5 if labelled else None)
+    return rows
+
+
+def score_table(model: Any, branches: Sequence[Branches]) -> ReferenceTable:
+    install(model)
+    return ReferenceTable.of(score_all(model, branches, pad_id=0, budget=200, overhead=10))
+
+
+def make_data(tokens: Tokens, reference: Any, method: Method) -> TrainingData:
+    """The tables a stored reference gives, scored by the model `reference`."""
+    partners = mismatch(tokens.prompts, [len(r) for r in tokens.responses])
+    data = TrainingData(tokens, partners=partners)
+    rows = range(len(tokens))
+    table = score_table(reference, [data.branches(row) for row in rows])
+    if not method.needs.mismatched:
+        return TrainingData(tokens, table if method.needs.reference else None)
+    mismatched = score_table(reference, [data.mismatched_branches(row) for row in rows])
+    return TrainingData(tokens, table, data.partners, mismatched)
+
+
+def make_trainer(
+    folder: Path,
+    method: Method,
+    model: Any,
+    data: TrainingData,
+    *,
+    plan: BatchPlan | None = None,
+    batch_size: int = 6,
+    epochs: float = 2,
+    budget: int = 60,
+    pad_id: int = 0,
+    checkpoint_every: int = 1000,
+    precision: str = "float32",
+    on_step: Callable[..., None] = lambda step, row, speed: None,
+    **changes: Any,
+) -> PreferenceTrainer:
+    """As the align stage makes one. `model` starts where it is; the seed is fixed."""
+    set_seed(0)
+    plan = plan or plan_batches(len(data.tokens), batch_size, epochs, seed=0)
+    settings = {
+        **common_arguments(folder, precision, 0, checkpoint_every),
+        "learning_rate": 1e-2, "lr_scheduler_type": "linear", "num_train_epochs": 1,
+        "per_device_train_batch_size": 1, "logging_steps": 1, "disable_tqdm": True,
+    }  # fmt: skip
+    arguments = TrainingArguments(**{**settings, **changes})
+    scorer = Scorer(data, pad_id, budget, overhead=10)
+    return PreferenceTrainer(
+        model, method, scorer, plan, arguments, on_step=on_step, precision=precision
+    )
+
+
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
