@@ -10,6 +10,17 @@ import pytest
 # Read by the libraries when they are imported.
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
 
+# Warnings of third parties, each with who causes it.
+_IGNORED = (
+    # peft 0.21 reads a property that transformers 5.23 has renamed.
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in _IGNORED:
+        config.addinivalue_line("filterwarnings", line)
+
 
 @pytest.fixture
 def tokenizer():

@@ -5,12 +5,15 @@ Left out: where files lie (their content counts), logging, the tracker, and `tra
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from tiebreak.config.schema import FileData, Run, WorldData
+from tiebreak.home import checkpoint_folder
+from tiebreak.store import weights_hash
 
 # Raise when the same configuration starts to give another result.
 RESULT_VERSION = 1
@@ -35,15 +38,17 @@ def plain(run: Run, group: str) -> dict[str, Any]:
 
 
 def _content(run: Run) -> dict[str, Any]:
-    train = plain(run, "train")
+    train, data = plain(run, "train"), data_content(run)
     if run.scenario.start != "sft" or run.model.sft is not None:
         train.pop("sft")
+        for key in ("num_demonstrations", "demonstrations", "demonstrations_split"):
+            data.pop(key, None)
     return {
         "version": RESULT_VERSION,
         "model": start_content(run),
         "method": {"name": run.method_name, **plain(run, "method")},
         "start": str(run.scenario.start),
-        "data": data_content(run),
+        "data": data,
         "train": train,
         "evaluation": plain(run, "evaluation"),
     }
@@ -65,11 +70,17 @@ def start_content(run: Run) -> dict[str, Any]:
 
 def checkpoint_content(source: str, revision: str | None) -> str:
     """sha256 over a folder's weights; a Hub id with its revision."""
-    from tiebreak.home import checkpoint_folder
-    from tiebreak.store import weights_hash
-
     folder = checkpoint_folder(source)
-    return weights_hash(folder) if folder else f"hub:{source}@{revision or 'main'}"
+    if folder is None:
+        return f"hub:{source}@{revision or 'main'}"
+    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in folder.glob("*.safetensors")]
+    return _weights_hash(folder, tuple(sorted(files)))
+
+
+@functools.lru_cache
+def _weights_hash(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
+    """Gigabytes are read once per process, and again only if a file changed."""
+    return weights_hash(folder)
 
 
 def data_content(run: Run) -> dict[str, Any]:

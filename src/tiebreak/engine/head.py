@@ -10,6 +10,7 @@ Shape legend: N scored positions, C a chunk of them, D hidden size, V vocabulary
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -28,11 +29,9 @@ class _TokenLogps(torch.autograd.Function):
         logp_N = hidden_ND.new_empty(len(hidden_ND), dtype=_wide(hidden_ND))
         entropy_N = torch.empty_like(logp_N)
         slope_ND = torch.empty_like(hidden_ND) if needs_hidden and not needs_weight else None
-        for part in _chunks(len(hidden_ND), chunk):
-            log_p_CV = _log_softmax(hidden_ND[part], weight_VD)
+        for part, log_p_CV, p_CV in _chunks(hidden_ND, weight_VD, chunk):
             logp_N[part] = log_p_CV.gather(1, targets_N[part, None]).squeeze(1)
-            p_CV = log_p_CV.exp()
-            entropy_N[part] = -torch.linalg.vecdot(p_CV, log_p_CV)
+            entropy_N[part] = -log_p_CV.mul_(p_CV).sum(1)
             if slope_ND is not None:
                 slope_ND[part] = weight_VD[targets_N[part]] - p_CV.to(weight_VD.dtype) @ weight_VD
         ctx.chunk = chunk
@@ -50,23 +49,36 @@ class _TokenLogps(torch.autograd.Function):
         hidden_ND, weight_VD, targets_N = ctx.saved_tensors
         grad_hidden_ND = torch.empty_like(hidden_ND)
         grad_weight_VD = torch.zeros_like(weight_VD)
-        for part in _chunks(len(hidden_ND), ctx.chunk):
-            slope_CV = -_log_softmax(hidden_ND[part], weight_VD).exp_()
+        for part, _, p_CV in _chunks(hidden_ND, weight_VD, ctx.chunk):
+            slope_CV = p_CV.neg_()
             slope_CV[torch.arange(len(slope_CV), device=slope_CV.device), targets_N[part]] += 1
-            slope_CV = (slope_CV * grad_N[part, None]).to(hidden_ND.dtype)
+            slope_CV = slope_CV.mul_(grad_N[part, None]).to(hidden_ND.dtype)
             grad_hidden_ND[part] = slope_CV @ weight_VD
-            grad_weight_VD += slope_CV.T @ hidden_ND[part]
+            grad_weight_VD.addmm_(slope_CV.T, hidden_ND[part])
         return grad_hidden_ND, grad_weight_VD, None, None
 
 
-def _log_softmax(hidden_CD: Tensor, weight_VD: Tensor) -> Tensor:
-    logits_CV = hidden_CD @ weight_VD.T
-    return torch.log_softmax(logits_CV.to(_wide(logits_CV)), dim=-1)
+def _chunks(
+    hidden_ND: Tensor, weight_VD: Tensor, chunk: int
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """(positions, their log-softmax (C, V), its exponential (C, V)), chunk by chunk.
+
+    The two tensors are overwritten by the next chunk: on a CPU, fresh pages cost more than the
+    arithmetic on them.
+    """
+    shape = (min(chunk, len(hidden_ND)), len(weight_VD))
+    room = hidden_ND.new_empty((2, *shape), dtype=_wide(hidden_ND))
+    for start in range(0, len(hidden_ND), chunk):
+        part = slice(start, min(start + chunk, len(hidden_ND)))
+        log_p_CV, p_CV = room[:, : part.stop - part.start]
+        if p_CV.dtype == hidden_ND.dtype:
+            torch.mm(hidden_ND[part], weight_VD.T, out=p_CV)
+        else:
+            p_CV.copy_(hidden_ND[part] @ weight_VD.T)
+        torch.log_softmax(p_CV, dim=-1, out=log_p_CV)
+        torch.exp(log_p_CV, out=p_CV)
+        yield part, log_p_CV, p_CV
 
 
 def _wide(x: Tensor) -> torch.dtype:
     return torch.float32 if x.dtype.itemsize < 4 else x.dtype
-
-
-def _chunks(total: int, size: int) -> list[slice]:
-    return [slice(i, min(i + size, total)) for i in range(0, total, size)]

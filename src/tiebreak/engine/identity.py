@@ -35,7 +35,8 @@ def check_start(method: Method, metrics: Mapping[str, float], precision: str) ->
         expected["loss"], found["loss"] = known, metrics["loss"]
     for name, value in expected.items():
         scale = max(1.0, abs(value)) * (100 if name == "loss" else 1)
-        if abs(found[name] - value) > band * scale:
+        # "not within" rather than "beyond": NaN is neither.
+        if not abs(found[name] - value) <= band * scale:
             raise UserError(
                 f"before the first update {name} must be {value:.6g} and is {found[name]:.6g}: "
                 f"the run would train against a wrong reference. Usual causes: {CAUSES}"

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
     from tiebreak.data.examples import Example
 
 # What the align stage trains on, what evaluation uses, and what SFT imitates.
-PREFERENCES = ("seed", "num_pairs", "num_test_pairs", "label_noise", "length_bias",
-               "edit_distance", "temperature", "train", "train_split", "test", "test_split",
-               "test_share", "revision", "max_rows", "max_test_rows", "as_conversation")  # fmt: skip
-DEMONSTRATIONS = ("seed", "num_demonstrations", "demonstrations", "demonstrations_split",
-                  "revision")  # fmt: skip
-LIMITS = ("kind", "world_version", "max_length", "max_prompt_length", "max_dropped_share")
+PREFERENCES = frozenset(
+    "seed num_pairs num_test_pairs label_noise length_bias edit_distance temperature train "
+    "train_split test test_split test_share revision max_rows max_test_rows as_conversation".split()
+)
+DEMONSTRATIONS = frozenset(
+    "seed num_demonstrations demonstrations demonstrations_split revision".split()
+)
+LIMITS = frozenset("kind world_version max_length max_prompt_length max_dropped_share".split())
 
 
 def preferences(run: Run, start: Checkpoint) -> Stage:
     """train/, test/ and report.json: the preference data as token ids."""
-    content = _only(data_content(run), PREFERENCES + LIMITS)
+    content = _only(data_content(run), PREFERENCES | LIMITS)
     inputs = {"data": content, "tokenizer": tokenizer_inputs(run), "rows": "preferences"}
 
     def build(work: Path, paths: Paths) -> None:
@@ -37,7 +39,7 @@ def preferences(run: Run, start: Checkpoint) -> Stage:
 
 def demonstrations(run: Run, start: Checkpoint) -> Stage:
     """train/ and report.json: the demonstrations as token ids."""
-    content = _only(data_content(run), DEMONSTRATIONS + LIMITS)
+    content = _only(data_content(run), DEMONSTRATIONS | LIMITS)
     inputs = {"data": content, "tokenizer": tokenizer_inputs(run), "rows": "demonstrations"}
 
     def build(work: Path, paths: Paths) -> None:
@@ -141,5 +143,5 @@ def _encode(
     (work / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True))
 
 
-def _only(content: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _only(content: dict[str, Any], keys: frozenset[str]) -> dict[str, Any]:
     return {k: v for k, v in content.items() if k in keys}

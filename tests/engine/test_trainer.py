@@ -1,0 +1,222 @@
+"""One optimiser step through the trainer: what must not change it, and when it must stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+import torch
+from tiny import gradients, make_data, make_model, make_tokens, make_trainer, moved
+
+from tiebreak.engine.batches import BatchPlan
+from tiebreak.engine.cutting import Scorer, TrainingData
+from tiebreak.engine.reference import ReferenceTable
+from tiebreak.errors import TrainingFailed, UserError
+from tiebreak.methods import METHODS
+
+CASES = {
+    "dpo": (METHODS["dpo"](), False),
+    "ipo": (METHODS["ipo"](), False),
+    "kto": (METHODS["kto"](desirable_weight=1.3), False),
+    "kto unpaired": (METHODS["kto"](), True),
+    "cpo": (METHODS["cpo"](nll="batch"), False),
+}
+LAYOUT = {"positions/unique_token"}  # the one metric that says how the work was laid out
+
+
+def one_step(folder, method, data, rows, *, budget=60, pad_id=0, model=None, **changes):
+    """(metrics row, gradients) of `rows` as one optimiser batch, away from the start."""
+    model = model or moved(make_model())
+    plan = BatchPlan((tuple(rows),))
+    trainer = make_trainer(
+        folder, method, model, data, plan=plan, budget=budget, pad_id=pad_id, **changes
+    )
+    trainer.state.global_step = 7  # the identity check belongs to step 1, and this is not a start
+    loss = trainer.training_step(trainer.model, plan[0])
+    assert loss.item() == pytest.approx(trainer._row["loss"])
+    return trainer._row, gradients(trainer.model)
+
+
+def assert_same(first, second, atol=1e-5):
+    (row, grads), (other_row, other_grads) = first, second
+    keep = set(row) - LAYOUT
+    assert set(other_row) - LAYOUT == keep
+    assert {k: other_row[k] for k in keep} == pytest.approx({k: row[k] for k in keep}, abs=1e-5)
+    assert set(grads) == set(other_grads)
+    for name, expected in grads.items():
+        torch.testing.assert_close(other_grads[name], expected, rtol=1e-5, atol=atol)
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request):
+    method, labelled = CASES[request.param]
+    tokens = make_tokens(10, labelled=labelled)
+    return method, make_data(tokens, make_model(), method)
+
+
+def test_cut_padding_and_order_do_not_matter(tmp_path, case):
+    method, data = case
+    expected = one_step(tmp_path, method, data, range(10), budget=10**6)
+    shuffled = random.Random(1).sample(range(10), 10)
+    for changes in ({"budget": 1}, {"budget": 45}, {"pad_id": 299}):
+        assert_same(expected, one_step(tmp_path, method, data, range(10), **changes))
+    assert_same(expected, one_step(tmp_path, method, data, shuffled, budget=45))
+
+
+def test_the_step_is_the_mean_of_the_losses_of_one_batch(tmp_path, case):
+    """Against `method.loss` on all rows at once, differentiated by autograd alone."""
+    method, data = case
+    row, found = one_step(tmp_path, method, data, range(10), budget=45)
+    model = moved(make_model())
+    from tiebreak.engine.cutting import stack
+    from tiebreak.engine.scoring import install
+
+    install(model)
+    scorer = Scorer(data, 0, 10**6, 0)
+    pairs, _ = scorer.pairs(model, list(range(10)), None)
+    if data.partners is not None:
+        mismatched = stack(scorer.mismatched(model, list(range(10))))
+        pairs = dataclasses.replace(pairs, mismatched=mismatched)
+    loss = method.loss(pairs).mean()
+    loss.backward()
+    assert row["loss"] == pytest.approx(loss.item(), abs=1e-5)
+    for name, expected in gradients(model).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["full", "lora"])
+def test_gradient_checkpointing_gives_the_same_gradients(tmp_path, adapter):
+    method = METHODS["dpo"]()
+    data = make_data(make_tokens(10), make_model(), method)
+    plan = BatchPlan((tuple(range(10)),) * 2)
+    trained = []
+    for checkpointing in (False, True):
+        model = lora(make_model()) if adapter else make_model()
+        trainer = make_trainer(
+            tmp_path, method, model, data, plan=plan, activation_checkpointing=checkpointing
+        )
+        trainer.train()
+        trained.append({n: p.detach() for n, p in trainer.model.named_parameters()})
+    start = dict((lora(make_model()) if adapter else make_model()).named_parameters())
+    for name, expected in trained[0].items():
+        torch.testing.assert_close(trained[1][name], expected, rtol=1e-4, atol=1e-5)
+    assert any(not torch.equal(start[name], value) for name, value in trained[1].items())
+
+
+def lora(model):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    return get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+
+
+def test_a_live_reference_trains_like_a_stored_one(tmp_path):
+    method, tokens, rows = METHODS["dpo"](), make_tokens(10), ([], [])
+    stored = make_data(tokens, make_model(), method)
+    for data, seen in zip((stored, TrainingData(tokens, live=True)), rows, strict=True):
+        on_step = lambda step, row, speed, seen=seen: seen.append(row)  # noqa: E731
+        make_trainer(tmp_path, method, lora(make_model()), data, on_step=on_step).train()
+    assert len(rows[0]) == 4
+    for one, other in zip(*rows, strict=True):
+        assert other == pytest.approx(one, abs=1e-4)
+
+
+def test_training_lowers_the_loss_and_reports_every_step(tmp_path):
+    method, rows = METHODS["dpo"](), []
+    data = make_data(make_tokens(10), make_model(), method)
+    on_step = lambda step, row, speed: rows.append((step, row))  # noqa: E731
+    make_trainer(
+        tmp_path, method, make_model(), data, on_step=on_step, batch_size=10, epochs=4
+    ).train()
+    assert [step for step, _ in rows] == [1, 2, 3, 4]
+    assert rows[0][1]["loss"] == pytest.approx(0.693147, abs=1e-4)
+    assert rows[-1][1]["loss"] < 0.6
+    assert rows[0][1]["learning_rate"] == pytest.approx(1e-2)
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-3])
+def test_the_gradient_norm_is_reported_before_clipping(tmp_path, limit):
+    method, rows = METHODS["dpo"](), []
+    data = make_data(make_tokens(6), make_model(), method)
+    on_step = lambda step, row, speed: rows.append(row)  # noqa: E731
+    plan = BatchPlan((tuple(range(6)),))
+    make_trainer(
+        tmp_path, method, make_model(), data, plan=plan, on_step=on_step, max_grad_norm=limit
+    ).train()
+    _, grads = one_step(tmp_path, method, data, range(6), model=make_model())
+    norm = torch.stack([g.norm() for g in grads.values()]).norm().item()
+    assert rows[0]["grad/norm"] == pytest.approx(norm, rel=1e-4) and norm > 1e-2
+
+
+def test_response_tokens_are_counted_on_both_kinds_of_data(tmp_path, monkeypatch):
+    from tiebreak.engine import trainer as module
+
+    for labelled in (False, True):
+        tokens, speeds = make_tokens(6, labelled=labelled), []
+        data = make_data(tokens, make_model(), METHODS["kto"]())
+        on_step = lambda step, row, speed, seen=speeds: seen.append(speed)  # noqa: E731
+        plan = BatchPlan((tuple(range(6)),))
+        clock = iter(range(0, 10**6, 2))
+        monkeypatch.setattr(module.time, "perf_counter", lambda clock=clock: float(next(clock)))
+        make_trainer(
+            tmp_path, METHODS["kto"](), make_model(), data, plan=plan, on_step=on_step
+        ).train()
+        total = sum(len(r) for row in tokens.responses for r in row)
+        assert speeds[0]["response_tokens/s"] * speeds[0]["seconds"] == pytest.approx(total)
+        assert speeds[0]["pairs/s"] * speeds[0]["seconds"] == pytest.approx(6)
+
+
+@pytest.mark.parametrize("cause", ["loss", "gradient"])
+def test_nan_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, cause, monkeypatch):
+    from tiebreak.engine.checkpoints import last_checkpoint
+
+    method, rows = METHODS["dpo"](), []
+    data = make_data(make_tokens(12), make_model(), method)
+    trainer = make_trainer(
+        tmp_path, method, make_model(), data, checkpoint_every=1, epochs=2,
+        on_step=lambda step, row, speed: rows.append(step),
+    )  # fmt: skip
+    poison(trainer, cause, at=3, monkeypatch=monkeypatch)
+    with pytest.raises(TrainingFailed, match=f"{cause} became nan at step 3"):
+        trainer.train()
+    assert rows == [1, 2]
+    kept = last_checkpoint(tmp_path)
+    assert kept is not None and kept.name == "checkpoint-2"
+
+
+def poison(trainer, cause: str, at: int, monkeypatch) -> None:
+    """At step `at`: NaN reference log-probs, or a NaN in one gradient."""
+    plain = trainer.training_step
+
+    def step(model, inputs, num_items_in_batch=None):
+        now = trainer.state.global_step + 1 == at
+        if now and cause == "loss":
+            old = trainer.scorer.data
+            table = old.reference
+            bad = ReferenceTable(table.values * float("nan"), table.starts, table.first)
+            trainer.scorer.data = dataclasses.replace(old, reference=bad)
+        loss = plain(model, inputs, num_items_in_batch)
+        if now and cause == "gradient":
+            next(model.parameters()).grad[0, 0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(trainer, "training_step", step)
+
+
+def test_positions_are_counted(tmp_path):
+    """Without padding, a pair costs one position less than its unique tokens."""
+    method, tokens = METHODS["dpo"](), make_tokens(4)
+    data = make_data(tokens, make_model(), method)
+    row, _ = one_step(tmp_path, method, data, [1], budget=1)
+    unique = len(tokens.prompts[1]) + sum(len(r) for r in tokens.responses[1])
+    assert row["positions/unique_token"] == pytest.approx((unique - 1) / unique)
+
+
+def test_more_processes_than_rows_is_refused(tmp_path, monkeypatch):
+    from transformers import TrainingArguments
+
+    data = make_data(make_tokens(4), make_model(), METHODS["dpo"]())
+    monkeypatch.setattr(TrainingArguments, "world_size", property(lambda self: 5))
+    with pytest.raises(UserError, match="4 rows cannot be shared by 5 processes"):
+        make_trainer(tmp_path, METHODS["dpo"](), make_model(), data, batch_size=4)
