@@ -47,15 +47,17 @@ class Task:
 
 @dataclass
 class Clock:
-    """Seconds by name, with the device's queue empty at both ends."""
+    """Seconds by name, with the device's queue empty at both ends; and CPU seconds in all."""
 
     seconds: dict[str, float] = field(default_factory=lambda: {"reference": 0.0, "train": 0.0})
+    cpu_seconds: float = 0.0
 
     @contextlib.contextmanager
     def of(self, name: str) -> Iterator[None]:
-        began = self._now()
+        began, cpu_began = self._now(), time.process_time()
         yield
         self.seconds[name] += self._now() - began
+        self.cpu_seconds += time.process_time() - cpu_began
 
     def callback(self) -> Any:
         """A Trainer callback that times from the first step to the last."""
@@ -95,6 +97,7 @@ def measure(side: str, task: Task, folder: Path) -> dict[str, float]:
         "pairs_per_second": len(pairs.tokens) / seconds,
         "reference_seconds": clock.seconds["reference"],
         "train_seconds": clock.seconds["train"],
+        "cpu_seconds": clock.cpu_seconds,
         "peak_memory_mib": peak_memory(),
     }
 

@@ -24,6 +24,7 @@ from tiebreak.engine.trainer import PreferenceTrainer
 from tiebreak.methods import Method
 
 VOCAB = 300
+torch.set_num_threads(1)  # sums in one order, for bit-equal runs; and faster at this size
 
 
 def make_model(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
@@ -72,8 +73,13 @@ def score_table(model: Any, branches: Sequence[Branches]) -> ReferenceTable:
     return ReferenceTable.of(score_all(model, branches, pad_id=0, budget=200, overhead=10))
 
 
-def make_data(tokens: Tokens, reference: Any, method: Method) -> TrainingData:
-    """The tables a stored reference gives, scored by the model `reference`."""
+def make_data(
+    tokens: Tokens, reference: Any, method: Method, mismatched_shift: float = 0.0
+) -> TrainingData:
+    """The tables a stored reference gives, scored by the model `reference`.
+
+    mismatched_shift is taken off each mismatched log-prob: KTO's z0 then is well above its clamp.
+    """
     partners = mismatch(tokens.prompts, [len(r) for r in tokens.responses])
     data = TrainingData(tokens, partners=partners)
     rows = range(len(tokens))
@@ -81,7 +87,11 @@ def make_data(tokens: Tokens, reference: Any, method: Method) -> TrainingData:
     if not method.needs.mismatched:
         return TrainingData(tokens, table if method.needs.reference else None)
     mismatched = score_table(reference, [data.mismatched_branches(row) for row in rows])
-    return TrainingData(tokens, table, data.partners, mismatched)
+    return TrainingData(tokens, table, data.partners, shifted(mismatched, -mismatched_shift))
+
+
+def shifted(table: ReferenceTable, by: float) -> ReferenceTable:
+    return ReferenceTable(table.values + by, table.starts, table.first)
 
 
 def make_trainer(
@@ -117,3 +127,22 @@ def make_trainer(
 
 def gradients(model: Any) -> dict[str, torch.Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def one_step(
+    folder: Path,
+    method: Method,
+    data: TrainingData,
+    rows: Sequence[int],
+    *,
+    model: Any = None,
+    **changes: Any,
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """(metrics row, gradients) of `rows` as one optimiser batch, away from the start."""
+    model = model or moved(make_model())
+    plan = BatchPlan((tuple(rows),))
+    trainer = make_trainer(folder, method, model, data, plan=plan, **changes)
+    trainer.state.global_step = 7  # the identity check belongs to step 1, and this is no start
+    loss = trainer.training_step(trainer.model, plan[0])
+    assert abs(loss.item() - trainer._row["loss"]) < 1e-5
+    return trainer._row, gradients(trainer.model)

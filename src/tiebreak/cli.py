@@ -24,7 +24,7 @@ HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. A user's mistake: one message on stderr, exit code 2."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     try:
         options.do(options)
     except UserError as error:
@@ -36,6 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """argparse by itself refuses overrides that come after an option."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or any(one.startswith("-") for one in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,11 +62,11 @@ def _parser() -> argparse.ArgumentParser:
         one = command(name, do)
         one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
         if name == "data":
-            one.add_argument("--rows", type=int, default=3, help="rows to show")
+            one.add_argument("--rows", type=_count, default=3, help="rows to show")
     one = command("sweep", _sweep)
     one.add_argument("name")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    one.add_argument("--workers", type=int, help="processes (default: one per core)")
+    one.add_argument("--workers", type=_count, help="processes (default: one per core)")
     command("runs", _runs).add_argument("--json", action="store_true")
     one = command("methods", _methods)
     one.add_argument("name", nargs="?")
@@ -68,17 +79,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
 
 def _run(options: argparse.Namespace) -> None:
     from tiebreak.config.compose import compose
+    from tiebreak.launch.ranks import rank
     from tiebreak.launch.run import execute
     from tiebreak.launch.show import outcome_line, result_lines
 
     run = compose(options.overrides)
     outcome = execute(run, _say)
+    if rank() > 0:
+        return
     for line in result_lines(outcome):
         _say(line)
     _say(outcome_line(outcome))
@@ -110,9 +130,9 @@ def _sweep(options: argparse.Namespace) -> None:
 def _runs(options: argparse.Namespace) -> None:
     from analysis.runs import listing
     from tiebreak.home import runs_dir
-    from tiebreak.launch.show import runs_lines
+    from tiebreak.launch.show import runs_lines, with_liveness
 
-    rows = listing(runs_dir())
+    rows = with_liveness(listing(runs_dir()))
     if options.json:
         return _say(json.dumps(rows, indent=1, sort_keys=True))
     for line in runs_lines(rows):
@@ -158,7 +178,10 @@ def _table(options: argparse.Namespace) -> None:
     text = writers[options.format](table)
     if options.out is None:
         return _say(text.rstrip("\n"))
-    options.out.write_text(text)
+    try:
+        options.out.write_text(text)
+    except OSError as error:
+        raise UserError(f"--out {options.out}: {error.strerror}; give a file to write") from error
     _say(f"table: {options.out}")
 
 

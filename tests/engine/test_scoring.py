@@ -32,15 +32,22 @@ def model():
     return scored
 
 
+def mistral(sliding_window):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, initializer_range=0.2,
+        sliding_window=sliding_window,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return MistralForCausalLM(config).eval()
+
+
 @pytest.mark.parametrize("kind", ["llama", "tied", "mistral"])
 def test_branch_rows_equal_separate_forwards(kind):
     if kind == "mistral":
-        from transformers import MistralConfig, MistralForCausalLM
-
-        shape = {k: getattr(make_model().config, k) for k in
-                 ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
-                  "num_attention_heads", "num_key_value_heads", "initializer_range")}  # fmt: skip
-        scored = MistralForCausalLM(MistralConfig(**shape, sliding_window=None)).eval()
+        scored = mistral(sliding_window=64)
     else:
         scored = make_model(tie_word_embeddings=kind == "tied")
     install(scored)
@@ -122,6 +129,14 @@ def test_a_head_that_scoring_would_get_wrong_is_refused():
     biased.lm_head = torch.nn.Linear(32, VOCAB)
     with pytest.raises(UserError, match="LM head"):
         install(biased)
+
+
+def test_rows_beyond_a_sliding_window_are_refused():
+    scored, row = mistral(sliding_window=6), Branches([3, 4, 5], [[6, 7, 8, 9], [6, 7]])
+    install(scored)
+    score(scored, build([row], 0))  # eight positions in the row, six in its longest branch
+    with pytest.raises(UserError, match="takes 7 positions .* last 6 only"):
+        score(scored, build([Branches([3, 4, 5], [[6, 7, 8, 9, 10]])], 0))
 
 
 def test_pad_and_dropout():

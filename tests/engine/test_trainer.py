@@ -7,11 +7,12 @@ import random
 
 import pytest
 import torch
-from tiny import gradients, make_data, make_model, make_tokens, make_trainer, moved
+from tiny import gradients, make_data, make_model, make_tokens, make_trainer, moved, one_step
 
 from tiebreak.engine.batches import BatchPlan
-from tiebreak.engine.cutting import Scorer, TrainingData
+from tiebreak.engine.cutting import Scorer, TrainingData, stack
 from tiebreak.engine.reference import ReferenceTable
+from tiebreak.engine.scoring import install
 from tiebreak.errors import TrainingFailed, UserError
 from tiebreak.methods import METHODS
 
@@ -23,19 +24,6 @@ CASES = {
     "cpo": (METHODS["cpo"](nll="batch"), False),
 }
 LAYOUT = {"positions/unique_token"}  # the one metric that says how the work was laid out
-
-
-def one_step(folder, method, data, rows, *, budget=60, pad_id=0, model=None, **changes):
-    """(metrics row, gradients) of `rows` as one optimiser batch, away from the start."""
-    model = model or moved(make_model())
-    plan = BatchPlan((tuple(rows),))
-    trainer = make_trainer(
-        folder, method, model, data, plan=plan, budget=budget, pad_id=pad_id, **changes
-    )
-    trainer.state.global_step = 7  # the identity check belongs to step 1, and this is not a start
-    loss = trainer.training_step(trainer.model, plan[0])
-    assert loss.item() == pytest.approx(trainer._row["loss"])
-    return trainer._row, gradients(trainer.model)
 
 
 def assert_same(first, second, atol=1e-5):
@@ -52,12 +40,13 @@ def assert_same(first, second, atol=1e-5):
 def case(request):
     method, labelled = CASES[request.param]
     tokens = make_tokens(10, labelled=labelled)
-    return method, make_data(tokens, make_model(), method)
+    return method, make_data(tokens, make_model(), method, mismatched_shift=0.2)
 
 
 def test_cut_padding_and_order_do_not_matter(tmp_path, case):
     method, data = case
     expected = one_step(tmp_path, method, data, range(10), budget=10**6)
+    assert expected[0].get("kl/mismatched", 1.0) > 0.5, "clamped at 0 it would prove nothing"
     shuffled = random.Random(1).sample(range(10), 10)
     for changes in ({"budget": 1}, {"budget": 45}, {"pad_id": 299}):
         assert_same(expected, one_step(tmp_path, method, data, range(10), **changes))
@@ -69,15 +58,14 @@ def test_the_step_is_the_mean_of_the_losses_of_one_batch(tmp_path, case):
     method, data = case
     row, found = one_step(tmp_path, method, data, range(10), budget=45)
     model = moved(make_model())
-    from tiebreak.engine.cutting import stack
-    from tiebreak.engine.scoring import install
-
     install(model)
     scorer = Scorer(data, 0, 10**6, 0)
     pairs, _ = scorer.pairs(model, list(range(10)), None)
     if data.partners is not None:
         mismatched = stack(scorer.mismatched(model, list(range(10))))
         pairs = dataclasses.replace(pairs, mismatched=mismatched)
+        mean = mismatched.drift().mean().item()
+        assert row["kl/mismatched"] == pytest.approx(mean, abs=1e-5)
     loss = method.loss(pairs).mean()
     loss.backward()
     assert row["loss"] == pytest.approx(loss.item(), abs=1e-5)
@@ -97,6 +85,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(tmp_path, adapter):
             tmp_path, method, model, data, plan=plan, activation_checkpointing=checkpointing
         )
         trainer.train()
+        on = {getattr(m, "gradient_checkpointing", False) for m in model.modules()}
+        assert (True in on) == checkpointing
         trained.append({n: p.detach() for n, p in trainer.model.named_parameters()})
     start = dict((lora(make_model()) if adapter else make_model()).named_parameters())
     for name, expected in trained[0].items():

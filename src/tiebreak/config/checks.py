@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from tiebreak.config.schema import Adapter, FileData, Reference, Run, Start, WorldData
@@ -12,7 +13,7 @@ from tiebreak.errors import UserError, nearest
 def check(run: Run) -> None:
     """Raise UserError at the first thing that cannot work."""
     _hyperparameters(run.method)
-    _positive(run)
+    _ranges(run)
     _start(run)
     _reference(run)
     if isinstance(run.data, WorldData):
@@ -35,37 +36,52 @@ def _hyperparameters(method: Any) -> None:
             raise UserError(f"{key} is not one of {meta['range']}{hint}")
 
 
-def _positive(run: Run) -> None:
-    train, data, evaluation = run.train, run.data, run.evaluation
-    positive = {
-        "train.learning_rate": train.learning_rate,
-        "train.batch_size": train.batch_size,
-        "train.epochs": train.epochs,
-        "train.sft.learning_rate": train.sft.learning_rate,
-        "train.sft.batch_size": train.sft.batch_size,
-        "train.sft.epochs": train.sft.epochs,
-        "train.execution.positions_per_cut": train.execution.positions_per_cut,
-        "train.execution.head_chunk": train.execution.head_chunk,
-        "train.execution.checkpoint_every": train.execution.checkpoint_every,
-        "data.max_length": data.max_length,
-        "evaluation.num_prompts": evaluation.num_prompts,
-        "evaluation.max_new_tokens": evaluation.max_new_tokens,
-        "evaluation.batch_size": evaluation.batch_size,
-    }
-    if train.max_steps is not None:
-        positive["train.max_steps"] = train.max_steps
-    if train.execution.num_threads is not None:
-        positive["train.execution.num_threads"] = train.execution.num_threads
-    for key, value in positive.items():
-        if not value > 0:
-            raise UserError(f"{key}={value!r} must be above 0")
-    shares = {"train.warmup_share": train.warmup_share, "data.max_dropped_share":
-              data.max_dropped_share}  # fmt: skip
-    for key, value in shares.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"{key}={value!r} is a share; give a number from 0 to 1")
-    if evaluation.temperature < 0:
-        raise UserError(f"evaluation.temperature={evaluation.temperature!r} must be 0 or above")
+def _ranges(run: Run) -> None:
+    for rule, (fits, keys) in _RULES.items():
+        for key in keys.split():
+            value = _at(run, key)
+            if value is not None and not fits(value):
+                raise UserError(f"{key}={value!r} {rule}")
+    made = run.model.pretraining
+    if made is not None and made.hidden_size % (2 * made.heads):
+        raise UserError(
+            f"model.pretraining.hidden_size={made.hidden_size} must be a multiple of twice "
+            f"model.pretraining.heads={made.heads}"
+        )
+
+
+_ABOVE_0 = """
+train.learning_rate train.batch_size train.epochs train.max_steps train.max_grad_norm
+train.lora.rank train.lora.alpha
+train.sft.learning_rate train.sft.batch_size train.sft.epochs train.sft.examples
+train.execution.positions_per_cut train.execution.head_chunk train.execution.checkpoint_every
+train.execution.num_threads
+model.pretraining.learning_rate model.pretraining.batch_size model.pretraining.epochs
+model.pretraining.documents model.pretraining.hidden_size model.pretraining.layers
+model.pretraining.heads model.pretraining.intermediate_size
+model.instruct_tuning.learning_rate model.instruct_tuning.batch_size model.instruct_tuning.epochs
+model.instruct_tuning.examples
+data.max_length data.num_test_pairs data.num_demonstrations data.max_rows data.max_test_rows
+evaluation.num_prompts evaluation.max_new_tokens evaluation.batch_size
+"""
+_FROM_0 = """
+train.weight_decay train.execution.cut_overhead evaluation.temperature evaluation.seed
+data.seed model.pretraining.seed
+"""
+_SHARES = "train.warmup_share data.max_dropped_share data.test_share"
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "must be above 0": (lambda value: value > 0, _ABOVE_0),
+    "must be 0 or above": (lambda value: value >= 0, _FROM_0),
+    "is a share; give a number from 0 to 1": (lambda value: 0 <= value <= 1, _SHARES),
+}
+
+
+def _at(run: Run, key: str) -> Any:
+    """The value at a dotted key; None where this run has no such key."""
+    value: Any = run
+    for name in key.split("."):
+        value = getattr(value, name, None)
+    return value
 
 
 def _start(run: Run) -> None:
@@ -83,13 +99,18 @@ def _start(run: Run) -> None:
     if source is None:
         fits = {"base": "align-from-base", "sft": "sft-then-align", "instruct":
                 "align-from-instruct"}  # fmt: skip
+        other = f"use scenario={fits[have[0]]} or " if have else ""
         raise UserError(
             f"scenario={scenario.name} starts from model.{scenario.start}, which "
-            f"model={model.name} does not have; use scenario={fits[have[0]] if have else '?'} "
-            f"or give model.{scenario.start}=FOLDER"
+            f"model={model.name} does not have; {other}give model.{scenario.start}=FOLDER"
         )
-    if source == "here" and model.pretraining is None:
-        raise UserError(f"model.{scenario.start}=here needs model.pretraining")
+    tuned = model.instruct_tuning if scenario.start is Start.INSTRUCT else model.pretraining
+    if source == "here" and (model.pretraining is None or tuned is None):
+        recipe = "pretraining" if model.pretraining is None else "instruct_tuning"
+        raise UserError(
+            f"model.{scenario.start}=here is made by model.{recipe}, which is null; use "
+            f"model=tiny, or give model.{scenario.start}=FOLDER"
+        )
 
 
 def _reference(run: Run) -> None:
@@ -105,10 +126,16 @@ def _world(run: Run) -> None:
 
     data = run.data
     assert isinstance(data, WorldData)
-    Knobs(
-        num_pairs=data.num_pairs,
-        label_noise=data.label_noise,
-        length_bias=data.length_bias,
-        edit_distance=data.edit_distance,
-        temperature=data.temperature,
-    )
+    for key in ("num_test_pairs", "num_demonstrations"):
+        if getattr(data, key) < 1:
+            raise UserError(f"data.{key}={getattr(data, key)} must be 1 or more")
+    try:
+        Knobs(
+            num_pairs=data.num_pairs,
+            label_noise=data.label_noise,
+            length_bias=data.length_bias,
+            edit_distance=data.edit_distance,
+            temperature=data.temperature,
+        )
+    except UserError as error:  # the knobs are keys of the group `data`
+        raise UserError(f"data.{str(error).removeprefix('knobs.')}") from error

@@ -13,6 +13,7 @@ from tiebreak.home import shipped
 from tiebreak.methods import METHODS
 
 GROUPS = ("model", "method", "scenario", "data", "train", "evaluation", "tracker")
+CHOSEN = {"method.name": "method=NAME", "data.kind": "data=world, or data=FILE"}
 
 
 def options(group: str) -> list[str]:
@@ -66,6 +67,8 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         if head not in (*GROUPS, "seed"):
             hint = nearest(head, (*GROUPS, "seed"))
             raise UserError(f"unknown group {head!r}{hint}; groups are {', '.join(GROUPS)}")
+        if key in CHOSEN:
+            raise UserError(f"{key} follows from the group; choose it with {CHOSEN[key]}")
         if key in GROUPS:
             choices += _choice(key, value)
         else:
@@ -84,7 +87,8 @@ def _choice(group: str, value: str) -> list[str]:
     if group == "data" and ("/" in value or Path(value).suffix in (".jsonl", ".parquet")):
         return ["data=files", f"data.name={_quoted(name)}", f"data.train={_quoted(value)}"]
     hint = nearest(value, options(group))
-    more = "; or a folder, or a Hub id ORG/NAME" if group in ("model", "data") else ""
+    kinds = {"model": "a folder", "data": "a .jsonl or .parquet file"}
+    more = f"; or {kinds[group]}, or a Hub id ORG/NAME" if group in kinds else ""
     raise UserError(f"unknown {group} {value!r}{hint}; there are {', '.join(options(group))}{more}")
 
 
@@ -119,10 +123,11 @@ def _explained(overrides: list[str], plain: Any, error: Exception) -> UserError:
         node, walked = plain, []
         for part in key.split("."):
             if not isinstance(node, dict) or part not in node:
-                known = list(node) if isinstance(node, dict) else []
                 place = ".".join(walked)
-                hint = nearest(part, known)
-                return UserError(f"unknown key {key!r}{hint}; {place} has {', '.join(known)}")
+                if not isinstance(node, dict):
+                    return UserError(f"unknown key {key!r}: {place} is a value; give {place}=VALUE")
+                hint = nearest(part, node)
+                return UserError(f"unknown key {key!r}{hint}; {place} has {', '.join(node)}")
             node, walked = node[part], [*walked, part]
     return UserError(f"could not read {' '.join(overrides)}: {str(error).splitlines()[0]}")
 

@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.schema import FileData, Run, WorldData
+from tiebreak.config.schema import Adapter, FileData, Run, WorldData
+from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 from tiebreak.store import weights_hash
 
@@ -43,6 +44,8 @@ def _content(run: Run) -> dict[str, Any]:
         train.pop("sft")
         for key in ("num_demonstrations", "demonstrations", "demonstrations_split"):
             data.pop(key, None)
+    if run.train.adapter is Adapter.NONE:
+        train.pop("lora")
     return {
         "version": RESULT_VERSION,
         "model": start_content(run),
@@ -103,7 +106,11 @@ def data_content(run: Run) -> dict[str, Any]:
 
 
 def _file_hash(path: str | None) -> str | None:
-    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise UserError(f"model.chat_template={path}: no such file; give a Jinja template, or null")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _hash(content: dict[str, Any]) -> str:

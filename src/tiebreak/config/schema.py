@@ -69,6 +69,7 @@ class Pretraining:
     epochs: float
     documents: int
     hidden_size: int
+    intermediate_size: int
     layers: int
     heads: int
     seed: int

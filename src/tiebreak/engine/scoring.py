@@ -46,6 +46,7 @@ def install(model: Any, chunk: int = 256) -> None:
     def forward(self: Any, *args: Any, rows: Rows | None = None, **kwargs: Any) -> Any:
         if rows is None:
             return plain(*args, **kwargs)
+        _check_window(self.config, rows)
         hidden_RLD = self.base_model(
             input_ids=rows.input_ids,
             attention_mask=rows.attention_mask,
@@ -98,4 +99,18 @@ def _check_head(causal_lm: Any) -> None:
         raise UserError(
             f"model {config.model_type!r} has {what}, which scoring does not support; "
             "use a model with a plain linear head, and leave lm_head out of the adapter's targets"
+        )
+
+
+def _check_window(config: Any, rows: Rows) -> None:
+    """Our mask shows a position its whole past; a sliding window would hide some of it."""
+    window = getattr(config, "sliding_window", None)
+    if window is None or rows.input_ids.shape[1] <= window:
+        return
+    longest = int(rows.position_ids.max()) + 1
+    if longest > window:
+        raise UserError(
+            f"a prompt with its response takes {longest} positions and model "
+            f"{config.model_type!r} attends to the last {window} only, which scoring does not "
+            f"support; give data.max_length={window} or less"
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,12 @@ from tiebreak.engine.arguments import common_arguments
 from tiebreak.engine.checkpoints import SafeCheckpoints, last_checkpoint
 from tiebreak.engine.progress import quiet_trainer
 from tiebreak.errors import TrainingFailed
+
+_LEARNING_RATE = {
+    "pretrain": "model.pretraining.learning_rate",
+    "instruct": "model.instruct_tuning.learning_rate",
+    "sft": "train.sft.learning_rate",
+}
 
 
 @dataclass(frozen=True)
@@ -60,16 +68,33 @@ def fine_tune(
         processing_class=tokenizer,
     )
     quiet_trainer(trainer, what)
+    trainer.add_callback(_stop_when_lost(what))
     resume = last_checkpoint(work / "checkpoints")
+    if resume:
+        print(f"{what}: resumed from {resume.name}", file=sys.stderr, flush=True)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     log = [_without_times(entry) for entry in trainer.state.log_history]
-    if any(entry.get("loss") != entry.get("loss") for entry in log):
-        raise TrainingFailed("the supervised loss is not a number; lower its learning_rate")
     if trainer.args.should_save:
         trainer.model.save_pretrained(work)
         tokenizer.save_pretrained(work)
         lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
         (work / "log.jsonl").write_text("".join(lines))
+
+
+def _stop_when_lost(what: str) -> Any:
+    """A callback that ends training before weights that are not numbers reach a checkpoint."""
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            for name in ("loss", "grad_norm", "train_loss"):
+                if not math.isfinite(value := rest["logs"].get(name, 0.0)):
+                    raise TrainingFailed(
+                        f"{what}: {name} became {value} by step {state.global_step} of "
+                        f"{state.max_steps}; lower {_LEARNING_RATE[what]}"
+                    )
+
+    return Stop()
 
 
 def _arguments(config_class: Any, settings: Settings, work: Path) -> Any:
@@ -87,7 +112,7 @@ def _arguments(config_class: Any, settings: Settings, work: Path) -> Any:
         per_device_train_batch_size=per_forward,
         gradient_accumulation_steps=settings.batch_size // per_forward,
         activation_checkpointing=settings.gradient_checkpointing,
-        logging_steps=10,
+        logging_steps=math.gcd(10, settings.checkpoint_every),  # looked at before each is saved
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )

@@ -56,7 +56,7 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         self.method, self.scorer, self.plan = method, scorer, plan
         self.on_step, self.precision = on_step, precision
         self._sums: metrics.Sums = {}
-        self._step_began, self._step_rows = time.perf_counter(), 0
+        self._step_began, self._step_rows = time.perf_counter(), ()
         super().__init__(model=model, args=args, train_dataset=cast(Any, plan))
         if len(min(plan.steps, key=len)) < self.args.world_size:
             raise UserError(
@@ -94,7 +94,7 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
                 loss = loss_B.sum() / count * self.args.world_size
                 self.accelerator.backward(loss)
         metrics.add(sums, {"positions/unique_token": self.scorer.take_counts()})
-        self._sums, self._step_rows = sums, len(rows)
+        self._sums, self._step_rows = sums, rows
         return self._check_step()
 
     def _forward(self, model: Any, part: list[int], whole: Pairs, sums: metrics.Sums) -> Tensor:
@@ -130,11 +130,7 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         self._row = metrics.means(self._sums, reduce=self.args.world_size > 1)
         step = self.state.global_step + 1
         if not math.isfinite(self._row["loss"]):
-            raise TrainingFailed(
-                f"the loss became {self._row['loss']} at step {step}. Usual causes: "
-                "train.learning_rate too high for this model, or a method parameter far outside "
-                "its range (`tiebreak methods NAME` shows it)"
-            )
+            raise TrainingFailed(_lost("loss", self._row["loss"], step))
         if step == 1:
             check_start(self.method, self._row, self.precision)
         return torch.tensor(self._row["loss"], device=self.args.device)
@@ -145,24 +141,32 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
             return
         if not math.isfinite(logs["grad_norm"]):
             step = self.state.global_step
-            raise TrainingFailed(f"the gradient became {logs['grad_norm']} at step {step}")
+            raise TrainingFailed(_lost("gradient", logs["grad_norm"], step))
         row = self._row | {"grad/norm": logs["grad_norm"], "learning_rate": logs["learning_rate"]}
         if self.args.process_index == 0:
             self.on_step(self.state.global_step, row, self._throughput())
 
     def _throughput(self) -> Row:
         seconds = time.perf_counter() - self._step_began
-        tokens = self._row.get("length/chosen", 0.0) + self._row.get("length/rejected", 0.0)
+        responses = self.scorer.data.tokens.responses
+        tokens = sum(len(r) for row in self._step_rows for r in responses[row])
         return {
             "seconds": seconds,
-            "pairs/s": self._step_rows / seconds,
-            "response_tokens/s": tokens * self._step_rows / seconds,
+            "pairs/s": len(self._step_rows) / seconds,
+            "response_tokens/s": tokens / seconds,
             "memory/peak": peak_memory(),
         }
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Trainer's estimate needs padded batches; `positions/unique_token` is ours."""
         return 0
+
+
+def _lost(what: str, value: float, step: int) -> str:
+    return (
+        f"the {what} became {value} at step {step}. Usual causes: train.learning_rate too high for "
+        "this model, or a method parameter far outside its range (`tiebreak methods NAME` shows it)"
+    )
 
 
 def peak_memory() -> float:

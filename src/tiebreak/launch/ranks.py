@@ -13,7 +13,7 @@ from pathlib import Path
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
-from tiebreak.stages.align import Line
+from tiebreak.stages.align import Line, check_kind
 from tiebreak.stages.stage import Stage, ensure
 from tiebreak.store import Store
 
@@ -48,7 +48,9 @@ def prepare(run: Run) -> None:
 def build_parents(run: Run) -> None:
     """What `prepare` runs in the child process."""
     store = Store(artefacts_dir())
-    for parent in Line.of(run).align.parents.values():
+    line = Line.of(run)
+    check_kind(run, ensure(line.tokens, store).path)
+    for parent in line.align.parents.values():
         ensure(parent, store)
 
 

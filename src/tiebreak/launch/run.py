@@ -17,7 +17,7 @@ from tiebreak.config.identity import data_content, group_id, run_id
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
-from tiebreak.stages.align import METRICS, Line
+from tiebreak.stages.align import METRICS, Line, check_kind
 from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
 from tiebreak.stages.stage import Stage, ensure
 from tiebreak.store import Artefact, Store
@@ -79,6 +79,8 @@ def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome) -> None:
         log.write()
         return ensure(stage, store, outcome.note).path
 
+    tokens = built(line.tokens)  # first: a mistake in the data must not wait for SFT
+    check_kind(run, tokens)
     policy = built(line.align)
     log.replay(policy / METRICS)
     before, after = built(start_stage), built(policy_stage)
@@ -164,11 +166,12 @@ class RunLog:
     say: Callable[[str], None]
     stage: str | None = None
     position: tuple[int, int] | None = None
+    checkpoints: Path | None = None
     finished: bool = False
 
-    def begin(self, resumed_at: int, steps: int) -> None:
+    def begin(self, resumed_at: int, steps: int, checkpoints: Path) -> None:
         self.record.cut_back(resumed_at)
-        self.position = (resumed_at, steps)
+        self.position, self.checkpoints = (resumed_at, steps), checkpoints
         if resumed_at:
             self.say(f"resumed from the checkpoint at step {resumed_at} of {steps}")
         self.write()
@@ -191,15 +194,27 @@ class RunLog:
                 step = row.pop("step")
                 self.record.metrics(step, row)
                 self.mirror.log(step, row)
-        self.position = None
+        self.position = self.checkpoints = None
 
     def write(self, status: str = "running", error: str | None = None) -> None:
         step, steps = self.position or (None, None)
-        self.record.status(status, stage=self.stage, step=step, steps=steps, error=error)
+        self.record.status(
+            status, stage=self.stage, step=step, steps=steps, error=error,
+            last_checkpoint=self._last_checkpoint(),
+        )  # fmt: skip
+
+    def _last_checkpoint(self) -> str | None:
+        """Relative to the artefacts, while training writes them."""
+        from tiebreak.engine.checkpoints import last_checkpoint
+
+        found = last_checkpoint(self.checkpoints, clean=False) if self.checkpoints else None
+        return found.relative_to(artefacts_dir()).as_posix() if found else None
 
     def fail_unless_finished(self, error: BaseException | None) -> None:
         if not self.finished:
             what = f"{type(error).__name__}: {error}" if error else "stopped"
+            if isinstance(error, KeyboardInterrupt):
+                what = "stopped by its user; the same command goes on"
             if isinstance(error, UserError):
                 what = str(error)
             self.write("failed", error=what)

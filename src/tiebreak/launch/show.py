@@ -11,7 +11,7 @@ from tiebreak.home import artefacts_dir, runs_dir
 from tiebreak.launch.run import Outcome
 from tiebreak.launch.sweep import Report, describe
 from tiebreak.store import Store
-from tiebreak.track.record import is_finished, read_result
+from tiebreak.track.record import is_finished, is_live, read_result
 
 SHOWN = ("gold/reward", "win_rate/start", "accuracy/likelihood", "accuracy/drift",
          "drift/chosen", "drift/rejected", "displaced/share", "kl/reference",
@@ -35,10 +35,6 @@ def plan_lines(run: Run) -> Iterator[str]:
 
 def result_lines(outcome: Outcome) -> Iterator[str]:
     """The main metrics, before and after."""
-    from tiebreak.launch import ranks
-
-    if ranks.rank() > 0:
-        return
     result = read_result(outcome.folder)
     before = result["start"]["metrics"]
     for name in SHOWN:
@@ -71,6 +67,14 @@ def describe_report(report: Report) -> Iterator[str]:
     for run, error in report.failed:
         yield f"failed: {describe(run)}: {error}"
     yield f"records: {runs_dir()}"
+
+
+def with_liveness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that say "running" although no process holds their record become "stopped"."""
+    for row in rows:
+        if row["status"] == "running" and not is_live(runs_dir() / row["run_id"]):
+            row["status"], row["error"] = "stopped", "its process is gone; the same command goes on"
+    return rows
 
 
 def runs_lines(rows: list[dict[str, Any]]) -> Iterator[str]:

