@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Clock:
     cpu_seconds: float = 0.0
 
     @contextlib.contextmanager
-    def of(self, name: str) -> Iterator[None]:
+    def of(self, name: str) -> Generator[None, None, None]:
         began, cpu_began = self._now(), time.process_time()
         yield
         self.seconds[name] += self._now() - began

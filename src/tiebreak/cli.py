@@ -161,7 +161,9 @@ def _fetch(options: argparse.Namespace) -> None:
     from tiebreak.fetch import fetch
     from tiebreak.home import home
 
-    _say(f"model: {fetch(options.name, home())}")
+    folder = fetch(options.name, home())
+    _say(f"licence: {KNOWN_MODELS[options.name].licence}")
+    _say(f"model: {folder}")
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -53,7 +53,8 @@ def test_one_json_object(tmp_path, tokenizer, capsys):
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     data = tmp_path / "pairs.jsonl"
     rows = [
-        {"prompt": "a" * n, "chosen": "b" * (40 - n), "rejected": "c" * (3 * n)} for n in range(1, 9)
+        {"prompt": "a" * n, "chosen": "b" * (40 - n), "rejected": "c" * (3 * n)}
+        for n in range(1, 9)
     ]
     data.write_text("\n".join(json.dumps(row) for row in rows))
     words = [str(data), "--tokenizer", str(tmp_path / "tokenizer"), "--json"]

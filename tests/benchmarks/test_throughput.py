@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from tiny import make_model
 
 from benchmarks import throughput
@@ -69,6 +70,7 @@ def test_the_ratio_is_the_median_of_neighbours():
 
 @pytest.fixture
 def task(tmp_path, tokenizer):
+    threads = torch.get_num_threads()
     tokenizer.save_pretrained(tmp_path / "model")
     make_model().save_pretrained(tmp_path / "model")
     rows = [{"prompt": "q" * n, "chosen": "a" * 5, "rejected": "b" * 9} for n in (3, 8, 4, 6, 5)]
@@ -78,7 +80,8 @@ def task(tmp_path, tokenizer):
         values = {"pairs": 4, "lora": True, "max_length": 32, "batch_size": 2, "seed": 0}
         return Task(str(tmp_path / "model"), tmp_path / "pairs.jsonl", **(values | changes))
 
-    return make
+    yield make
+    torch.set_num_threads(threads)  # a measurement takes all of them
 
 
 @pytest.mark.filterwarnings("ignore")  # TRL's and peft's own

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,8 @@ from tests.end_to_end.commands import (
 LONG = [*MICRO, "train.sft.epochs=10", "train.epochs=6"]
 
 
-def kill_when(home: Path, seen: Callable[[], bool], *arguments: str) -> None:
-    """Start, wait for the moment, and kill the whole process group without warning."""
+def kill_when(home: Path, seen: Callable[[], bool], *arguments: str) -> str:
+    """Start, wait for the moment, and kill the whole process group. What it had said on stderr."""
     process = start(home, *arguments)
     while not seen():
         assert process.poll() is None, f"finished before it was killed: {process.communicate()}"
@@ -40,6 +41,7 @@ def kill_when(home: Path, seen: Callable[[], bool], *arguments: str) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     out, err = process.communicate()
     assert process.returncode == -signal.SIGKILL, (out, err)
+    return err
 
 
 def checkpoints(home: Path, stage: str) -> list[int]:
@@ -84,7 +86,9 @@ def test_killed_in_sft_and_in_align(killed_home: Path, undisturbed: Path) -> Non
     listed = call(killed_home, "runs").out
     assert "stopped" in listed and "the same command goes on" in listed
 
-    kill_when(killed_home, lambda: trained(killed_home) >= 7, "run", *LONG)
+    in_sft = max(checkpoints(killed_home, "sft"))
+    said = kill_when(killed_home, lambda: trained(killed_home) >= 7, "run", *LONG)
+    assert f"sft: resumed from checkpoint-{in_sft}" in said
     before = trained(killed_home)
     assert before < 36, "align was over before the kill"
     status = read_json(only_run(killed_home) / "status.json")
@@ -103,16 +107,6 @@ def test_killed_in_sft_and_in_align(killed_home: Path, undisturbed: Path) -> Non
     assert third.out.endswith(f"this run is done; record: {last.record}\n")
 
 
-def test_resumed_sft_says_so(killed_home: Path) -> None:
-    """SFT goes on from its checkpoint, not from zero."""
-    kill_when(killed_home, lambda: max(checkpoints(killed_home, "sft"), default=0) >= 10,
-              "run", *LONG)  # fmt: skip
-    at = max(checkpoints(killed_home, "sft"))
-    again = start(killed_home, "run", *LONG, "train.max_steps=1")
-    _, err = again.communicate()
-    assert f"sft: resumed from checkpoint-{at}" in err
-
-
 def test_a_finished_run_answers_without_torch(prepared: Path) -> None:
     script = (
         "import sys; from tiebreak.cli import main; main(sys.argv[1:]); "
@@ -120,7 +114,7 @@ def test_a_finished_run_answers_without_torch(prepared: Path) -> None:
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
-        [os.sys.executable, "-c", script, "run", *MICRO],
+        [sys.executable, "-c", script, "run", *MICRO],
         env=environment(prepared), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak.config import checks, schema
-from tiebreak.config.typed import typed
+from tiebreak.config.typed import typed, untyped
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
 from tiebreak.methods import METHODS
@@ -35,20 +35,20 @@ def to_run(container: dict[str, Any]) -> schema.Run:
             raise UserError(f"unknown key {key}{nearest(key, (*GROUPS, 'seed'))}")
     method = dict(container["method"])
     name = method.pop("name")
-    kind = container["data"].get("kind")
-    data = schema.WorldData if kind == "world" else schema.FileData
-    run = schema.Run(
-        model=typed(schema.ModelConfig, container["model"], "model"),
-        method=typed(METHODS[name], method, "method"),
-        method_name=name,
-        scenario=typed(schema.ScenarioConfig, container["scenario"], "scenario"),
-        data=typed(data, container["data"], "data"),
-        train=typed(schema.TrainConfig, container["train"], "train"),
-        evaluation=typed(schema.EvaluationConfig, container["evaluation"], "evaluation"),
-        tracker=typed(schema.TrackerConfig, container["tracker"], "tracker"),
-        seed=_seed(container["seed"]),
-        resolved=container,
-    )
+    data = schema.WorldData if container["data"].get("kind") == "world" else schema.FileData
+    parts = {
+        "model": typed(schema.ModelConfig, container["model"], "model"),
+        "method": typed(METHODS[name], method, "method"),
+        "scenario": typed(schema.ScenarioConfig, container["scenario"], "scenario"),
+        "data": typed(data, container["data"], "data"),
+        "train": typed(schema.TrainConfig, container["train"], "train"),
+        "evaluation": typed(schema.EvaluationConfig, container["evaluation"], "evaluation"),
+        "tracker": typed(schema.TrackerConfig, container["tracker"], "tracker"),
+    }
+    resolved = {group: untyped(part) for group, part in parts.items()}
+    resolved["method"] = {"name": name, **resolved["method"]}
+    seed = _seed(container["seed"])
+    run = schema.Run(**parts, method_name=name, seed=seed, resolved={**resolved, "seed": seed})
     checks.check(run)
     return run
 
@@ -79,12 +79,13 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 def _choice(group: str, value: str) -> list[str]:
     if value in options(group):
         return [f"{group}={value}"]
-    name = Path(value).stem if Path(value).suffix else Path(value).name
+    is_file = Path(value).suffix in (".jsonl", ".parquet")
+    name = Path(value).stem if is_file else Path(value).name  # Qwen2.5-0.5B has no suffix
     if group == "model" and ("/" in value or Path(value).is_dir()):
         place = _quoted(value)
         return ["model=checkpoint", f"model.name={_quoted(name)}", f"model.base={place}",
                 f"model.instruct={place}"]  # fmt: skip
-    if group == "data" and ("/" in value or Path(value).suffix in (".jsonl", ".parquet")):
+    if group == "data" and ("/" in value or is_file):
         return ["data=files", f"data.name={_quoted(name)}", f"data.train={_quoted(value)}"]
     hint = nearest(value, options(group))
     kinds = {"model": "a folder", "data": "a .jsonl or .parquet file"}

@@ -28,6 +28,15 @@ def typed(cls: type, values: Any, where: str) -> Any:
     return cls(**{name: _value(hints[name], values[name], f"{where}.{name}") for name in names})
 
 
+def untyped(value: Any) -> Any:
+    """The plain values of a dataclass, each in its field's type: 1 and 1.0 become the same."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: untyped(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [untyped(one) for one in value]
+    return str(value) if isinstance(value, StrEnum) else value
+
+
 def _value(kind: Any, value: Any, where: str) -> Any:
     if value == "???":
         raise UserError(f"{where} has no value; give {where}=VALUE")

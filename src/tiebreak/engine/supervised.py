@@ -31,7 +31,8 @@ class Settings:
     batch_size: int
     epochs: float
     seed: int
-    schedule: str = "cosine"
+    schedule: str = "linear"
+    adam_beta2: float = 0.999
     warmup_share: float = 0.1
     precision: str = "float32"
     checkpoint_every: int = 100
@@ -107,6 +108,7 @@ def _arguments(config_class: Any, settings: Settings, work: Path) -> Any:
         ),
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
+        adam_beta2=settings.adam_beta2,
         warmup_steps=settings.warmup_share,
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=per_forward,

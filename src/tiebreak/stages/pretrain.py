@@ -81,6 +81,9 @@ def _pretrain(work: Path, settings: Pretraining, num_threads: int | None) -> Non
         num_key_value_heads=settings.heads,
         max_position_embeddings=2 * tokenizer.model_max_length,
         tie_word_embeddings=True,
+        # Short texts and few steps: nearer positions, and embeddings of a usable size at once.
+        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+        initializer_range=0.08,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -93,6 +96,6 @@ def _pretrain(work: Path, settings: Pretraining, num_threads: int | None) -> Non
     documents = tokenizer(texts, add_special_tokens=False)["input_ids"]
     tuning = Settings(
         settings.learning_rate, settings.batch_size, settings.epochs, settings.seed,
-        rows_per_forward=settings.batch_size, checkpoint_every=200,
+        rows_per_forward=settings.batch_size, checkpoint_every=200, adam_beta2=0.98,
     )  # fmt: skip
     fine_tune(model, tokenizer, [[]] * len(documents), documents, tuning, work, "pretrain")

@@ -29,6 +29,7 @@ def sft_stage(run: Run, base: Checkpoint) -> Stage:
             sft.batch_size,
             sft.epochs,
             run.seed,
+            schedule="cosine",  # the Zephyr and SimPO recipes
             precision=resolve_precision(run.train.precision),
             checkpoint_every=execution.checkpoint_every,
             rows_per_forward=max(1, execution.positions_per_cut // run.data.max_length),

@@ -1,0 +1,130 @@
+"""Overrides to a Run: what is accepted, and what a user reads when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.config.quick import quick
+from tiebreak.config.compose import compose
+from tiebreak.config.schema import Adapter, FileData, WorldData
+from tiebreak.errors import UserError
+
+WRONG = [
+    ("metod=dpo", "unknown group 'metod' (nearest: 'method'); groups are model, method"),
+    ("method=dpp", "unknown method 'dpp' (nearest: 'dpo'); there are cpo, dpo, ipo, kto"),
+    ("train=tinny", "unknown train 'tinny' (nearest: 'tiny')"),
+    ("model=tny", "(nearest: 'tiny'); there are checkpoint"),
+    ("model=tny", "or a folder, or a Hub id ORG/NAME"),
+    ("data=pairs.json", "or a .jsonl or .parquet file, or a Hub id ORG/NAME"),
+    ("train.learning_rte=1", "unknown key 'train.learning_rte' (nearest: 'learning_rate')"),
+    ("train.sft.epoch=1", "unknown key 'train.sft.epoch' (nearest: 'epochs'); train.sft has"),
+    ("method.gamma=1", "unknown key 'method.gamma'; method has name, beta"),
+    ("seed.x=1", "unknown key 'seed.x': seed is a value; give seed=VALUE"),
+    ("train.learning_rate.x=1", "train.learning_rate is a value; give train.learning_rate=VALUE"),
+    ("train.learning_rate=fast", "train.learning_rate='fast' is not a number"),
+    ("train.batch_size=true", "train.batch_size=True is not a whole number"),
+    ("train.sft=3", "train.sft must be a group of keys, got 3"),
+    ("seed=1.5", "seed=1.5 is not a whole number from 0 up"),
+    ("seed=-1", "seed=-1 is not a whole number from 0 up"),
+    ("method.name=ppo", "method.name follows from the group; choose it with method=NAME"),
+    ("data.kind=files", "choose it with data=world, or data=FILE"),
+    ("data.label_noise=3", "data.label_noise: 3.0 is not possible; use 0 to 1"),
+    ("model=checkpoint", "model.name has no value; give model.name=VALUE"),
+    ("data=files", "data.name has no value; give data.name=VALUE"),
+    ("dpo", "'dpo' is not KEY=VALUE; for example method=dpo"),
+    ("=dpo", "'=dpo' is not KEY=VALUE"),
+    ("+train.x=1", "keys are neither added nor removed; drop the '+'"),
+    ("~method", "'~method' is not KEY=VALUE"),
+]
+OUT_OF_RANGE = [
+    ("train.learning_rate=inf", "train.learning_rate=inf is not a finite number"),
+    ("method.beta=nan", "method.beta=nan is not a finite number"),
+    ("train.batch_size=8.5", "train.batch_size=8.5 is not a whole number"),
+    ("train.batch_size=null", "train.batch_size=None is not a whole number"),
+    ("train.drift=maybe", "train.drift='maybe' is not true or false"),
+    ("train.lora.targets=q_proj", "train.lora.targets='q_proj' is not a list; write [a, b]"),
+    ("train.adapter=lorra", "train.adapter='lorra' is not one of none, lora (nearest: 'lora')"),
+    ("method.beta=-1", "method.beta=-1.0 must be above 0; usual values: 0.01, 0.05, 0.1"),
+    ("train.batch_size=0", "train.batch_size=0 must be above 0"),
+    ("train.max_steps=0", "train.max_steps=0 must be above 0"),
+    ("train.max_grad_norm=-1", "train.max_grad_norm=-1.0 must be above 0"),
+    ("train.lora.rank=0", "train.lora.rank=0 must be above 0"),
+    ("train.weight_decay=-0.1", "train.weight_decay=-0.1 must be 0 or above"),
+    ("train.warmup_share=10", "train.warmup_share=10.0 is a share; give a number from 0 to 1"),
+    ("data.num_pairs=0", "data.num_pairs: 0 is not possible; ask for at least one pair"),
+    ("data.num_test_pairs=0", "data.num_test_pairs=0 must be above 0"),
+    ("evaluation.num_prompts=0", "evaluation.num_prompts=0 must be above 0"),
+    ("evaluation.temperature=-1", "evaluation.temperature=-1.0 must be 0 or above"),
+    ("model.pretraining.hidden_size=30", "must be a multiple of twice model.pretraining.heads"),
+    ("model.pretraining=null", "made by model.pretraining, which is null; use model=tiny"),
+    ("train.reference=live", "use train.adapter=lora, or train.reference=store"),
+    ("tracker.mode=on", "tracker.mode='on' is not one of auto, online, offline, disabled"),
+    ("train.learning_rate=[1,", "could not read train.learning_rate=[1,"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), WRONG)
+def test_a_mistake_is_named_with_its_remedy(override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        compose([override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("override", "message"), OUT_OF_RANGE)
+def test_a_value_that_cannot_work(override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        quick(override)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=ipo", "method.reduction=avg"], "method.reduction='avg' is not one of mean, sum"),
+        (["method=cpo", "method.alpha=-1"], "method.alpha=-1.0 must be at least 0"),
+        (["model=smollm2-135m-instruct"], "use scenario=align-from-instruct or give model.sft="),
+        (["model=a/b", "data=c/d", "model.base=null"], "model.sft"),
+        (["model=a/b", "data=c/d"], "data.demonstrations is null; give data.demonstrations=FILE"),
+        (["model=a/b", "model.base=null", "model.instruct=null", "scenario=align-from-base"],
+         "starts from model.base, which model=b does not have; give model.base=FOLDER"),
+        (["model.instruct_tuning=null", "scenario=align-from-instruct"],
+         "made by model.instruct_tuning, which is null"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit_together(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        compose(overrides)
+    assert message in str(caught.value)
+
+
+def test_no_override_gives_the_defaults() -> None:
+    run = compose([])
+    assert run.names == {
+        "model": "tiny", "method": "dpo", "scenario": "sft-then-align", "data": "world",
+    }  # fmt: skip
+    assert isinstance(run.data, WorldData) and run.seed == 1
+
+
+def test_values_win_over_the_group_whatever_their_order() -> None:
+    run = compose(["train.learning_rate=1e-4", "train=lora", "method.beta=1", "method=kto"])
+    assert (run.train.learning_rate, run.train.adapter) == (1e-4, Adapter.LORA)
+    assert run.method_name == "kto" and run.method == type(run.method)(beta=1.0)
+
+
+@pytest.mark.parametrize("name", ["a b.jsonl", "it's.jsonl", "a,b=c.jsonl", "{x}.parquet"])
+def test_any_file_name(name: str, tmp_path: Path) -> None:
+    run = compose([f"data={tmp_path / name}", "scenario=align-from-base"])
+    assert isinstance(run.data, FileData)
+    assert run.data.train == str(tmp_path / name)
+    assert run.data.name == Path(name).stem
+
+
+def test_a_folder_or_a_hub_id_is_a_model(tmp_path: Path) -> None:
+    (tmp_path / "mine-1.5").mkdir()
+    for place, name in ((str(tmp_path / "mine-1.5"), "mine-1.5"), ("org/q2.5-0.5B", "q2.5-0.5B")):
+        run = compose([f"model={place}", "scenario=align-from-instruct"])
+        assert (run.model.instruct, run.model.base) == (place, place)
+        assert run.model.name == name

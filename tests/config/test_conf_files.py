@@ -1,0 +1,75 @@
+"""Every file in conf/ and sweeps/ composes, from any folder, and agrees with the code."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tiebreak.config.compose import GROUPS, compose, options
+from tiebreak.config.schema import Start
+from tiebreak.errors import UserError
+from tiebreak.home import shipped
+from tiebreak.launch.sweep import expand
+from tiebreak.methods import METHODS
+
+TEMPLATES = {("model", "checkpoint"), ("data", "files")}  # filled in by model=PLACE, data=PLACE
+
+
+def test_methods_and_their_files_are_the_same_set() -> None:
+    assert sorted(METHODS) == options("method")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_file_gives_every_default_once(name: str) -> None:
+    written = yaml.safe_load((shipped("conf") / "method" / f"{name}.yaml").read_text())
+    fields = {f.name: f.default for f in dataclasses.fields(METHODS[name])}
+    assert written == {"name": name, **fields}
+    assert compose([f"method={name}"]).method == METHODS[name]()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_file_is_named_as_it_names_itself(group: str) -> None:
+    for name in options(group):
+        if (group, name) not in TEMPLATES:
+            written = yaml.safe_load((shipped("conf") / group / f"{name}.yaml").read_text())
+            assert written["name"] == name
+
+
+@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("model", "scenario")])
+def test_every_choice_composes(group: str) -> None:
+    for name in options(group):
+        if (group, name) not in TEMPLATES:
+            assert compose([f"{group}={name}"]).names | {group: name} != {}
+
+
+@pytest.mark.parametrize("data", ["world", "ultrafeedback"])
+@pytest.mark.parametrize("model", [m for m in options("model") if m != "checkpoint"])
+def test_every_model_has_the_scenarios_it_says(model: str, data: str) -> None:
+    written = yaml.safe_load((shipped("conf") / "model" / f"{model}.yaml").read_text())
+    for scenario in options("scenario"):
+        overrides = [f"model={model}", f"scenario={scenario}", f"data={data}"]
+        start = yaml.safe_load((shipped("conf") / "scenario" / f"{scenario}.yaml").read_text())
+        has = written[start["start"]] or (start["start"] == Start.SFT and written["base"])
+        if has:
+            assert compose(overrides).names["model"] == model
+        else:
+            with pytest.raises(UserError, match="does not have"):
+                compose(overrides)
+
+
+def test_conf_is_found_from_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf").mkdir()  # a conf folder of somebody else is not ours
+    assert compose([]).method_name == "dpo"
+
+
+def test_the_studies_expand() -> None:
+    runs = expand("arizona-mini")
+    assert len(runs) == 24
+    # Scenarios vary fastest, so that the shared stages of a seed are asked for early.
+    points = {(r.method_name, r.scenario.name, r.seed) for r in runs}
+    assert len(points) == 24 and {r.seed for r in runs} == {1, 2}
+    assert {r.method_name for r in runs} == {"dpo", "ipo", "kto", "cpo"}

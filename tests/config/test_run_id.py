@@ -1,0 +1,131 @@
+"""What changes a run id, and what does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.config.quick import quick
+from tiebreak.config.compose import compose
+from tiebreak.config.identity import group_id, run_id
+from tiebreak.errors import UserError
+
+ROWS = [
+    {"prompt": f"say {i}", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(3)
+]  # fmt: skip
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.execution.checkpoint_every=7",
+        "train.execution.positions_per_cut=100",
+        "train.execution.num_threads=2",
+        "train.execution.gradient_checkpointing=true",
+        "tracker=none",
+        "tracker.project=other",
+        "train.name=other",
+        "train.lora.rank=3",  # without train.adapter=lora nothing reads it
+    ],
+)
+def test_unchanged_by(override: str) -> None:
+    assert run_id(quick(override)) == run_id(quick())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "method=kto",
+        "method.beta=0.2",
+        "scenario=align-from-base",
+        "train.learning_rate=1e-5",
+        "train.sft.epochs=2",
+        "train.adapter=lora",
+        "train.max_steps=5",
+        "data.num_pairs=100",
+        "data.label_noise=0.1",
+        "data.max_length=100",
+        "data.num_demonstrations=100",
+        "data.seed=9",
+        "evaluation.temperature=0.1",
+        "evaluation.seed=9",
+        "model.pretraining.seed=9",
+    ],
+)
+def test_changed_by(override: str) -> None:
+    assert run_id(quick(override)) != run_id(quick())
+    assert group_id(quick(override)) != group_id(quick())
+
+
+def test_the_seed_changes_the_run_and_not_the_group() -> None:
+    one, two = quick("seed=1"), quick("seed=2")
+    assert run_id(one) != run_id(two) and group_id(one) == group_id(two)
+    assert len(run_id(one)) == 12 and set(run_id(one)) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    "override", ["data.num_demonstrations=7", "train.sft.epochs=9", "model.instruct_tuning=null"]
+)
+def test_stages_that_a_scenario_lacks_do_not_enter(override: str) -> None:
+    base = "scenario=align-from-base"
+    assert run_id(quick(base, override)) == run_id(quick(base))
+
+
+def test_an_equal_value_written_otherwise_is_the_same() -> None:
+    for one, other in (("1", "1.0"), ("0.0001", "1e-4")):
+        ids = {run_id(compose([f"method.beta={value}"])) for value in (one, other)}
+        assert len(ids) == 1
+
+
+def test_home_does_not_enter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = run_id(compose([]))
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
+    assert run_id(compose([])) == before
+
+
+def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
+    def of(path: Path) -> str:
+        return run_id(compose([f"data={path}", "scenario=align-from-base"]))
+
+    one = write(tmp_path / "one.jsonl", ROWS)
+    other = tmp_path / "elsewhere" / "other name.jsonl"
+    other.parent.mkdir()
+    shutil.copy(one, other)
+    assert of(one) == of(other)
+    assert of(write(tmp_path / "two.jsonl", ROWS[:2])) != of(one)
+
+
+def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
+    def of(place: Path) -> str:
+        return run_id(compose([f"model={place}", "scenario=align-from-base"]))
+
+    for name, weights in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+    assert of(tmp_path / "a") == of(tmp_path / "b") != of(tmp_path / "c")
+    (tmp_path / "c" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"only safetensors weights are read"):
+        of(tmp_path / "c")
+
+
+def test_a_missing_chat_template_is_said_before_anything_runs(tmp_path: Path) -> None:
+    run = compose(["model=org/name", "scenario=align-from-base", "model.chat_template=no.jinja"])
+    with pytest.raises(UserError, match=r"model.chat_template=no.jinja: no such file; give"):
+        run_id(run)
+
+
+def test_a_model_that_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
+    run = compose(["model=smollm2-135m-instruct", "scenario=align-from-instruct"])
+    with pytest.raises(UserError, match="not fetched yet; run: tiebreak fetch smollm2-135m-instr"):
+        run_id(run)
