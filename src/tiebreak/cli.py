@@ -158,7 +158,7 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from tiebreak.fetch import fetch
+    from tiebreak.fetch import KNOWN_MODELS, fetch
     from tiebreak.home import home
 
     folder = fetch(options.name, home())

@@ -37,10 +37,12 @@ WRONG = [
     ("=dpo", "'=dpo' is not KEY=VALUE"),
     ("+train.x=1", "keys are neither added nor removed; drop the '+'"),
     ("~method", "'~method' is not KEY=VALUE"),
-]
-OUT_OF_RANGE = [
     ("train.learning_rate=inf", "train.learning_rate=inf is not a finite number"),
     ("method.beta=nan", "method.beta=nan is not a finite number"),
+    ("tracker.mode=on", "tracker.mode='on' is not one of auto, online, offline, disabled"),
+    ("train.learning_rate=[1,", "could not read train.learning_rate=[1,"),
+]
+OUT_OF_RANGE = [
     ("train.batch_size=8.5", "train.batch_size=8.5 is not a whole number"),
     ("train.batch_size=null", "train.batch_size=None is not a whole number"),
     ("train.drift=maybe", "train.drift='maybe' is not true or false"),
@@ -60,8 +62,6 @@ OUT_OF_RANGE = [
     ("model.pretraining.hidden_size=30", "must be a multiple of twice model.pretraining.heads"),
     ("model.pretraining=null", "made by model.pretraining, which is null; use model=tiny"),
     ("train.reference=live", "use train.adapter=lora, or train.reference=store"),
-    ("tracker.mode=on", "tracker.mode='on' is not one of auto, online, offline, disabled"),
-    ("train.learning_rate=[1,", "could not read train.learning_rate=[1,"),
 ]
 
 

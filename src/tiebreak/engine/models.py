@@ -12,6 +12,9 @@ from tiebreak.config.schema import Adapter, TrainConfig
 from tiebreak.errors import UserError
 
 
+_REMEDY = "Give the folder of a checkpoint, a Hub id that this machine can reach, or fetch one"
+
+
 def device() -> torch.device:
     import os
 
@@ -39,7 +42,7 @@ def load_model(source: str | Path, revision: str | None = None) -> Any:
         )
     except (OSError, ValueError) as error:
         raise UserError(
-            f"model {source} could not be loaded: {str(error).splitlines()[0]}"
+            f"model {source} could not be loaded: {str(error).splitlines()[0]} {_REMEDY}"
         ) from error
     return model.to(device()).eval()
 
@@ -86,7 +89,7 @@ def load_tokenizer(
         tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision or "main")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"tokenizer of {source} could not be loaded: {str(error).splitlines()[0]}"
+            f"tokenizer of {source} could not be loaded: {str(error).splitlines()[0]} {_REMEDY}"
         ) from error
     if chat_template is not None:
         path = Path(chat_template)

@@ -1,0 +1,190 @@
+"""What a user gets wrong: exit code 2, one message with place and remedy, no traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.commands import BASE, MICRO, Answer, Command, call, only_run, read_json
+from tests.end_to_end.rows import SMALL, checkpoint, pairs, unpaired, write
+
+Refused = Callable[..., str]
+
+
+def message(answer: Answer) -> str:
+    """The one message, after checking that it is one."""
+    assert answer.code == 2, (answer.code, answer.out, answer.err)
+    assert "Traceback" not in answer.out + answer.err
+    said = [line for line in answer.err.splitlines() if line.startswith("tiebreak: ")]
+    assert len(said) == 1, answer.err
+    return said[0].removeprefix("tiebreak: ")
+
+
+@pytest.fixture
+def refused(
+    prepared: Path, tmp_path: Path, tiebreak: Command, monkeypatch: pytest.MonkeyPatch
+) -> Refused:
+    """Run these rows on the checkpoint; the message. Both homes are fresh, relative paths work."""
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    checkpoint(prepared, tmp_path / "model")
+
+    def refuse(rows: list[Any], *overrides: str) -> str:
+        write(tmp_path / "rows.jsonl", rows)
+        given = ["model=./model", "data=rows.jsonl", "scenario=align-from-base"]
+        return message(tiebreak("run", *SMALL, *given, *overrides))
+
+    return refuse
+
+
+def failed_with(home: Path) -> str:
+    status = read_json(only_run(home) / "status.json")
+    assert status["status"] == "failed" and status["format"] == 1
+    return status["error"]
+
+
+def test_a_line_that_is_not_json(refused: Refused, tmp_path: Path) -> None:
+    said = refused([*pairs(4), '{"prompt": "cut off'])
+    assert said.startswith("rows.jsonl:5: not JSON (")
+    assert said.endswith("JSONL wants one object per line")
+    assert failed_with(tmp_path / "home") == said
+
+
+def test_a_missing_field(refused: Refused) -> None:
+    rows = pairs(4)
+    del rows[2]["rejected"]
+    assert refused(rows) == (
+        "rows.jsonl:3: no field 'rejected' (fields found: chosen, prompt); "
+        "a row has prompt, chosen, rejected"
+    )
+
+
+def test_too_many_rows_that_cannot_be_trained_on(refused: Refused, tmp_path: Path) -> None:
+    rows, held = pairs(44)[:40], pairs(44)[40:]
+    write(tmp_path / "held.jsonl", held)
+    rows[3]["chosen"] = " "
+    rows[5]["rejected"] = rows[5]["chosen"]
+    rows[7]["prompt"][0]["content"] = " ".join(["garden"] * 200)
+    said = refused(rows, "data.test=held.jsonl")
+    assert said.startswith("3 of 40 rows (7.5%) cannot be trained on: ")
+    for reason in ("empty-response 1", "chosen-is-rejected 1", "prompt-too-long 1"):
+        assert reason in said
+    assert "rows.jsonl:4" in said and "raise data.max_dropped_share (now 0.01)" in said
+
+
+def test_dropped_rows_are_allowed_and_counted(
+    refused: Refused, tmp_path: Path, tiebreak: Command
+) -> None:
+    rows = pairs(40)
+    rows[3]["chosen"] = " "
+    write(tmp_path / "few.jsonl", rows)
+    answer = tiebreak(
+        "run", *SMALL, "model=./model", "data=few.jsonl", "scenario=align-from-base",
+        "data.max_dropped_share=0.2",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    dropped = read_json(answer.record / "manifest.json")["dropped"]
+    assert dropped["train"] | dropped["test"] == {"empty-response": 1}
+
+
+def test_a_prompt_on_both_sides(refused: Refused, tmp_path: Path) -> None:
+    rows = pairs(10)
+    write(tmp_path / "held.jsonl", [*rows[8:], rows[2]])
+    said = refused(rows[:8], "data.test=held.jsonl")
+    assert said.startswith("1 prompts are in both the training and the test data, first ")
+    assert "rows.jsonl:3 and held.jsonl:3; remove them from one side" in said
+
+
+def test_a_conversation_without_a_template(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "model" / "chat_template.jinja").unlink()
+    said = refused(pairs(8))
+    assert "rows.jsonl:" in said and "the tokenizer has no chat template" in said
+    assert "set model.chat_template" in said
+
+
+def test_labelled_answers_and_a_method_for_pairs(refused: Refused, tmp_path: Path) -> None:
+    assert refused(unpaired(24), "method=ipo") == (
+        "method=ipo needs pairs and data=rows is unpaired (one labelled response per row); "
+        "use method=kto, or data with chosen and rejected"
+    )
+    # Said before anything is computed.
+    assert {p.name for p in (tmp_path / "home" / "artefacts").iterdir()} == {"tokens"}
+
+
+def test_a_target_that_the_model_lacks(refused: Refused) -> None:
+    said = refused(pairs(24), "train.lora.targets=[c_attn]")
+    assert said.startswith("train.lora.targets: llama has no module 'c_attn'; it has down_proj, ")
+
+
+def test_a_missing_file_is_said_before_torch_is_imported(refused: Refused) -> None:
+    said = refused(pairs(4), "data=row.jsonl")
+    assert said == "row.jsonl: no such file (nearest: 'rows.jsonl'); give a .jsonl or .parquet file, or a Hub id org/name"  # noqa: E501  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("model=./nosuch", "checkpoint './nosuch': no such folder, and not a Hub id ORG/NAME"),
+        ("model=no/such-model", "tokenizer of no/such-model could not be loaded: "),
+    ],
+)
+def test_a_model_that_is_not_there(model: str, said: str, refused: Refused) -> None:
+    assert said in refused(pairs(24), model)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "status.json"])
+def test_a_record_of_another_version_is_left_alone(
+    file: str, home: Path, tiebreak: Command
+) -> None:
+    path = only_run(home) / file
+    path.write_text(json.dumps(read_json(path) | {"format": 999, "status": "running"}))
+    before = {p: p.read_bytes() for p in only_run(home).rglob("*") if p.is_file()}
+    if file == "manifest.json":
+        (only_run(home) / "status.json").unlink()
+        before.pop(only_run(home) / "status.json")
+    said = message(tiebreak("run", *MICRO))
+    assert f"{only_run(home)} is a record of format 999, expected 1" in said
+    assert "move it away or set TIEBREAK_HOME" in said
+    after = {p: p.read_bytes() for p in only_run(home).rglob("*") if p.is_file()}
+    assert before == after
+    assert "unreadable" in tiebreak("runs").out
+
+
+def test_an_artefact_that_was_changed(home: Path, tiebreak: Command) -> None:
+    (weights,) = home.glob("artefacts/pretrain/*/model.safetensors")
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    said = message(tiebreak("run", *BASE))
+    assert said == (f"{weights} is missing or was changed; delete {weights.parent} to rebuild it")
+
+
+def test_a_home_that_is_a_file(tmp_path: Path, prepared: Path) -> None:
+    (tmp_path / "home").write_text("")
+    said = message(call(tmp_path / "home", "run", *MICRO))
+    assert said.startswith(f"cannot write below {tmp_path / 'home'}") and "TIEBREAK_HOME" in said
+
+
+def test_a_loss_that_is_lost(home: Path, tiebreak: Command) -> None:
+    said = "became nan at step 3. Usual causes: train.learning_rate too high for this model"
+    finished = only_run(home)
+    answer = tiebreak("run", *MICRO, "train.learning_rate=1e30", "train.max_grad_norm=1e9")
+    assert said in message(answer)
+    (failed,) = set((home / "runs").iterdir()) - {finished}
+    status = read_json(failed / "status.json")
+    assert status["status"] == "failed" and (status["step"], status["steps"]) == (2, 6)
+    assert said in status["error"]
+    kept = home / "artefacts" / status["last_checkpoint"]
+    assert kept.name == "checkpoint-2" and (kept / "complete.json").is_file()
+    listed = tiebreak("runs").out
+    assert f"{failed.name}  failed" in listed and "at step 2 of 6" in listed and said in listed
+    assert len((failed / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_lost_sft_says_which_learning_rate(home: Path, tiebreak: Command) -> None:
+    said = message(tiebreak("run", *MICRO, "train.sft.learning_rate=1e30"))
+    assert said == "sft: loss became nan by step 4 of 6; lower train.sft.learning_rate"
+    assert list(home.glob("artefacts/sft/.*.work/checkpoints/checkpoint-2/complete.json"))

@@ -1,0 +1,68 @@
+"""What is light stays light: configuration, commands and analysis import no torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "wandb"}
+LIGHT = [
+    "tiebreak.cli",
+    "tiebreak.config.compose",
+    "tiebreak.config.identity",
+    "tiebreak.methods",
+    "tiebreak.launch.run",
+    "tiebreak.launch.sweep",
+    "tiebreak.launch.show",
+    "tiebreak.launch.catalogue",
+    "tiebreak.launch.worker",
+    "tiebreak.stages.evaluate",
+    "tiebreak.stages.summary",
+    "tiebreak.store",
+    "tiebreak.track.record",
+    "tiebreak.track.mirror",
+    "tiebreak.data.read",
+    "tiebreak.data.tokenise",
+    "tiebreak.data.lint",
+    "tiebreak.data.world",
+    "analysis.runs",
+    "analysis.tables.comparison",
+    "analysis.tables.render",
+]
+
+
+def loaded_by(code: str) -> set[str]:
+    tail = "; import sys, json; print(); print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code + tail], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_light_modules_import_nothing_heavy() -> None:
+    """All together; the first that fails is then found one by one."""
+    if loaded_by("import " + ", ".join(LIGHT)) & HEAVY:
+        guilty = [m for m in LIGHT if loaded_by(f"import {m}") & HEAVY]
+        pytest.fail(f"these import {HEAVY}: {guilty}")
+
+
+def test_composing_and_planning_import_nothing_heavy() -> None:
+    names = loaded_by(
+        "from tiebreak.config.compose import compose; from tiebreak.config.identity import run_id; "
+        "from tiebreak.launch.show import plan_lines; run = compose([]); run_id(run); "
+        "list(plan_lines(run))"
+    )
+    assert not names & HEAVY
+
+
+def test_help_imports_little() -> None:
+    names = loaded_by(
+        "import contextlib, tiebreak.cli\n"
+        "with contextlib.suppress(SystemExit): tiebreak.cli.main(['--help'])\n"
+        "pass"
+    )
+    ours = sorted(name for name in names if name.split(".")[0] in ("tiebreak", "analysis"))
+    assert ours == ["tiebreak", "tiebreak.cli", "tiebreak.errors"]
+    assert not names & (HEAVY | {"hydra", "omegaconf", "yaml", "numpy", "pandas", "rich"})
