@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import sys
@@ -21,6 +22,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from tiebreak.errors import UserError
 
@@ -151,14 +154,23 @@ def disk_errors(root: Path, numbers: Sequence[int], kept: str = "") -> Generator
     """Turn these error numbers into what a user can do about them; let everything else pass."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in numbers:
+    except (OSError, SafetensorError) as error:
+        number = error_number(error)
+        if number is None or number not in numbers:
             raise
-        remedy = "free some space" if error.errno in FULL else "make it writable"
+        remedy = "free some space" if number in FULL else "make it writable"
         raise UserError(
-            f"cannot write below {root}: {error.strerror}; {remedy} and run again, "
+            f"cannot write below {root}: {os.strerror(number)}; {remedy} and run again, "
             f"or set TIEBREAK_HOME{kept}"
         ) from error
+
+
+def error_number(error: OSError | SafetensorError) -> int | None:
+    """The errno; safetensors gives it in its text only."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def read_artefact(path: Path) -> dict[str, Any]:

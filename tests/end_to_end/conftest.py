@@ -38,18 +38,18 @@ def home(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
-def tiebreak(capsys: pytest.CaptureFixture[str]) -> Command:
+def tiebreak(capfd: pytest.CaptureFixture[str]) -> Command:
     """Run a command in this process, where torch is imported once for all tests."""
     from tiebreak.cli import main
 
     def command(*arguments: str) -> Answer:
         code = 0
-        capsys.readouterr()
+        capfd.readouterr()
         try:
             main(list(arguments))
         except SystemExit as stop:
             code = int(str(stop.code or 0))
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         return Answer(code, out, err)
 
     return command

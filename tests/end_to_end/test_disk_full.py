@@ -88,6 +88,29 @@ def test_full_while_a_checkpoint_is_written(
     assert differing(undisturbed, again.record) == []
 
 
+def test_full_while_the_model_is_written(
+    undisturbed: Path, fresh: Path, small_disk: Mount, tiebreak: Command
+) -> None:
+    """The last checkpoint fits, the result beside it does not."""
+    (model,) = fresh.glob("artefacts/pretrain/*/model.safetensors")
+    one = 3 * model.stat().st_size // 1024 + 80
+    folder = fresh / "artefacts" / "align"
+    small_disk(folder, one + 20)
+    seldom = [*SETTINGS, "train.execution.checkpoint_every=100"]
+    said = refusal(tiebreak("run", *seldom))
+    assert f"cannot write below {fresh / 'artefacts'}: No space left on device; free some" in said
+    assert f"unfinished work is kept in {folder}/." in said
+
+    small_disk(folder, one * 10)
+    again = tiebreak("run", *seldom)
+    assert again.code == 0, again.err
+    assert "resumed from the checkpoint at step 18 of 18" in again.out
+    weights = (p.read_bytes() for h in (fresh, fresh.parent / "home")
+               for p in h.glob("artefacts/align/[0-9a-f]*/model.safetensors"))  # fmt: skip
+    assert next(weights) in list(weights)
+    assert (undisturbed / "result.json").read_bytes() == (again.record / "result.json").read_bytes()
+
+
 @pytest.mark.parametrize("pages", [5, 7])
 def test_full_while_the_record_is_written(
     pages: int, undisturbed: Path, fresh: Path, small_disk: Mount, tiebreak: Command

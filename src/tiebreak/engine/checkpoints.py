@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tiebreak.errors import UserError
+from tiebreak.store import error_number
 
 COMPLETE = "complete.json"
 
@@ -56,7 +57,8 @@ class SafeCheckpoints:
             shutil.rmtree(target, ignore_errors=True)
             good = last_checkpoint(folder)
             kept = f"the last good checkpoint is {good.name}" if good else "there is none before it"
-            why = getattr(error, "strerror", None) or error
+            number = error_number(error)
+            why = os.strerror(number) if number else error
             raise UserError(
                 f"{target.name} could not be written ({why}); {kept}. Free "
                 "space, then give the same command again: it goes on from there"

@@ -11,7 +11,6 @@ import torch
 from tiebreak.config.schema import Adapter, TrainConfig
 from tiebreak.errors import UserError
 
-
 _REMEDY = "Give the folder of a checkpoint, a Hub id that this machine can reach, or fetch one"
 
 

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -154,7 +153,7 @@ class Worker:
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
             command("run"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"}, stderr=sys.stderr,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
 
     def __enter__(self) -> Worker:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 
 def use_threads(num_threads: int | None) -> None:
-    """Sums of floats depend on how they are split, so the same setting gives the same bits."""
-    import os
+    """Sums of floats depend on how they are split, so the same setting gives the same bits.
 
-    import torch
+    None leaves torch's own choice, which heeds OMP_NUM_THREADS and the cores it may use.
+    """
+    if num_threads is not None:
+        import torch
 
-    torch.set_num_threads(num_threads or os.cpu_count() or 1)
+        torch.set_num_threads(num_threads)

@@ -1,0 +1,95 @@
+"""What the commands print about a home with one finished run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.commands import MICRO, Command, only_run, read_json
+from tiebreak.config.compose import compose
+from tiebreak.config.identity import group_id, run_id
+
+
+def test_plan_before_and_after(
+    prepared: Path, tmp_path: Path, tiebreak: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
+    before = tiebreak("plan", *MICRO).out.splitlines()
+    assert before[0].endswith("not finished")
+    assert [line.split()[2] for line in before[1:]] == [
+        "pretrain", "tokens", "sft", "tokens", "reference", "align",
+        "generate", "evaluate", "generate", "evaluate",
+    ]  # fmt: skip
+    assert all(line.startswith("  would run  ") for line in before[1:])
+    assert "(key known once its parents are there)" in before[5]
+    assert not list(tmp_path.iterdir()), "a plan makes nothing"
+
+    monkeypatch.setenv("TIEBREAK_HOME", str(prepared))
+    after = tiebreak("plan", *MICRO).out.splitlines()
+    assert after[0].endswith(", finished")
+    assert [line.split()[:2] for line in after[1:]] == [
+        ["cached", "align"], ["cached", "evaluate"], ["cached", "evaluate"],
+    ]  # fmt: skip
+    other = tiebreak("plan", *MICRO, "method=kto").out
+    assert re.search(r"cached +sft ", other) and re.search(r"would run +align ", other)
+
+
+def test_a_plan_is_what_a_run_does(home: Path, tiebreak: Command) -> None:
+    planned = re.findall(r"would run +(\w+)", tiebreak("plan", *MICRO, "method=cpo").out)
+    done = tiebreak("run", *MICRO, "method=cpo")
+    assert f"stages: {len(planned)} built" in done.out
+    assert planned == ["align", "generate", "evaluate"]
+
+
+def test_a_record_says_what_it_is(prepared: Path) -> None:
+    run, folder = compose(MICRO), only_run(prepared)
+    manifest, result = read_json(folder / "manifest.json"), read_json(folder / "result.json")
+    assert folder.name == manifest["run_id"] == result["run_id"] == run_id(run)
+    assert manifest["group_id"] == group_id(run)
+    assert {"data", "start_model", "model", "tokens", "evaluator"} == set(manifest["hashes"])
+    assert manifest["hashes"]["start_model"] == result["start"]["model"]
+    assert manifest["hashes"]["model"] != manifest["hashes"]["start_model"]
+    assert [s["stage"] for s in manifest["stages"]].count("tokens") == 2
+    assert not any(s["reused"] for s in manifest["stages"])
+    whole = "".join(p.read_text() for p in folder.glob("*.json*"))
+    assert str(prepared) not in whole, "no path of a machine"
+
+
+def test_runs(home: Path, tiebreak: Command) -> None:
+    (line,) = tiebreak("runs").out.splitlines()
+    assert line.startswith(f"{only_run(home).name}  finished  sft-then-align")
+    assert "dpo" in line and "seed 1" in line and "gold/reward" in line
+    (row,) = json.loads(tiebreak("runs", "--json").out)
+    assert row["run_id"] == only_run(home).name and row["status"] == "finished"
+    assert row["metrics"] == read_json(only_run(home) / "result.json")["metrics"]
+    (only_run(home) / "status.json").write_text("{")
+    assert "unreadable" in tiebreak("runs").out
+
+
+@pytest.mark.parametrize(
+    ("form", "start"), [("md", "|"), ("tex", "\\begin{tabular}"), ("csv", "")]
+)  # fmt: skip
+def test_table(form: str, start: str, home: Path, tiebreak: Command, tmp_path: Path) -> None:
+    shown = tiebreak("table", "--format", form)
+    assert shown.code == 0 and start in shown.out and "dpo" in shown.out.lower()
+    written = tiebreak("table", "--format", form, "--out", str(tmp_path / "table"))
+    assert written.out == f"table: {tmp_path / 'table'}\n"
+    assert (tmp_path / "table").read_text().rstrip("\n") == shown.out.rstrip("\n")
+    value = f"{read_json(only_run(home) / 'result.json')['metrics']['gold/reward']:.2f}"
+    assert value in shown.out
+
+
+def test_table_that_cannot_be_written(home: Path, tiebreak: Command, tmp_path: Path) -> None:
+    answer = tiebreak("table", "--out", str(tmp_path / "no" / "table.md"))
+    assert answer.code == 2
+    assert answer.err == (
+        f"tiebreak: --out {tmp_path}/no/table.md: No such file or directory; give a file to write\n"
+    )
+
+
+def test_table_of_a_study_that_was_not_run(home: Path, tiebreak: Command) -> None:
+    answer = tiebreak("table", "arizona-mini")
+    assert answer.code == 2 and "tiebreak sweep arizona-mini" in answer.err
