@@ -175,7 +175,11 @@ def _table(options: argparse.Namespace) -> None:
 
     ids = {run_id(run) for run in expand(options.study)} if options.study else None
     command = f"tiebreak table {options.study}" if options.study else "tiebreak table"
-    table = comparison.comparison(runs.load(runs_dir()), run_ids=ids, command=command)
+    found = runs.load(runs_dir())
+    if ids is not None and not any(one.finished and one.run_id in ids for one in found.records):
+        name = options.study
+        raise UserError(f"no run of {name} is finished yet; do them with: tiebreak sweep {name}")
+    table = comparison.comparison(found, run_ids=ids, command=command)
     writers = {"md": render.markdown, "tex": render.latex, "csv": render.csv}
     text = writers[options.format](table)
     if options.out is None:

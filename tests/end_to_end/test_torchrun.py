@@ -44,10 +44,7 @@ def test_two_processes_give_the_numbers_of_one(
                "positions/unique_token"}  # fmt: skip
     for ours, theirs in zip(*logs, strict=True):
         for name in ours.keys() - skipped:
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-5, abs=1e-5), (
-                name,
-                ours["step"],
-            )
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-5, abs=1e-5), name
     assert read_json(two.record / "status.json")["status"] == "finished"
     assert not list(home.glob("artefacts/*/.*.work"))
 

@@ -6,6 +6,7 @@ that the store does not know: a second `tiebreak sweep` picks up wherever the fi
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -146,8 +147,7 @@ class Worker:
             answer = ""
         if answer:
             return json.loads(answer)
-        self._process = None
-        code = process.wait()
+        code = self._end()
         return {"error": f"its process ended with {code} (out of memory, or killed)"}
 
     def _start(self) -> subprocess.Popen[str]:
@@ -160,6 +160,16 @@ class Worker:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            self._process.wait()
+        self._end()
+
+    def _end(self) -> int:
+        """Close what the process reads, wait for it, and give its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        code = process.wait()
+        process.stdout.close()
+        return code
