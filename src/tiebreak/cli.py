@@ -66,7 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     one = command("sweep", _sweep)
     one.add_argument("name")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    one.add_argument("--workers", type=_count, help="processes (default: one per core)")
+    one.add_argument(
+        "--workers",
+        type=_count,
+        help="processes (default: one per core for one-core runs, else one)",
+    )
     command("runs", _runs).add_argument("--json", action="store_true")
     one = command("methods", _methods)
     one.add_argument("name", nargs="?")
@@ -113,13 +117,11 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    import os
-
     from tiebreak.launch.show import describe_report
-    from tiebreak.launch.sweep import expand, sweep
+    from tiebreak.launch.sweep import default_workers, expand, sweep
 
     runs = expand(options.name, options.overrides)
-    workers = options.workers or (os.cpu_count() or 1)
+    workers = options.workers or default_workers(runs)
     report = sweep(runs, workers, _say)
     for line in describe_report(report):
         _say(line)

@@ -25,7 +25,7 @@ def shipped(folder: str) -> Path:
 def home() -> Path:
     """All output goes below this: TIEBREAK_HOME, else the checkout, else the current directory."""
     chosen = os.environ.get("TIEBREAK_HOME")
-    return Path(chosen).resolve() if chosen else checkout() or Path.cwd()
+    return Path(chosen).expanduser().resolve() if chosen else checkout() or Path.cwd()
 
 
 def runs_dir() -> Path:

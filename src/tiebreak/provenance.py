@@ -59,13 +59,13 @@ def host(devices: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "system": platform.system(),
         "machine": platform.machine(),
-        "cpus": _cpus(),
+        "cpus": cpus(),
         "memory_gib": round(pages * page / 2**30, 1),
         "devices": list(devices),
     }
 
 
-def _cpus() -> int:
+def cpus() -> int:
     """Cores this process may use, which inside a container or a SLURM job is not all of them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -224,6 +224,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _is_published(folder: Path) -> bool:
+    """An artefact where the store put it; a copy somebody went on working in is not one."""
+    if not (folder / ARTEFACT).is_file():
+        return False
+    about = read_artefact(folder)
+    return (folder.parent.name, folder.name) == (about["stage"], about["key"])
+
+
 def weights_hash(folder: Path) -> str:
     """sha256 (64 hex) over the names and contents of the folder's `*.safetensors`.
 
@@ -233,7 +241,7 @@ def weights_hash(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise UserError(f"{folder} has no *.safetensors; only safetensors weights are read")
-    known = read_artefact(folder)["files"] if (folder / ARTEFACT).is_file() else {}
+    known = read_artefact(folder)["files"] if _is_published(folder) else {}
     digest = hashlib.sha256()
     for file in files:
         recorded = known.get(file.name)

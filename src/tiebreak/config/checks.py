@@ -14,6 +14,7 @@ def check(run: Run) -> None:
     """Raise UserError at the first thing that cannot work."""
     _hyperparameters(run.method)
     _ranges(run)
+    _limits(run)
     _start(run)
     _reference(run)
     if isinstance(run.data, WorldData):
@@ -61,18 +62,22 @@ model.pretraining.documents model.pretraining.hidden_size model.pretraining.laye
 model.pretraining.heads model.pretraining.intermediate_size
 model.instruct_tuning.learning_rate model.instruct_tuning.batch_size model.instruct_tuning.epochs
 model.instruct_tuning.examples
-data.max_length data.num_test_pairs data.num_demonstrations data.max_rows data.max_test_rows
+data.num_test_pairs data.num_demonstrations data.max_rows data.max_test_rows
 evaluation.num_prompts evaluation.max_new_tokens evaluation.batch_size
 """
 _FROM_0 = """
 train.weight_decay train.execution.cut_overhead evaluation.temperature evaluation.seed
 data.seed model.pretraining.seed
 """
-_SHARES = "train.warmup_share data.max_dropped_share data.test_share"
+_SHARES = "data.max_dropped_share data.test_share"
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "must be above 0": (lambda value: value > 0, _ABOVE_0),
     "must be 0 or above": (lambda value: value >= 0, _FROM_0),
     "is a share; give a number from 0 to 1": (lambda value: 0 <= value <= 1, _SHARES),
+    "is a share of the steps; give 0 or more, below 1": (
+        lambda value: 0 <= value < 1,
+        "train.warmup_share",
+    ),
 }
 
 
@@ -105,11 +110,40 @@ def _start(run: Run) -> None:
             f"model={model.name} does not have; {other}give model.{scenario.start}=FOLDER"
         )
     tuned = model.instruct_tuning if scenario.start is Start.INSTRUCT else model.pretraining
-    if source == "here" and (model.pretraining is None or tuned is None):
+    if source != "here":
+        return
+    for key in ("revision", "chat_template"):
+        if getattr(model, key) is not None:
+            raise UserError(
+                f"model.{key} has no effect on a model made here; leave it null, or give "
+                f"model.{scenario.start}=FOLDER"
+            )
+    if model.pretraining is None or tuned is None or not _counted(tuned):
         recipe = "pretraining" if model.pretraining is None else "instruct_tuning"
         raise UserError(
-            f"model.{scenario.start}=here is made by model.{recipe}, which is null; use "
-            f"model=tiny, or give model.{scenario.start}=FOLDER"
+            f"model.{scenario.start}=here is made by model.{recipe}, which is null or incomplete; "
+            f"use model=tiny, or give model.{scenario.start}=FOLDER"
+        )
+
+
+def _counted(stage: Any) -> bool:
+    """Whether a recipe of a model made here says how many examples it takes."""
+    return getattr(stage, "examples", 1) is not None
+
+
+def _limits(run: Run) -> None:
+    data = run.data
+    if data.max_length < 2:
+        raise UserError(f"data.max_length={data.max_length} must be 2 or more: prompt and answer")
+    if data.max_prompt_length is not None and not 0 < data.max_prompt_length < data.max_length:
+        raise UserError(
+            f"data.max_prompt_length={data.max_prompt_length} leaves no room in data.max_length="
+            f"{data.max_length}; give a number from 1 to {data.max_length - 1}, or null"
+        )
+    if isinstance(data, WorldData) and run.evaluation.num_prompts > 10_000:
+        raise UserError(
+            f"evaluation.num_prompts={run.evaluation.num_prompts}: the world has no more than "
+            "10000 held-out prompts; ask for fewer"
         )
 
 
@@ -126,9 +160,6 @@ def _world(run: Run) -> None:
 
     data = run.data
     assert isinstance(data, WorldData)
-    for key in ("num_test_pairs", "num_demonstrations"):
-        if getattr(data, key) < 1:
-            raise UserError(f"data.{key}={getattr(data, key)} must be 1 or more")
     try:
         Knobs(
             num_pairs=data.num_pairs,

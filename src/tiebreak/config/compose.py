@@ -13,7 +13,13 @@ from tiebreak.home import shipped
 from tiebreak.methods import METHODS
 
 GROUPS = ("model", "method", "scenario", "data", "train", "evaluation", "tracker")
-CHOSEN = {"method.name": "method=NAME", "data.kind": "data=world, or data=FILE"}
+CHOSEN = {
+    "method.name": "method=NAME",
+    "data.kind": "data=world, or data=FILE",
+    "scenario.name": "scenario=NAME",
+    "scenario.start": "scenario=NAME",
+    "tracker.name": "tracker=NAME",
+}
 
 
 def options(group: str) -> list[str]:

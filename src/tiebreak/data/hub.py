@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def resolve_commit(hub_id: str, revision: str | None = None) -> str:
-    """The 40-digit commit of this revision (default: main).
+def resolve_commit(hub_id: str, revision: str | None = None, kind: str = "dataset") -> str:
+    """The 40-digit commit of this revision (default: main); kind: "dataset" or "model".
 
     A full commit needs no network. Otherwise the Hub is asked, and where it cannot be reached,
     the local cache. UserError when neither knows.
@@ -32,7 +32,8 @@ def resolve_commit(hub_id: str, revision: str | None = None) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     try:
-        commit = HfApi().dataset_info(hub_id, revision=revision, timeout=30).sha
+        ask = HfApi().model_info if kind == "model" else HfApi().dataset_info
+        commit = ask(hub_id, revision=revision, timeout=30).sha
     except HFValidationError as error:
         raise UserError(f"{hub_id!r} is no Hub id ({error}); write org/name") from error
     except HfHubHTTPError as error:

@@ -9,6 +9,16 @@ from typing import Any
 import torch
 
 
+def one_device(arguments: Any) -> Any:
+    """A process trains on one device; several devices are several processes (torchrun).
+
+    Left alone, Trainer wraps the model in DataParallel wherever it sees two devices, which
+    multiplies the optimiser batch and cannot split rows.
+    """
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
 def common_arguments(folder: Path, precision: str, seed: int, checkpoint_every: int) -> dict:
     """Keyword arguments of `TrainingArguments`: where, how exact, and nothing sent anywhere."""
     arguments: dict[str, Any] = {

@@ -24,7 +24,11 @@ def generate(
 
     temperature 0 decodes greedily; else samples from the whole distribution (no top-k or top-p).
     """
+    from transformers import GenerationConfig
+
     device = next(model.parameters()).device
+    # A checkpoint may ask for penalties and filters of its own; answers come from the model alone.
+    model.generation_config = GenerationConfig()
     torch.manual_seed(seed)
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     responses: list[list[int]] = []

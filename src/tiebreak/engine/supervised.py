@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak.engine import _trl
-from tiebreak.engine.arguments import common_arguments
+from tiebreak.engine.arguments import common_arguments, one_device
 from tiebreak.engine.checkpoints import SafeCheckpoints, last_checkpoint
 from tiebreak.engine.progress import quiet_trainer
 from tiebreak.errors import TrainingFailed
@@ -64,7 +64,7 @@ def fine_tune(
     trainer_class = type("SupervisedTrainer", (SafeCheckpoints, base), {})
     trainer = trainer_class(
         model=model,
-        args=_arguments(config_class, settings, work),
+        args=one_device(_arguments(config_class, settings, work)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )

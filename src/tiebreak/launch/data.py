@@ -19,7 +19,7 @@ def show_data(run: Run, num_rows: int) -> None:
 
     quiet_libraries()
     tokenizer = start_checkpoint(run).tokenizer({})
-    train, test, _ = read_preferences(run)
+    train, test = read_preferences(run)
     console = Console()
     for side, examples, rows in (("train", train, num_rows), ("test", test, 0)):
         kept, before = drop_untrainable(examples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak import provenance
-from tiebreak import store as artefacts
-from tiebreak.config.identity import data_content, group_id, run_id
+from tiebreak.config.identity import group_id, run_id
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
+from tiebreak.launch.results import Made, data_hash, token_lines
 from tiebreak.stages.align import METRICS, Line, check_kind
-from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
+from tiebreak.stages.evaluate import evaluation_stages
 from tiebreak.stages.stage import Stage, ensure
 from tiebreak.store import Artefact, Store
 from tiebreak.track.mirror import Mirror, open_mirror
@@ -72,74 +73,41 @@ def execute(run: Run, say: Callable[[str], None] = lambda line: None) -> Outcome
 def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome) -> None:
     store = Store(artefacts_dir())
     line = Line.of(run, log)
-    start_stage, policy_stage = evaluation_stages(run, line)
+    made = Made(run, line, store, outcome.artefacts)
 
     def built(stage: Stage) -> Path:
         log.stage = stage.name
         log.write()
-        return ensure(stage, store, outcome.note).path
+        path = ensure(stage, store, outcome.note).path
+        _free_memory()
+        return path
 
     tokens = built(line.tokens)  # first: a mistake in the data must not wait for SFT
     check_kind(run, tokens)
-    policy = built(line.align)
-    log.replay(policy / METRICS)
-    before, after = built(start_stage), built(policy_stage)
-    generations = [ensure(s.parents["generations"], store, outcome.note).path
-                   for s in (start_stage, policy_stage)]  # fmt: skip
-    record.update_manifest(**_facts(run, line, store, outcome, policy))
-    result = _write_results(record, log.mirror, generations, before, after, store, line)
+    for text in token_lines(made.report()):
+        log.say(text)
+    log.replay(built(line.align) / METRICS)
+    for stage in evaluation_stages(run, line):
+        built(stage)
+    record.update_manifest(**made.manifest())
+    result, generations = made.write(record)
     record.finish(result)
-    log.mirror.summary(result)
     log.finished = True
+    log.mirror.generations(last_step(record.folder / METRICS), generations)
+    log.mirror.summary(result)
 
 
-def _write_results(
-    record: Record, mirror: Mirror, generations: list[Path], before: Path, after: Path,
-    store: Store, line: Line,
-) -> dict[str, Any]:  # fmt: skip
-    from tiebreak.stages import summary
-
-    start = summary.Evaluated.read(generations[0], before)
-    policy = summary.Evaluated.read(generations[1], after)
-    rows = summary.generation_rows(start, policy)
-    record.write_jsonl("generations.jsonl", rows)
-    record.write_parquet("pairs.parquet", summary.pair_columns(start, policy))
-    items = summary.item_columns(start, policy)
-    if items is not None:
-        (record.folder / "items").mkdir(exist_ok=True)
-        record.write_parquet("items/gold.parquet", items)
-    mirror.generations(0, rows)
-    metrics = summary.metrics(policy) | summary.against_start(start, policy)
-    start_hash = start_model_hash(line, store)
-    return {"metrics": metrics, "start": {"model": start_hash, "metrics": summary.metrics(start)}}
+def last_step(metrics: Path) -> int:
+    """The optimiser steps of a training log."""
+    return len(metrics.read_text().splitlines())
 
 
-def start_model_hash(line: Line, store: Store) -> str:
-    """sha256 of the start model's weights (a Hub id with its revision for remote ones)."""
-    if line.start.stage is None:
-        return str(line.start.identity["checkpoint"])
-    key = line.start.stage.key(store)
-    assert key is not None
-    return artefacts.weights_hash(store.path(line.start.stage.name, key))
-
-
-def _facts(run: Run, line: Line, store: Store, outcome: Outcome, policy: Path) -> dict[str, Any]:
-    """What the manifest learns during the run."""
-    tokens_key = line.tokens.key(store)
-    assert tokens_key is not None
-    report = json.loads((store.path("tokens", tokens_key) / "report.json").read_text())
-    stages = [{"stage": s, "key": k, "reused": r} for (s, k), r in outcome.artefacts.items()]
-    return {
-        "stages": stages,
-        "hashes": {
-            "data": artefacts.key("data", data_content(run)),
-            "start_model": start_model_hash(line, store),
-            "model": artefacts.weights_hash(policy),
-            "tokens": report["train"]["content"],
-            "evaluator": artefacts.key("evaluator", evaluator_inputs(run, line)),
-        },
-        "dropped": {side: report[side]["dropped"] for side in ("train", "test")},
-    }
+def _free_memory() -> None:
+    """A stage's model and optimiser go before the next stage loads its own."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _manifest(run: Run) -> dict[str, Any]:
@@ -149,7 +117,7 @@ def _manifest(run: Run) -> dict[str, Any]:
         "names": run.names,
         "seed": run.seed,
         "stages": [],
-        "hashes": {},
+        "hashes": {"data": data_hash(run)},
         "dropped": {},
         "versions": provenance.versions(),
         "git": provenance.git(checkout()),

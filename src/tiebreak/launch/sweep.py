@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from tiebreak import provenance
 from tiebreak.config.compose import GROUPS, compose
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
@@ -84,6 +85,12 @@ def _read(name: str) -> dict[str, Any]:
 def _override(key: str, value: Any) -> str:
     """A value of YAML as Hydra reads it on a command line."""
     return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def default_workers(runs: Sequence[Run]) -> int:
+    """One process per core where every run keeps to one core; else one, which may use them all."""
+    single = all(run.train.execution.num_threads == 1 for run in runs)
+    return provenance.cpus() if single else 1
 
 
 def sweep(runs: Sequence[Run], workers: int, say: Callable[[str], None]) -> Report:

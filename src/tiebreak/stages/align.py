@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tiebreak.config.identity import plain
-from tiebreak.config.schema import Reference, Run
+from tiebreak.config.identity import train_content
+from tiebreak.config.schema import Reference, Run, Schedule
+from tiebreak.engine.precision import resolve_precision
 from tiebreak.errors import UserError
 from tiebreak.stages import tokens as token_stage
 from tiebreak.stages.reference import TABLE, reference_stage
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tiebreak.engine.trainer import PreferenceTrainer
 
 METRICS = "metrics.jsonl"
+SCHEDULES = {Schedule.LINEAR: "linear", Schedule.COSINE: "cosine",
+             Schedule.CONSTANT: "constant_with_warmup"}  # fmt: skip
 
 
 class Log(Protocol):
@@ -60,13 +63,12 @@ def align_stage(run: Run, start: Checkpoint, tokens: Stage, log: Log | None) -> 
         parents["reference"] = reference_stage(run, start, tokens, mismatched=False)
     if stored and run.method.needs.mismatched:
         parents["mismatched"] = reference_stage(run, start, tokens, mismatched=True)
-    train = plain(run, "train")
-    train.pop("sft")
+    train = {k: v for k, v in train_content(run).items() if k != "sft"}
     inputs = {
         "start": start.identity,
         "tokens": tokens.inputs({}),
         "method": {"name": run.method_name, **asdict(run.method)},
-        "train": train,
+        "train": train | {"precision": resolve_precision(run.train.precision)},
         "seed": run.seed,
     }
 
@@ -102,6 +104,7 @@ def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | Non
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if trainer.args.should_save:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(work)
+        start.tokenizer(paths).save_pretrained(work)
 
 
 def make_trainer(
@@ -110,11 +113,10 @@ def make_trainer(
     from transformers import TrainingArguments, set_seed
 
     from tiebreak.data.tokens import Tokens
-    from tiebreak.engine.arguments import common_arguments
+    from tiebreak.engine.arguments import common_arguments, one_device
     from tiebreak.engine.batches import plan_batches
     from tiebreak.engine.cutting import Scorer
     from tiebreak.engine.models import load_model, trainable
-    from tiebreak.engine.precision import resolve_precision
     from tiebreak.engine.trainer import PreferenceTrainer
 
     train, execution = run.train, run.train.execution
@@ -127,7 +129,7 @@ def make_trainer(
     arguments = TrainingArguments(
         **common_arguments(folder, precision, run.seed, execution.checkpoint_every),
         learning_rate=train.learning_rate,
-        lr_scheduler_type=str(train.schedule),
+        lr_scheduler_type=SCHEDULES[train.schedule],
         warmup_steps=train.warmup_share,
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
@@ -138,7 +140,7 @@ def make_trainer(
     )
     scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)
     return PreferenceTrainer(
-        model, run.method, scorer, plan, arguments,
+        model, run.method, scorer, plan, one_device(arguments),
         on_step=on_step, precision=precision, head_chunk=execution.head_chunk,
     )  # fmt: skip
 

@@ -14,22 +14,20 @@ from typing import Any
 
 from tiebreak.config.identity import plain
 from tiebreak.config.schema import Run, WorldData
+from tiebreak.engine.precision import resolve_precision
 from tiebreak.stages.align import Line
 from tiebreak.stages.stage import Paths, Stage, recipe
+from tiebreak.stages.start import tokenizer_inputs
+from tiebreak.stages.tokens import test_content
 
 GENERATIONS = "generations.jsonl"
 PAIRS = "pairs.jsonl"
 
 
-def evaluator_inputs(run: Run, line: Line) -> dict[str, Any]:
-    """What a metric's value depends on beside the model: tables never mix two of these."""
-    world = isinstance(run.data, WorldData)
-    inputs = {"evaluation": plain(run, "evaluation"), "test": line.tokens.inputs({}), "gold": world}
-    if world:
-        from tiebreak.data.world import WORLD_VERSION
-
-        inputs["world_version"] = WORLD_VERSION
-    return inputs
+def evaluator_inputs(run: Run) -> dict[str, Any]:
+    """What a metric's value depends on beside the model and its tokenizer: the held-out rows and
+    how answers are drawn. Tables never mix two of these."""
+    return {"evaluation": plain(run, "evaluation"), "test": test_content(run)}
 
 
 def evaluation_stages(run: Run, line: Line) -> tuple[Stage, Stage]:
@@ -41,8 +39,9 @@ def _generate_stage(run: Run, line: Line, policy: Stage | None) -> Stage:
     inputs = {
         "start": line.start.identity,
         "policy": policy.inputs({}) if policy else None,
-        "evaluator": evaluator_inputs(run, line),
-        "precision": str(run.train.precision),
+        "evaluator": evaluator_inputs(run),
+        "tokenizer": tokenizer_inputs(run),
+        "precision": resolve_precision(run.train.precision),
     }
 
     def build(work: Path, paths: Paths) -> None:
@@ -79,7 +78,6 @@ def _generate(work: Path, run: Run, line: Line, paths: Paths) -> None:
     from tiebreak.data.tokenise import encode_prompts
     from tiebreak.engine.generate import generate
     from tiebreak.engine.models import autocast
-    from tiebreak.engine.precision import resolve_precision
     from tiebreak.engine.progress import progress
     from tiebreak.stages.threads import use_threads
 
@@ -94,7 +92,7 @@ def _generate(work: Path, run: Run, line: Line, paths: Paths) -> None:
                 _model(line, paths),
                 prompts,
                 pad_id=tokenizer.pad_token_id,
-                end_ids=report["train"]["end_ids"],
+                end_ids=report["test"]["end_ids"],
                 max_new_tokens=evaluation.max_new_tokens,
                 temperature=evaluation.temperature,
                 batch_size=evaluation.batch_size,
@@ -158,7 +156,6 @@ def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
 def _score(run: Run, model: Any, rows: Sequence[Any], what: str) -> list[list[float]]:
     """Log-prob of every response (nats)."""
     from tiebreak.engine.models import autocast
-    from tiebreak.engine.precision import resolve_precision
     from tiebreak.engine.progress import progress
     from tiebreak.engine.reference import score_all
     from tiebreak.engine.scoring import install

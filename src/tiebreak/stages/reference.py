@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.schema import Run
+from tiebreak.engine.precision import resolve_precision
 from tiebreak.stages.stage import Paths, Stage
 from tiebreak.stages.start import Checkpoint
 
@@ -28,7 +29,6 @@ def reference_stage(run: Run, start: Checkpoint, tokens: Stage, mismatched: bool
 
     def inputs(paths: Paths) -> dict[str, Any]:
         from tiebreak.config.identity import checkpoint_content
-        from tiebreak.engine.precision import resolve_precision
         from tiebreak.store import weights_hash
 
         report = json.loads((paths["tokens"] / "report.json").read_text())
@@ -72,7 +72,6 @@ def partners(tokens: Tokens) -> list[tuple[int, int]]:
 def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, mismatched: bool) -> None:
     from tiebreak.data.tokens import Tokens
     from tiebreak.engine.models import autocast, load_model
-    from tiebreak.engine.precision import resolve_precision
     from tiebreak.engine.progress import progress
     from tiebreak.engine.reference import ReferenceTable, score_all
     from tiebreak.engine.scoring import install

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiebreak.config.schema import Run
+from tiebreak.engine.precision import resolve_precision
 from tiebreak.stages import tokens
 from tiebreak.stages.stage import Paths, Stage
 from tiebreak.stages.start import Checkpoint, checkpoint_recipe
@@ -17,7 +18,6 @@ def sft_stage(run: Run, base: Checkpoint) -> Stage:
     def build(work: Path, paths: Paths) -> None:
         from tiebreak.data.tokens import Tokens
         from tiebreak.engine.models import load_model
-        from tiebreak.engine.precision import resolve_precision
         from tiebreak.engine.supervised import Settings, fine_tune
         from tiebreak.stages.threads import use_threads
 
@@ -44,7 +44,7 @@ def sft_stage(run: Run, base: Checkpoint) -> Stage:
         "base": base.identity,
         "tokens": rows.inputs({}),
         "sft": run.resolved["train"]["sft"],
-        "precision": str(run.train.precision),
+        "precision": resolve_precision(run.train.precision),
         "seed": run.seed,
     }
     parents = {**base.parents(), "tokens": rows}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak import store as artefacts
+from tiebreak.config.identity import RESULT_VERSION
 from tiebreak.store import Artefact, Store
 
 Paths = Mapping[str, Path]
@@ -37,7 +38,7 @@ class Stage:
                 if key is None or not store.has(parent.name, key):
                     return None
                 paths[role] = store.path(parent.name, key)
-        return artefacts.key(self.name, self.inputs(paths))
+        return artefacts.key(self.name, _versioned(self, paths))
 
 
 def recipe(name: str, inputs: dict[str, Any], **rest: Any) -> Stage:
@@ -55,13 +56,27 @@ def ensure(
         note(done)
         return done
     paths = {role: ensure(parent, store, note).path for role, parent in stage.parents.items()}
-    inputs = stage.inputs(paths if stage.by_content else {})
+    inputs = _versioned(stage, paths if stage.by_content else {})
     key = artefacts.key(stage.name, inputs)
     done = store.build(
         stage.name, key, inputs, lambda work: stage.build(work, paths), scratch=stage.scratch
     )
     note(done)
     return done
+
+
+def _versioned(stage: Stage, paths: Paths) -> dict[str, Any]:
+    """A new meaning of the same settings must not be served what the old one made."""
+    return {**stage.inputs(paths), "result_version": RESULT_VERSION}
+
+
+def everything(stage: Stage, store: Store) -> Iterator[tuple[str, str]]:
+    """(stage, key) of a built stage and of all that led to it, parents first."""
+    for parent in stage.parents.values():
+        yield from everything(parent, store)
+    key = stage.key(store)
+    if key is not None:
+        yield stage.name, key
 
 
 def walk(stages: list[Stage], store: Store) -> Iterator[tuple[Stage, str | None, bool]]:

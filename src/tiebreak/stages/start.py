@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.identity import checkpoint_content, start_content
+from tiebreak.config.identity import (
+    checkpoint_content,
+    model_commit,
+    start_content,
+    start_source,
+)
 from tiebreak.config.schema import Run, Start
 from tiebreak.home import checkpoint_folder
 from tiebreak.stages.hashing import files_hash
 from tiebreak.stages.stage import Paths, Stage, recipe
+
+# The files a tokenizer may be read from.
+TOKENIZER = re.compile(r".*token.*|vocab\..*|merges\.txt|.*\.model|.*template.*|.*\.tiktoken")
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ def start_checkpoint(run: Run) -> Checkpoint:
         stage = sft_stage(run, base)
         return Checkpoint(
             identity=stage.inputs({}), stage=stage, source=base.source,
-            revision=run.model.revision, chat_template=run.model.chat_template,
+            revision=base.revision, chat_template=base.chat_template,
         )  # fmt: skip
     return base_or_given
 
@@ -71,23 +80,30 @@ def _given(run: Run, start: Start) -> Checkpoint:
 
         stage = instruct_stage(run) if start is Start.INSTRUCT else pretrain_stage(run)
         return Checkpoint(identity=stage.inputs({}), stage=stage)
-    model = run.model
-    content = {"checkpoint": checkpoint_content(source, model.revision)}
-    return Checkpoint(content, source, None, model.revision, model.chat_template)
+    content = checkpoint_content(source, run.model.revision)
+    return Checkpoint(
+        {"checkpoint": content}, source, None, _commit(source, run), run.model.chat_template
+    )
+
+
+def _commit(source: str, run: Run) -> str | None:
+    """What `from_pretrained` must load for a Hub id: the commit that entered the keys."""
+    hub = checkpoint_folder(source) is None
+    return model_commit(source, run.model.revision) if hub else None
 
 
 def tokenizer_inputs(run: Run) -> dict[str, Any]:
     """What determines token ids beside the data: a checkpoint's tokenizer, or the world's."""
-    source = getattr(run.model, str(run.scenario.start)) or run.model.base
+    source = start_source(run)
     if source == "here":
         from tiebreak.data.world import WORLD_VERSION
 
         return {"world_version": WORLD_VERSION}
-    assert source is not None
     folder = checkpoint_folder(source)
-    content = f"hub:{source}@{run.model.revision or 'main'}"
-    if folder is not None:
-        content = files_hash([*sorted(folder.glob("*token*")), *sorted(folder.glob("*template*"))])
+    if folder is None:
+        content = checkpoint_content(source, run.model.revision)
+    else:
+        content = files_hash(sorted(f for f in folder.iterdir() if TOKENIZER.fullmatch(f.name)))
     return {"tokenizer": content, "chat_template": start_content(run).get("chat_template")}
 
 

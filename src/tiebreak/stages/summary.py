@@ -45,9 +45,16 @@ def metrics(model: Evaluated) -> dict[str, float]:
     return found
 
 
-def against_start(start: Evaluated, policy: Evaluated) -> dict[str, float]:
-    """What needs both: win rate, divergence, drift on held-out pairs."""
-    found = {"kl/reference": _mean([row["logp"] - row["logp_start"] for row in policy.items])}
+def against_start(start: Evaluated, policy: Evaluated, temperature: float) -> dict[str, float]:
+    """What needs both: win rate, divergence, drift on held-out pairs.
+
+    The divergence is estimated on the policy's own samples; answers drawn at another temperature
+    than 1 are not that, and give none.
+    """
+    found: dict[str, float] = {}
+    if temperature == 1:
+        ratios = [row["logp"] - row["logp_start"] for row in policy.items]
+        found["kl/reference"] = _mean(ratios)
     if "gold/reward" in policy.items[0]:
         both = zip(policy.items, start.items, strict=True)
         found["win_rate/start"] = _mean(

@@ -14,16 +14,21 @@ from tiebreak.stages.start import Checkpoint, tokenizer_inputs
 
 if TYPE_CHECKING:
     from tiebreak.data.examples import Example
+    from tiebreak.data.tokens import Tokens
 
 # What the align stage trains on, what evaluation uses, and what SFT imitates.
 PREFERENCES = frozenset(
     "seed num_pairs num_test_pairs label_noise length_bias edit_distance temperature train "
     "train_split test test_split test_share revision max_rows max_test_rows as_conversation".split()
 )
-DEMONSTRATIONS = frozenset(
-    "seed num_demonstrations demonstrations demonstrations_split revision".split()
+TEST = frozenset(
+    "seed num_test_pairs edit_distance train train_split test test_split test_share revision "
+    "max_test_rows as_conversation".split()
 )
-LIMITS = frozenset("kind world_version max_length max_prompt_length max_dropped_share".split())
+DEMONSTRATIONS = frozenset(
+    "seed num_demonstrations demonstrations demonstrations_split revision as_conversation".split()
+)
+LIMITS = frozenset("kind world_version max_length max_prompt_length".split())
 
 
 def preferences(run: Run, start: Checkpoint) -> Stage:
@@ -35,6 +40,15 @@ def preferences(run: Run, start: Checkpoint) -> Stage:
         _build_preferences(work, run, start.tokenizer(paths))
 
     return recipe("tokens", inputs, build=build)
+
+
+def test_content(run: Run) -> dict[str, Any]:
+    """What determines the held-out rows; how many or how noisy the training rows are does not."""
+    content = _only(data_content(run), TEST | LIMITS)
+    if content.get("test"):  # held-out rows are not split off the training file
+        for key in ("train", "train_split", "test_share"):
+            content.pop(key)
+    return content
 
 
 def demonstrations(run: Run, start: Checkpoint) -> Stage:
@@ -58,17 +72,18 @@ def read_demonstrations(run: Run) -> list[Example]:
 
     data = run.data
     assert data.demonstrations is not None
-    return read_demonstrations(data.demonstrations, data.demonstrations_split, data.revision)
+    found = read_demonstrations(data.demonstrations, data.demonstrations_split, data.revision)
+    return [_as_turn(e) for e in found] if data.as_conversation else found
 
 
-def read_preferences(run: Run) -> tuple[list[Example], list[Example], list[Example]]:
-    """(train, test, prompts for generation)."""
+def read_preferences(run: Run) -> tuple[list[Example], list[Example]]:
+    """(train, test)."""
     if isinstance(run.data, WorldData):
         return _world(run.data)
     return _files(run.data)
 
 
-def _world(data: WorldData) -> tuple[list[Example], list[Example], list[Example]]:
+def _world(data: WorldData) -> tuple[list[Example], list[Example]]:
     from tiebreak.data import world
 
     knobs = world.Knobs(
@@ -80,10 +95,10 @@ def _world(data: WorldData) -> tuple[list[Example], list[Example], list[Example]
     )
     train = world.preference_pairs(knobs, data.seed, "train")
     test = world.preference_pairs(replace(knobs, num_pairs=data.num_test_pairs), data.seed, "test")
-    return train, test, []
+    return train, test
 
 
-def _files(data: FileData) -> tuple[list[Example], list[Example], list[Example]]:
+def _files(data: FileData) -> tuple[list[Example], list[Example]]:
     from tiebreak.data.check import refuse_shared_prompts, split_by_prompt
     from tiebreak.data.read import read_preferences
 
@@ -96,8 +111,7 @@ def _files(data: FileData) -> tuple[list[Example], list[Example], list[Example]]
     train, test = train[: data.max_rows], test[: data.max_test_rows]
     if data.as_conversation:
         train, test = [_as_turn(e) for e in train], [_as_turn(e) for e in test]
-    unique = {json.dumps(e.prompt): e for e in reversed(test)}
-    return train, test, list(reversed(unique.values()))
+    return train, test
 
 
 def _as_turn(example: Example) -> Example:
@@ -108,17 +122,18 @@ def _as_turn(example: Example) -> Example:
 
 
 def _build_preferences(work: Path, run: Run, tokenizer: Any) -> None:
-    train, test, prompts = read_preferences(run)
+    train, test = read_preferences(run)
     report: dict[str, Any] = {}
     _encode(work, "train", train, run, tokenizer, report)
-    _encode(work, "test", test, run, tokenizer, report)
-    rows = [{"id": e.id, "prompt": e.prompt} for e in prompts]
+    kept = set(_encode(work, "test", test, run, tokenizer, report).ids)
+    unique = {json.dumps(e.prompt): e for e in reversed(test) if e.id in kept}
+    rows = [{"id": e.id, "prompt": e.prompt} for e in reversed(unique.values())]
     (work / "prompts.json").write_text(json.dumps(rows))
 
 
 def _encode(
     work: Path, side: str, examples: list[Example], run: Run, tokenizer: Any, report: dict
-) -> None:
+) -> Tokens:
     from tiebreak.data.check import drop_untrainable, refuse_if_many
     from tiebreak.data.lint import lint, refuse
     from tiebreak.data.tokenise import Limits, tokenise
@@ -141,6 +156,7 @@ def _encode(
         "end_ids": list(result.end_ids),
     }
     (work / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True))
+    return tokens
 
 
 def _only(content: dict[str, Any], keys: frozenset[str]) -> dict[str, Any]:
