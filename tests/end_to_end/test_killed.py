@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import random
 import re
@@ -44,17 +46,24 @@ def kill_when(home: Path, seen: Callable[[], bool], *arguments: str) -> str:
     return err
 
 
+# Folders come and go while they are looked at: `glob.glob` and `os.walk` pass over that, pathlib
+# raises.
 def checkpoints(home: Path, stage: str) -> list[int]:
-    found = home.glob(f"artefacts/{stage}/.*.work/checkpoints/checkpoint-*/complete.json")
-    return sorted(int(path.parent.name.split("-")[1]) for path in found)
+    found = glob.glob(f"{home}/artefacts/{stage}/.*.work/checkpoints/checkpoint-*/complete.json")
+    return sorted(int(Path(path).parent.name.split("-")[1]) for path in found)
 
 
 def trained(home: Path) -> int:
     """Lines of the training log of an unfinished align stage."""
-    return sum(
-        len(path.read_bytes().splitlines())
-        for path in home.glob("artefacts/align/.*.work/metrics.jsonl")
-    )
+    with contextlib.suppress(FileNotFoundError):
+        for path in glob.glob(f"{home}/artefacts/align/.*.work/metrics.jsonl"):
+            return Path(path).read_bytes().count(b"\n")
+    return 0
+
+
+def paths(home: Path) -> set[str]:
+    return {os.path.join(at, name) for at, folders, files in os.walk(home)
+            for name in (*folders, *files)}  # fmt: skip
 
 
 def resumed_at(answer: Answer) -> int:
@@ -126,16 +135,17 @@ def test_a_finished_run_answers_without_torch(prepared: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(8))
 def test_killed_at_any_moment(attempt: int, killed_home: Path, undisturbed: Path) -> None:
-    """Moments drawn evenly over the run, until it is through."""
+    """Three kills, each after a number of changes below the home drawn at random."""
     draw = random.Random(attempt)
     for _ in range(3):
-        process = start(killed_home, "run", *LONG)
-        try:
-            process.communicate(timeout=draw.uniform(5, 25))
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        process, seen = start(killed_home, "run", *LONG), paths(killed_home)
+        left = draw.randrange(1, 100)
+        while left and process.poll() is None:
+            now = paths(killed_home)
+            left, seen = left - (now != seen), now
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "finished before it was killed"
     last = call(killed_home, "run", *LONG)
     assert last.code == 0, last.err
     assert differing(undisturbed, last.record) == []

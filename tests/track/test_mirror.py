@@ -76,7 +76,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
 def opened(folder: Path, tracker: Tracker | None = None, run_id: str = RUN) -> Mirror:
     config = {"seed": 1, "method": {"beta": 0.1}}
     chosen = tracker or Tracker()
-    return open_mirror(chosen, run_id, GROUP, NAMES, config, folder, seed=1, tags=["study"])
+    return open_mirror(chosen, run_id, GROUP, NAMES, config, folder, seed=1)
 
 
 def whole_run(mirror: Mirror, first: int = 1) -> None:
@@ -120,7 +120,7 @@ def test_offline_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (run,) = inspect(log, "run")[:1]
     assert (run["run_id"], run["run_group"], run["job_type"]) == (RUN, GROUP, "dpo")
     assert run["display_name"] == "dpo · align-from-base · world · seed 1"
-    assert run["tags"] == ["dpo", "align-from-base", "world", "m" * 64, "study"]
+    assert run["tags"] == ["dpo", "align-from-base", "world", "m" * 64]
     history = [row["item"] for row in inspect(log, "history")]
     assert [(row["step"], row.get("loss")) for row in history] == [(1, 1), (2, 0.5), (2, None)]
     summary: dict[str, Any] = {}

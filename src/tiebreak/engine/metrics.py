@@ -29,7 +29,8 @@ _PAIRS = "mean over pairs of the optimiser batch"
 _STEP = "one value per optimiser step"
 
 METRICS: tuple[Metric, ...] = (
-    Metric("loss", "method's own", _PAIRS, "The loss that was differentiated."),
+    Metric("loss", "method's own", _PAIRS, "The loss that was differentiated; KTO: over "
+           "responses."),
     Metric("reward/chosen", "method's own", _RESPONSES, "Implicit reward of chosen responses."),
     Metric("reward/rejected", "method's own", _RESPONSES, "Implicit reward of rejected ones."),
     Metric("reward/margin", "method's own", _PAIRS, "Reward of chosen minus rejected."),
@@ -50,11 +51,25 @@ METRICS: tuple[Metric, ...] = (
     Metric("learning_rate", "1", _STEP, "Learning rate of the step."),
     Metric("positions/unique_token", "1", "over the optimiser batch", "Positions through the "
            "network for each token of a prompt or a response, padding included."),
-    Metric("kl/reference", "nats", "mean over generated responses", "At evaluation: log-prob of "
-           "the policy's own samples, under the policy minus under the start model."),
-    Metric("length/generated", "tokens", "mean over generated responses", "At evaluation."),
 )  # fmt: skip
 NAMES = frozenset(m.name for m in METRICS)
+_PROMPTS, _HELD_OUT = "mean over evaluation prompts", "mean over held-out pairs"
+EVALUATION: tuple[Metric, ...] = (
+    Metric("gold/reward", "reward", _PROMPTS, "Gold reward of the generated answer (world data)."),
+    Metric("gold/<part>", "part's own", _PROMPTS, "Its parts: helpfulness, faithfulness, tone, "
+           "repetition, length (world data)."),
+    Metric("win_rate/start", "share", _PROMPTS, "Gold reward above the start model's answer to the "
+           "same prompt; ties half (world data)."),
+    Metric("length/generated", "tokens", _PROMPTS, "Tokens of generated answers, with the EOS."),
+    Metric("kl/reference", "nats", _PROMPTS, "Log-prob of the policy's own samples under the "
+           "policy minus under the start model; only at temperature 1."),
+    Metric("accuracy/likelihood", "share", _HELD_OUT, "Chosen has the higher log-prob; ties half."),
+    Metric("accuracy/likelihood_per_token", "share", _HELD_OUT, "The same, per token."),
+    Metric("accuracy/drift", "share", _HELD_OUT, "Chosen has the higher drift; ties half."),
+    Metric("drift/chosen", "nats", _HELD_OUT, "Policy minus start model log-prob, chosen."),
+    Metric("drift/rejected", "nats", _HELD_OUT, "The same for the rejected response."),
+    Metric("displaced/share", "share", _HELD_OUT, "Chosen responses whose drift is negative."),
+)  # fmt: skip
 THROUGHPUT: tuple[Metric, ...] = (
     Metric("seconds", "s", _STEP, "From the start of the step to its log line."),
     Metric("pairs/s", "1/s", _STEP, "Rows of the data set per second, all ranks."),
@@ -66,22 +81,22 @@ Sums = dict[str, tuple["Tensor", float]]
 
 
 def metrics_page() -> str:
-    """docs/metrics.md: the two tables, for people."""
+    """docs/metrics.md: the tables, for people."""
     head = "| name | unit | over | what it is |\n| --- | --- | --- | --- |\n"
     tables = [
         head + "".join(f"| `{m.name}` | {m.unit} | {m.over} | {m.sentence} |\n" for m in table)
-        for table in (METRICS, THROUGHPUT)
+        for table in (METRICS, THROUGHPUT, EVALUATION)
     ]
     return (
-        "# Training metrics\n\n"
-        "One definition for all methods. Each is a sum and a count, added up over the\n"
+        "# Metrics\n\n"
+        "One definition for all methods. A training metric is a sum and a count, added up over the\n"
         "micro-batches of an optimiser step and over all processes, and divided once; so no value\n"
         "depends on how a batch was cut. A metric that does not apply is absent: no drift without\n"
         "reference log-probs, no margin on unpaired data. Made from the table in\n"
         "`tiebreak/engine/metrics.py`.\n\n"
         f"## In `metrics.jsonl`, one object per optimiser step\n\n{tables[0]}\n"
         "## In `throughput.jsonl`\n\nTimes of this machine, on this day; never compared between "
-        f"runs.\n\n{tables[1]}"
+        f"runs.\n\n{tables[1]}\n## In `result.json`, after training\n\n{tables[2]}"
     )
 
 

@@ -113,7 +113,6 @@ def open_mirror(
     folder: Path,
     *,
     seed: int,
-    tags: Sequence[str] = (),
 ) -> Mirror:
     """The mirror of run `run_id`, whose files go below `folder`/wandb; nowhere else is written.
 
@@ -129,7 +128,7 @@ def open_mirror(
         "group": group_id,
         "name": f"{names['method']} · {names['scenario']} · {names['data']} · seed {seed}",
         "job_type": names["method"],
-        "tags": _tags(names, tags),
+        "tags": _tags(names),
         "config": dict(config),
         "project": tracker.project,
         "entity": tracker.entity,
@@ -242,8 +241,8 @@ def _forget_service(errors: tuple[type[Exception], ...]) -> None:
         wandb.teardown()
 
 
-def _tags(names: Mapping[str, str], more: Sequence[str]) -> list[str]:
-    wanted = [names[k] for k in ("method", "scenario", "data", "model")] + list(more)
+def _tags(names: Mapping[str, str]) -> list[str]:
+    wanted = [names[k] for k in ("method", "scenario", "data", "model")]
     return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in wanted))
 
 
