@@ -54,13 +54,13 @@ OUT_OF_RANGE = [
     ("train.max_grad_norm=-1", "train.max_grad_norm=-1.0 must be above 0"),
     ("train.lora.rank=0", "train.lora.rank=0 must be above 0"),
     ("train.weight_decay=-0.1", "train.weight_decay=-0.1 must be 0 or above"),
-    ("train.warmup_share=10", "train.warmup_share=10.0 is a share; give a number from 0 to 1"),
+    ("train.warmup_share=1", "train.warmup_share=1.0 is a share of the steps; give 0 or more"),
     ("data.num_pairs=0", "data.num_pairs: 0 is not possible; ask for at least one pair"),
     ("data.num_test_pairs=0", "data.num_test_pairs=0 must be above 0"),
     ("evaluation.num_prompts=0", "evaluation.num_prompts=0 must be above 0"),
     ("evaluation.temperature=-1", "evaluation.temperature=-1.0 must be 0 or above"),
     ("model.pretraining.hidden_size=30", "must be a multiple of twice model.pretraining.heads"),
-    ("model.pretraining=null", "made by model.pretraining, which is null; use model=tiny"),
+    ("model.pretraining=null", "made by model.pretraining, which is null or incomplete; use"),
     ("train.reference=live", "use train.adapter=lora, or train.reference=store"),
 ]
 

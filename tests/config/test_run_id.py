@@ -119,7 +119,9 @@ def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
 
 
 def test_a_missing_chat_template_is_said_before_anything_runs(tmp_path: Path) -> None:
-    run = compose(["model=org/name", "scenario=align-from-base", "model.chat_template=no.jinja"])
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    run = compose([f"model={tmp_path}", "scenario=align-from-base", "model.chat_template=no.jinja"])
     with pytest.raises(UserError, match=r"model.chat_template=no.jinja: no such file; give"):
         run_id(run)
 

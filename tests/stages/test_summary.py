@@ -41,7 +41,7 @@ def test_metrics_of_one_model() -> None:
 
 
 def test_metrics_against_the_start_model() -> None:
-    assert against_start(START, POLICY) == {
+    assert against_start(START, POLICY, 1.0) == {
         "kl/reference": 1.0,
         "win_rate/start": 0.75,  # one win, one tie
         "drift/chosen": -0.5,
@@ -52,7 +52,7 @@ def test_metrics_against_the_start_model() -> None:
 
 
 def test_a_model_against_itself_is_nothing() -> None:
-    found = against_start(START, START)
+    found = against_start(START, START, 1.0)
     assert found == {
         "kl/reference": 0.0, "win_rate/start": 0.5, "drift/chosen": 0.0, "drift/rejected": 0.0,
         "displaced/share": 0.0, "accuracy/drift": 0.5,
@@ -68,7 +68,7 @@ def test_unpaired_rows_count_on_their_side() -> None:
     items = [{"id": "a", "tokens": 4, "logp": -8.0, "logp_start": -8.0}]
     start, policy = Evaluated(items, rows, []), Evaluated(items, after, [])
     assert metrics(policy) == {"length/generated": 4.0}
-    found = against_start(start, policy)
+    found = against_start(start, policy, 1.0)
     assert (found["drift/chosen"], found["drift/rejected"]) == (-1.0, -1.0)
     assert "accuracy/drift" not in found and "win_rate/start" not in found
     columns = pair_columns(start, policy)
