@@ -89,10 +89,11 @@ def metrics_page() -> str:
     ]
     return (
         "# Metrics\n\n"
-        "One definition for all methods. A training metric is a sum and a count, added up over\n"
-        "the micro-batches of an optimiser step and over all processes, and divided once; so no\n"
-        "value depends on how a batch was cut. A metric that does not apply is absent: no drift without\n"
-        "reference log-probs, no margin on unpaired data. Made from the table in\n"
+        "One definition for all methods. A training metric is a sum and a count, added up\n"
+        "over the micro-batches of an optimiser step and over all processes, and divided\n"
+        "once; so no value depends on how a batch was cut. A metric that does not apply is\n"
+        "absent: no drift without reference log-probs, no margin on unpaired data. Made from\n"
+        "the table in\n"
         "`tiebreak/engine/metrics.py`.\n\n"
         f"## In `metrics.jsonl`, one object per optimiser step\n\n{tables[0]}\n"
         "## In `throughput.jsonl`\n\nTimes of this machine, on this day; never compared between "
