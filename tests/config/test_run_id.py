@@ -10,7 +10,7 @@ import pytest
 
 from tests.config.quick import quick
 from tiebreak.config.compose import compose
-from tiebreak.config.identity import group_id, run_id
+from tiebreak.config.identity import group_id, model_commit, run_id
 from tiebreak.errors import UserError
 
 ROWS = [
@@ -131,3 +131,26 @@ def test_a_model_that_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     run = compose(["model=smollm2-135m-instruct", "scenario=align-from-instruct"])
     with pytest.raises(UserError, match="not fetched yet; run: tiebreak fetch smollm2-135m-instr"):
         run_id(run)
+
+
+def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where `huggingface_hub` notes it, so that a model fetched by any tool works offline."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    run = compose(["model=org/name", "scenario=align-from-base"])
+    with pytest.raises(UserError, match="pin model.revision to a 40-digit commit"):
+        run_id(run)
+    note = tmp_path / "models--org--name" / "refs" / "main"
+    note.parent.mkdir(parents=True)
+    ids = []
+    for commit in ("a" * 40, "b" * 40):
+        note.write_text(commit)
+        model_commit.cache_clear()  # as a new process begins
+        ids.append(run_id(run))
+        pinned = compose(["model=org/name", "scenario=align-from-base", f"model.revision={commit}"])
+        assert run_id(pinned) == ids[-1]
+    assert ids[0] != ids[1]
+    model_commit.cache_clear()

@@ -129,7 +129,7 @@ def test_a_missing_file_is_said_before_torch_is_imported(refused: Refused) -> No
     ("model", "said"),
     [
         ("model=./nosuch", "checkpoint './nosuch': no such folder, and not a Hub id ORG/NAME"),
-        ("model=no/such-model", "tokenizer of no/such-model could not be loaded: "),
+        ("model=no/such-model", "pin model.revision to a 40-digit commit, or connect once"),
     ],
 )
 def test_a_model_that_is_not_there(model: str, said: str, refused: Refused) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_KEYS = {"dataset": "data.revision", "model": "model.revision"}
+_WORDS = {"dataset": "data set", "model": "model"}
 
 
 def resolve_commit(hub_id: str, revision: str | None = None, kind: str = "dataset") -> str:
@@ -37,11 +39,11 @@ def resolve_commit(hub_id: str, revision: str | None = None, kind: str = "datase
     except HFValidationError as error:
         raise UserError(f"{hub_id!r} is no Hub id ({error}); write org/name") from error
     except HfHubHTTPError as error:
-        raise UserError(_refused(hub_id, revision, error)) from error
+        raise UserError(_refused(hub_id, revision, error, kind)) from error
     except (OfflineModeIsEnabled, httpx2.TransportError) as error:
-        return _cached_commit(hub_id, revision or "main", type(error).__name__)
+        return _cached_commit(hub_id, revision or "main", type(error).__name__, kind)
     assert commit is not None, "the Hub names the commit of what it serves"
-    _remember(hub_id, revision or "main", commit)
+    _remember(hub_id, revision or "main", commit, kind)
     return commit
 
 
@@ -93,7 +95,7 @@ def _refuse_other_commit(data: Dataset, hub_id: str, commit: str) -> None:
         )
 
 
-def _refused(hub_id: str, revision: str | None, error: Exception) -> str:
+def _refused(hub_id: str, revision: str | None, error: Exception, kind: str) -> str:
     from huggingface_hub.errors import (
         GatedRepoError,
         RepositoryNotFoundError,
@@ -103,33 +105,33 @@ def _refused(hub_id: str, revision: str | None, error: Exception) -> str:
     if isinstance(error, GatedRepoError):
         return f"{hub_id}: access must be asked for on the Hub, then `hf auth login`"
     if isinstance(error, RevisionNotFoundError):
-        return f"{hub_id}: the Hub has no revision {revision!r}; correct data.revision"
+        return f"{hub_id}: the Hub has no revision {revision!r}; correct {_KEYS[kind]}"
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"{hub_id}: neither a file here nor a data set on the Hub (a private one needs "
+            f"{hub_id}: neither a file here nor a {_WORDS[kind]} on the Hub (a private one needs "
             "`hf auth login`); check the path or the id"
         )
-    return f"{hub_id}: the Hub refused ({error}); try again, or pin data.revision to a commit"
+    return f"{hub_id}: the Hub refused ({error}); try again, or pin {_KEYS[kind]} to a commit"
 
 
-def _remember(hub_id: str, revision: str, commit: str) -> None:
+def _remember(hub_id: str, revision: str, commit: str, kind: str) -> None:
     """Note name -> commit where `huggingface_hub` keeps such notes, for a later run offline."""
-    note = _note(hub_id, revision)
+    note = _note(hub_id, revision, kind)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(commit, encoding="utf-8")
 
 
-def _cached_commit(hub_id: str, revision: str, why: str) -> str:
-    note = _note(hub_id, revision)
+def _cached_commit(hub_id: str, revision: str, why: str, kind: str) -> str:
+    note = _note(hub_id, revision, kind)
     if note.is_file():
         return note.read_text(encoding="utf-8").strip()
     raise UserError(
         f"{hub_id}: the Hub cannot be reached ({why}) and the local cache does not say which "
-        f"commit {revision!r} is; pin data.revision to a 40-digit commit, or connect once"
+        f"commit {revision!r} is; pin {_KEYS[kind]} to a 40-digit commit, or connect once"
     )
 
 
-def _note(hub_id: str, revision: str) -> Path:
+def _note(hub_id: str, revision: str, kind: str) -> Path:
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE) / f"datasets--{hub_id.replace('/', '--')}/refs/{revision}"
+    return Path(constants.HF_HUB_CACHE) / f"{kind}s--{hub_id.replace('/', '--')}/refs/{revision}"
