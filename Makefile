@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## the Arizona study in miniature: 24 runs, then their table (about 10 minutes)
+demo: $(READY)  ## the Arizona study in miniature: 36 runs, then their table (about 10 minutes)
 	$(BIN)/tiebreak sweep arizona-mini
 	$(BIN)/tiebreak table arizona-mini
 
