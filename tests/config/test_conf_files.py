@@ -68,7 +68,7 @@ def test_conf_is_found_from_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_the_studies_expand() -> None:
     runs = expand("arizona-mini")
-    assert len(runs) == 24
+    assert len(runs) == 36
     # Scenarios vary fastest, so that the shared stages of a seed are asked for early.
     points = {(r.method_name, r.scenario.name, r.seed) for r in runs}
     assert len(points) == 24 and {r.seed for r in runs} == {1, 2}

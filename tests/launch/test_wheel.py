@@ -52,7 +52,7 @@ def test_commands_work_from_anywhere(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     where, said = done.stdout.splitlines()
     assert where.startswith(str(installed))
-    assert "'method': 'dpo'" in said and f"24 {tmp_path} None" in said
+    assert "'method': 'dpo'" in said and f"36 {tmp_path} None" in said
     methods = run(installed, tmp_path, sys.executable, "-m", "tiebreak.cli", "methods")
     assert methods.returncode == 0 and methods.stdout.startswith("dpo")
     runs = run(installed, tmp_path, sys.executable, "-m", "tiebreak.cli", "runs")
