@@ -71,5 +71,5 @@ def test_the_studies_expand() -> None:
     assert len(runs) == 36
     # Scenarios vary fastest, so that the shared stages of a seed are asked for early.
     points = {(r.method_name, r.scenario.name, r.seed) for r in runs}
-    assert len(points) == 36 and {r.seed for r in runs} == {1, 2}
+    assert len(points) == 36 and {r.seed for r in runs} == {1, 2, 3}
     assert {r.method_name for r in runs} == {"dpo", "ipo", "kto", "cpo"}
