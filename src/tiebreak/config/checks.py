@@ -132,14 +132,10 @@ def _counted(stage: Any) -> bool:
 
 
 def _limits(run: Run) -> None:
+    from tiebreak.data.tokenise import Limits
+
     data = run.data
-    if data.max_length < 2:
-        raise UserError(f"data.max_length={data.max_length} must be 2 or more: prompt and answer")
-    if data.max_prompt_length is not None and not 0 < data.max_prompt_length < data.max_length:
-        raise UserError(
-            f"data.max_prompt_length={data.max_prompt_length} leaves no room in data.max_length="
-            f"{data.max_length}; give a number from 1 to {data.max_length - 1}, or null"
-        )
+    Limits(data.max_length, data.max_prompt_length)
     if isinstance(data, WorldData) and run.evaluation.num_prompts > 10_000:
         raise UserError(
             f"evaluation.num_prompts={run.evaluation.num_prompts}: the world has no more than "

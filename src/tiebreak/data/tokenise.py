@@ -36,11 +36,14 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.max_length < 2:
-            raise UserError(f"max_length={self.max_length}; a prompt and an answer need 2 tokens")
+            raise UserError(
+                f"data.max_length={self.max_length} must be 2 or more: a prompt and an answer"
+            )
         if self.max_prompt_length is not None and not 0 < self.max_prompt_length < self.max_length:
             raise UserError(
-                f"max_prompt_length={self.max_prompt_length} leaves no room in "
-                f"max_length={self.max_length}; give a number from 1 to max_length - 1"
+                f"data.max_prompt_length={self.max_prompt_length} leaves no room in "
+                f"data.max_length={self.max_length}; give a number from 1 to "
+                f"{self.max_length - 1}, or null"
             )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class TrainingData:
     mismatched: ReferenceTable | None = None
     live: bool = False
 
-    @property
+    @functools.cached_property
     def paired(self) -> bool:
         return all(label is None for label in self.tokens.labels)
 

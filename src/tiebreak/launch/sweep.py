@@ -70,7 +70,9 @@ def _read(name: str) -> dict[str, Any]:
     plan = {"fixed": {}, **plan} if isinstance(plan, dict) else {}
     for part in ("axes", "fixed"):
         if not isinstance(plan.get(part), dict):
-            raise UserError(f"{path.name}: {part!r} must be a group of keys, as in arizona.yaml")
+            raise UserError(
+                f"{path.name}: {part!r} must be a group of keys, as in arizona-mini.yaml"
+            )
     for key in plan:
         if key not in ("axes", "fixed"):
             raise UserError(f"{path.name}: unknown key {key!r}; a sweep has axes and fixed")

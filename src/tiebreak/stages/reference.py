@@ -10,6 +10,7 @@ from tiebreak.config.schema import Run
 from tiebreak.engine.precision import resolve_precision
 from tiebreak.stages.stage import Paths, Stage
 from tiebreak.stages.start import Checkpoint
+from tiebreak.store import weights_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,17 +29,10 @@ def reference_stage(run: Run, start: Checkpoint, tokens: Stage, mismatched: bool
     """
 
     def inputs(paths: Paths) -> dict[str, Any]:
-        from tiebreak.config.identity import checkpoint_content
-        from tiebreak.store import weights_hash
-
         report = json.loads((paths["tokens"] / "report.json").read_text())
-        weights = start.identity
-        if start.stage is not None:
-            weights = weights_hash(paths["start"])
-        elif start.source is not None:
-            weights = checkpoint_content(start.source, start.revision)
         return {
-            "weights": weights,
+            # A given checkpoint's identity is its content already.
+            "weights": weights_hash(paths["start"]) if start.stage else start.identity,
             "tokens": report["train"]["content"],
             "precision": resolve_precision(run.train.precision),
             "rows": "mismatched" if mismatched else "responses",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ from tiebreak.stages.stage import Paths, Stage, recipe
 from tiebreak.stages.start import Checkpoint, tokenizer_inputs
 
 if TYPE_CHECKING:
+    from tiebreak.data.check import Dropped
     from tiebreak.data.examples import Example
+    from tiebreak.data.lint import Finding
+    from tiebreak.data.tokenise import TokenReport
     from tiebreak.data.tokens import Tokens
 
 # What the align stage trains on, what evaluation uses, and what SFT imitates.
@@ -134,29 +137,50 @@ def _build_preferences(work: Path, run: Run, tokenizer: Any) -> None:
 def _encode(
     work: Path, side: str, examples: list[Example], run: Run, tokenizer: Any, report: dict
 ) -> Tokens:
-    from tiebreak.data.check import drop_untrainable, refuse_if_many
-    from tiebreak.data.lint import lint, refuse
-    from tiebreak.data.tokenise import Limits, tokenise
-
-    data = run.data
-    kept, dropped = drop_untrainable(examples)
-    limits = Limits(data.max_length, data.max_prompt_length)
-    tokens, result = tokenise(kept, tokenizer, limits)
-    dropped = dropped.then(result.dropped)
-    refuse_if_many(dropped, data.max_dropped_share)
-    findings = lint(tokens, tokenizer, result)
-    refuse(findings)
-    tokens.save(work / side)
+    found = encode(run, examples, tokenizer)
+    refuse_unfit(run, found)
+    found.tokens.save(work / side)
     report[side] = {
-        "rows": len(tokens),
-        "dropped": dropped.counts,
-        "truncated": result.truncated,
-        "findings": [asdict(f) for f in findings],
-        "content": tokens.content_hash(),
-        "end_ids": list(result.end_ids),
+        "rows": len(found.tokens),
+        "dropped": found.dropped.counts,
+        "truncated": found.report.truncated,
+        "findings": [asdict(f) for f in found.findings],
+        "content": found.tokens.content_hash(),
+        "end_ids": list(found.report.end_ids),
     }
     (work / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True))
-    return tokens
+    return found.tokens
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as token ids, with all that was left out and all that looks wrong."""
+
+    tokens: Tokens
+    report: TokenReport
+    dropped: Dropped
+    findings: list[Finding]
+
+
+def encode(run: Run, examples: list[Example], tokenizer: Any) -> Encoded:
+    """Drop, tokenise and lint; refuses nothing yet, so that it can be shown first."""
+    from tiebreak.data.check import drop_untrainable
+    from tiebreak.data.lint import lint
+    from tiebreak.data.tokenise import Limits, tokenise
+
+    kept, dropped = drop_untrainable(examples)
+    limits = Limits(run.data.max_length, run.data.max_prompt_length)
+    tokens, report = tokenise(kept, tokenizer, limits)
+    return Encoded(tokens, report, dropped.then(report.dropped), lint(tokens, tokenizer, report))
+
+
+def refuse_unfit(run: Run, found: Encoded) -> None:
+    """UserError for too many dropped rows, or for an error of the lint."""
+    from tiebreak.data.check import refuse_if_many
+    from tiebreak.data.lint import refuse
+
+    refuse_if_many(found.dropped, run.data.max_dropped_share)
+    refuse(found.findings)
 
 
 def _only(content: dict[str, Any], keys: frozenset[str]) -> dict[str, Any]:
