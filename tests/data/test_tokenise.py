@@ -88,7 +88,7 @@ def test_prompt_and_cut_prompt_add_up_to_the_limit(make_tokenizer):
 
 
 def test_impossible_limits_are_refused():
-    with pytest.raises(UserError, match=r"data.max_prompt_length=10 leaves no room in data.max_length=10"):
+    with pytest.raises(UserError, match="leaves no room in data.max_length=10"):
         Limits(10, 10)
     with pytest.raises(UserError, match="max_length=1"):
         Limits(1)
