@@ -28,7 +28,7 @@ def our_positions(tokens: Tokens, batch_size: int, seed: int, execution: Executi
     """Sum of R x L over every micro-batch of one epoch."""
     from tiebreak.engine import rows
     from tiebreak.engine.batches import plan_batches
-    from tiebreak.engine.cutting import Scorer, TrainingData
+    from tiebreak.engine.scorer import Scorer, TrainingData
 
     data = TrainingData(tokens)
     scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)

@@ -107,9 +107,9 @@ def ours(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
     from transformers import TrainingArguments, set_seed
 
     from tiebreak.engine.batches import plan_batches
-    from tiebreak.engine.cutting import Scorer, TrainingData
     from tiebreak.engine.models import load_model, trainable
     from tiebreak.engine.precision import resolve_precision
+    from tiebreak.engine.scorer import Scorer, TrainingData
     from tiebreak.engine.trainer import PreferenceTrainer
     from tiebreak.methods.dpo import DPO
 
@@ -133,10 +133,10 @@ def ours(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
 
 
 def _reference(model: Any, pairs: PairSet, train: TrainConfig, clock: Clock) -> Any:
-    from tiebreak.engine.cutting import TrainingData
     from tiebreak.engine.models import autocast
     from tiebreak.engine.precision import resolve_precision
     from tiebreak.engine.reference import ReferenceTable, score_all
+    from tiebreak.engine.scorer import TrainingData
     from tiebreak.engine.scoring import install
 
     execution, data = train.execution, TrainingData(pairs.tokens)

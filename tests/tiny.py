@@ -16,9 +16,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments, set_s
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine.arguments import common_arguments
 from tiebreak.engine.batches import BatchPlan, mismatch, plan_batches
-from tiebreak.engine.cutting import Scorer, TrainingData
 from tiebreak.engine.reference import ReferenceTable, score_all
 from tiebreak.engine.rows import Branches
+from tiebreak.engine.scorer import Scorer, TrainingData
 from tiebreak.engine.scoring import install
 from tiebreak.engine.trainer import PreferenceTrainer
 from tiebreak.methods import Method

@@ -14,8 +14,8 @@ from pathlib import Path
 from safetensors.torch import save_file
 from tiny import make_data, make_model, make_tokens, make_trainer
 
-from tiebreak.engine.cutting import TrainingData
 from tiebreak.engine.reference import ReferenceTable
+from tiebreak.engine.scorer import TrainingData
 from tiebreak.errors import TrainingFailed
 from tiebreak.methods import METHODS
 

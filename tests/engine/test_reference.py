@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import make_model, make_tokens, score_table
 
-from tiebreak.engine.cutting import Scorer, TrainingData
 from tiebreak.engine.reference import ReferenceTable, live
 from tiebreak.engine.rows import build
+from tiebreak.engine.scorer import Scorer, TrainingData
 from tiebreak.engine.scoring import install, score
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import VOCAB, gradients, make_model, make_tokens
 
-from tiebreak.engine.cutting import TrainingData
 from tiebreak.engine.models import autocast
 from tiebreak.engine.rows import Branches, build
+from tiebreak.engine.scorer import TrainingData
 from tiebreak.engine.scoring import disable_dropout, install, pad, score
 from tiebreak.errors import UserError
 

@@ -10,8 +10,8 @@ import torch
 from tiny import gradients, make_data, make_model, make_tokens, make_trainer, moved, one_step
 
 from tiebreak.engine.batches import BatchPlan
-from tiebreak.engine.cutting import Scorer, TrainingData, stack
 from tiebreak.engine.reference import ReferenceTable
+from tiebreak.engine.scorer import Scorer, TrainingData, stack
 from tiebreak.engine.scoring import install
 from tiebreak.errors import TrainingFailed, UserError
 from tiebreak.methods import METHODS

@@ -16,7 +16,7 @@ from datasets import Dataset
 from tiny import VOCAB, gradients, make_data, make_model, moved, one_step, score_table
 
 from tiebreak.data.tokens import Tokens
-from tiebreak.engine.cutting import TrainingData
+from tiebreak.engine.scorer import TrainingData
 from tiebreak.methods import METHODS
 
 NUM = 8

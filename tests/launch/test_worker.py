@@ -29,7 +29,7 @@ def test_a_process_that_dies_is_named_and_replaced(
     with Worker() as worker:
         for _ in range(2):
             assert worker.do(run) == {
-                "error": "its process ended with -9 (out of memory, or killed)"
+                "error": "its process was killed by signal 9 (out of memory?)"
             }
 
 
@@ -62,7 +62,7 @@ def test_a_sweep_goes_on_after_a_death(
     runs = [compose(["tracker=none", f"seed={seed}"]) for seed in (1, 2, 3)]
     report = sweeps.sweep(runs, 1, said.append)
     assert [(r.seed, why) for r, why in report.failed] == [
-        (2, "its process ended with 3 (out of memory, or killed)")
+        (2, "its process ended with code 3; its trace is above")
     ]
     assert report.stages() == {"sft": (1, 0)}
     assert [line[:5] for line in said] == ["[1/3]", "[2/3]", "[3/3]"]

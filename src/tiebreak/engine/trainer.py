@@ -23,8 +23,8 @@ from transformers import Trainer, TrainingArguments
 from tiebreak.engine import metrics
 from tiebreak.engine.batches import BatchPlan, share_of_rank
 from tiebreak.engine.checkpoints import SafeCheckpoints
-from tiebreak.engine.cutting import Scorer, masks_only, stack
 from tiebreak.engine.identity import check_start
+from tiebreak.engine.scorer import Scorer, masks_only, stack
 from tiebreak.engine.scoring import disable_dropout, install
 from tiebreak.errors import TrainingFailed, UserError
 from tiebreak.methods import Method, Pairs

@@ -26,11 +26,12 @@ def plan_lines(run: Run) -> Iterator[str]:
 
     folder = runs_dir() / run_id(run)
     state = "finished" if is_finished(folder) else "not finished"
-    yield f"run {run_id(run)}: {describe(run)}, {state}"
+    yield f"{describe(run)}, {state}"
     line, store = Line.of(run), Store(artefacts_dir())
     for stage, key, cached in walk([line.align, *evaluation_stages(run, line)], store):
         name = key or "(key known once its parents are there)"
-        yield f"  {'cached   ' if cached else 'would run'}  {stage.name:<10} {name}"
+        state = "cached" if cached else "would run"
+        yield f"  {state:<10} {stage.name:<10} {stage.what:<21} {name}"
 
 
 def result_lines(outcome: Outcome) -> Iterator[str]:

@@ -157,7 +157,9 @@ class Worker:
         if answer:
             return json.loads(answer)
         code = self._end()
-        return {"error": f"its process ended with {code} (out of memory, or killed)"}
+        if code < 0:
+            return {"error": f"its process was killed by signal {-code} (out of memory?)"}
+        return {"error": f"its process ended with code {code}; its trace is above"}
 
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -1,14 +1,13 @@
 """A child process that runs what its parent sends, one JSON line each, keeping torch imported.
 
-It answers one JSON line per run on stdout. A mistake in a run is an answer; whatever else kills
-the process (memory, a bug) is noticed by the parent, which starts another.
+It answers one JSON line per run on stdout. A user's mistake is an answer. Anything else (memory,
+a defect, a library's refusal) ends it with its trace; the parent notices and starts another.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import traceback
 
 from tiebreak.config.compose import to_run
 from tiebreak.config.schema import Run
@@ -49,10 +48,6 @@ def _do(what: str, run: Run) -> dict:
     except UserError as error:
         print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        # A defect or a library's refusal ends this run, not the sweep; its trace is kept.
-        traceback.print_exc()
-        return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tiebreak.stages.start import Checkpoint, checkpoint_recipe, start_checkpoin
 
 if TYPE_CHECKING:
     from tiebreak.data.tokens import Tokens
-    from tiebreak.engine.cutting import TrainingData
+    from tiebreak.engine.scorer import TrainingData
     from tiebreak.engine.trainer import PreferenceTrainer
 
 METRICS = "metrics.jsonl"
@@ -115,8 +115,8 @@ def make_trainer(
     from tiebreak.data.tokens import Tokens
     from tiebreak.engine.arguments import common_arguments, one_device
     from tiebreak.engine.batches import plan_batches
-    from tiebreak.engine.cutting import Scorer
     from tiebreak.engine.models import load_model, trainable
+    from tiebreak.engine.scorer import Scorer
     from tiebreak.engine.trainer import PreferenceTrainer
 
     train, execution = run.train, run.train.execution
@@ -147,8 +147,8 @@ def make_trainer(
 
 def training_data(run: Run, tokens: Tokens, paths: Paths) -> TrainingData:
     """The tokens with what the method needs beside them, from the parents' folders."""
-    from tiebreak.engine.cutting import TrainingData
     from tiebreak.engine.reference import ReferenceTable
+    from tiebreak.engine.scorer import TrainingData
     from tiebreak.stages.reference import partners
 
     needs = run.method.needs

@@ -47,7 +47,12 @@ def _generate_stage(run: Run, line: Line, policy: Stage | None) -> Stage:
     def build(work: Path, paths: Paths) -> None:
         _generate(work, run, line, paths)
 
-    return recipe("generate", inputs, build=build, parents=_parents(line, policy))
+    parents = _parents(line, policy)
+    return recipe("generate", inputs, build=build, parents=parents, what=_whose(policy))
+
+
+def _whose(policy: Stage | None) -> str:
+    return "policy" if policy else "start model"
 
 
 def _evaluate_stage(run: Run, line: Line, policy: Stage | None) -> Stage:
@@ -57,7 +62,8 @@ def _evaluate_stage(run: Run, line: Line, policy: Stage | None) -> Stage:
         _evaluate(work, run, line, paths)
 
     parents = {**_parents(line, policy), "generations": generated}
-    return recipe("evaluate", generated.inputs({}), build=build, parents=parents)
+    inputs = generated.inputs({})
+    return recipe("evaluate", inputs, build=build, parents=parents, what=_whose(policy))
 
 
 def _parents(line: Line, policy: Stage | None) -> dict[str, Stage]:
@@ -128,9 +134,9 @@ def _shown(prompt: Any) -> str:
 
 def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
     from tiebreak.data.tokens import Tokens
-    from tiebreak.engine.cutting import TrainingData
     from tiebreak.engine.models import load_model
     from tiebreak.engine.rows import Branches
+    from tiebreak.engine.scorer import TrainingData
     from tiebreak.stages.threads import use_threads
 
     use_threads(run.train.execution.num_threads)

@@ -42,12 +42,13 @@ def reference_stage(run: Run, start: Checkpoint, tokens: Stage, mismatched: bool
         _build(work, run, start, paths, mismatched)
 
     parents = {**start.parents(), "tokens": tokens}
-    return Stage("reference", inputs, build, parents, by_content=True)
+    what = "mismatched responses" if mismatched else "responses"
+    return Stage("reference", inputs, build, parents, by_content=True, what=what)
 
 
 def branches(tokens: Tokens, mismatched: bool) -> Sequence[Branches]:
     """What the pass scores, row by row."""
-    from tiebreak.engine.cutting import TrainingData
+    from tiebreak.engine.scorer import TrainingData
 
     if not mismatched:
         data = TrainingData(tokens)

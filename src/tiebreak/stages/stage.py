@@ -19,7 +19,8 @@ class Stage:
     """One step that makes an artefact.
 
     inputs(paths) is the plain JSON that determines the artefact; it is called with the parents'
-    folders when `by_content` is set, else with nothing. build(work, paths) fills `work`.
+    folders when `by_content` is set, else with nothing. build(work, paths) fills `work`. `what`
+    tells two stages of one run and one name apart, for people.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Stage:
     parents: Mapping[str, Stage] = field(default_factory=dict)
     by_content: bool = False
     scratch: tuple[str, ...] = ()
+    what: str = ""
 
     def key(self, store: Store) -> str | None:
         """The artefact's key; None while it depends on the content of a parent not built yet."""

@@ -42,7 +42,7 @@ def preferences(run: Run, start: Checkpoint) -> Stage:
     def build(work: Path, paths: Paths) -> None:
         _build_preferences(work, run, start.tokenizer(paths))
 
-    return recipe("tokens", inputs, build=build)
+    return recipe("tokens", inputs, build=build, what="preferences")
 
 
 def test_content(run: Run) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def demonstrations(run: Run, start: Checkpoint) -> Stage:
         examples = read_demonstrations(run)
         _encode(work, "train", examples, run, start.tokenizer(paths), {})
 
-    return recipe("tokens", inputs, build=build)
+    return recipe("tokens", inputs, build=build, what="demonstrations")
 
 
 def read_demonstrations(run: Run) -> list[Example]:
