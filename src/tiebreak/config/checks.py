@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from tiebreak.config.schema import Adapter, FileData, Reference, Run, Start, WorldData
+from tiebreak.config.search import search_space
 from tiebreak.errors import UserError, nearest
 
 
 def check(run: Run) -> None:
     """Raise UserError at the first thing that cannot work."""
-    _hyperparameters(run.method)
+    _hyperparameters(run)
     _ranges(run)
     _limits(run)
     _start(run)
@@ -21,20 +23,27 @@ def check(run: Run) -> None:
         _world(run)
 
 
-def _hyperparameters(method: Any) -> None:
-    for field in dataclasses.fields(method):
-        value, meta = getattr(method, field.name), field.metadata
+_BOUNDS: dict[str, tuple[str, Callable[[Any, float], bool]]] = {
+    "above": ("above", operator.gt),
+    "below": ("below", operator.lt),
+    "at_least": ("at least", operator.ge),
+    "at_most": ("at most", operator.le),
+}
+
+
+def _hyperparameters(run: Run) -> None:
+    for field in dataclasses.fields(cast(Any, run.method)):
+        value, meta = getattr(run.method, field.name), field.metadata
         key = f"method.{field.name}={value!r}"
-        wanted = {"above": "above", "below": "below", "at_least": "at least"}
         for check, limit in meta["check"].items():
-            fits = {"above": value > limit, "below": value < limit, "at_least": value >= limit}
-            if not fits[check]:
-                raise UserError(
-                    f"{key} must be {wanted[check]} {limit:g}; usual values: {meta['range']}"
-                )
-        if isinstance(value, str) and value not in meta["range"].split(", "):
-            hint = nearest(value, meta["range"].split(", "))
-            raise UserError(f"{key} is not one of {meta['range']}{hint}")
+            words, fits = _BOUNDS[check]
+            if not fits(value, limit):
+                tried = search_space(run.method_name).get(field.name, field.default)
+                raise UserError(f"{key} must be {words} {limit:g}; usual values: {tried}")
+        options = meta["options"]
+        if options and value not in options:
+            hint = nearest(str(value), options)
+            raise UserError(f"{key} is not one of {', '.join(options)}{hint}")
 
 
 def _ranges(run: Run) -> None:

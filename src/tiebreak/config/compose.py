@@ -41,6 +41,7 @@ def to_run(container: dict[str, Any]) -> schema.Run:
             raise UserError(f"unknown key {key}{nearest(key, (*GROUPS, 'seed'))}")
     method = dict(container["method"])
     name = method.pop("name")
+    method.pop("search", None)  # what sweeps try; no part of a run
     data = schema.WorldData if container["data"].get("kind") == "world" else schema.FileData
     parts = {
         "model": typed(schema.ModelConfig, container["model"], "model"),
@@ -73,6 +74,10 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         if head not in (*GROUPS, "seed"):
             hint = nearest(head, (*GROUPS, "seed"))
             raise UserError(f"unknown group {head!r}{hint}; groups are {', '.join(GROUPS)}")
+        if key.startswith("method.search"):
+            raise UserError(
+                f"{key} is what sweeps try; give the hyper-parameter: method.NAME=VALUE"
+            )
         if key in CHOSEN:
             raise UserError(f"{key} follows from the group; choose it with {CHOSEN[key]}")
         if key in GROUPS:

@@ -1,47 +1,57 @@
-"""The catalogue of methods, made from their files: docstring, hyper-parameters, needs."""
+"""The catalogue of methods, made from their files: docstring, hyper-parameters, needs, search."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import sys
-from typing import Any
+from typing import Any, cast
 
+from tiebreak.config.search import search_space
 from tiebreak.errors import UserError, nearest
 from tiebreak.methods import METHODS
 
 
 def catalogue() -> list[dict[str, Any]]:
     """One object per method: name, summary, needs, hyperparameters, source."""
-    return [
-        {
-            "name": name,
-            "title": _docstring(name)[0],
-            "summary": cls.summary,
-            "needs": cls.needs.words(),
-            "loss_at_start": cls.start_loss,
-            "source": next(line for line in _docstring(name) if line.startswith("Paper:")),
-            "hyperparameters": {
-                field.name: {
-                    "default": field.default,
-                    "source": field.metadata["source"],
-                    "range": field.metadata["range"],
-                }
-                for field in dataclasses.fields(cls)
-            },
-        }
-        for name, cls in METHODS.items()
-    ]
+    return [entry(name) for name in METHODS]
+
+
+def entry(name: str) -> dict[str, Any]:
+    cls = METHODS[name]
+    return {
+        "name": name,
+        "title": docstring(name)[0],
+        "summary": cls.summary,
+        "needs": cls().needs.words(),
+        "loss_at_start": cls.start_loss,
+        "source": next(line for line in docstring(name) if line.startswith("Paper:")),
+        "hyperparameters": {
+            field.name: {
+                "default": field.default,
+                "allowed": _allowed(field.metadata),
+                "search": str(search_space(name).get(field.name, "")),
+                "source": field.metadata["source"],
+            }
+            for field in dataclasses.fields(cast(Any, cls))
+        },
+    }
 
 
 def catalogue_lines() -> list[str]:
+    width = max(map(len, METHODS)) + 2
     lines = []
-    for entry in catalogue():
-        values = ", ".join(f"{k}={v['default']}" for k, v in entry["hyperparameters"].items())
-        lines.append(f"{entry['name']:<8}{entry['summary']}")
-        lines.append(f"{'':<8}needs {', '.join(entry['needs']) or 'nothing'}; {values}")
-        lines.append(f"{'':<8}{entry['source'].removeprefix('Paper: ')}")
+    for one in catalogue():
+        values = ", ".join(_value(k, v) for k, v in one["hyperparameters"].items())
+        lines.append(f"{one['name']:<{width}}{one['summary']}")
+        needs = f"needs {', '.join(one['needs']) or 'nothing'}"
+        lines.append(f"{'':<{width}}{needs}{'; ' + values if values else ''}")
+        lines.append(f"{'':<{width}}{one['source'].removeprefix('Paper: ')}")
     return [*lines, "", "one method with its convention: tiebreak methods NAME"]
+
+
+def _value(name: str, field: dict[str, Any]) -> str:
+    return f"{name}={field['default']}" + (f" ({field['search']})" if field["search"] else "")
 
 
 def card(name: str) -> str:
@@ -49,19 +59,29 @@ def card(name: str) -> str:
     if name not in METHODS:
         raise UserError(f"unknown method {name!r}{nearest(name, METHODS)}; there are "
                         f"{', '.join(METHODS)}")  # fmt: skip
-    cls = METHODS[name]
-    rows = [f"  {f.name} = {f.default}   usual: {f.metadata['range']}   from: "
-            f"{f.metadata['source']}" for f in dataclasses.fields(cls)]  # fmt: skip
+    one = entry(name)
+    rows = [
+        f"  {key} = {value['default']}   allowed: {value['allowed']}"
+        f"{'   search: ' + value['search'] if value['search'] else ''}   from: {value['source']}"
+        for key, value in one["hyperparameters"].items()
+    ]
     parts = [
-        "\n".join(_docstring(name)),
-        "Hyper-parameters:\n" + "\n".join(rows),
-        f"Needs: {', '.join(cls.needs.words()) or 'nothing'}",
-        f"Loss before the first update: {cls.start_loss}",
+        "\n".join(docstring(name)),
+        "Hyper-parameters:\n" + ("\n".join(rows) or "  none"),
+        f"Needs: {', '.join(one['needs']) or 'nothing'}",
+        f"Loss before the first update: {one['loss_at_start']}",
     ]
     return "\n\n".join(parts)
 
 
-def _docstring(name: str) -> list[str]:
+def docstring(name: str) -> list[str]:
+    """The lines of the method file's docstring."""
     text = sys.modules[METHODS[name].__module__].__doc__
     assert text is not None
     return inspect.cleandoc(text).splitlines()
+
+
+def _allowed(metadata: Any) -> str:
+    signs = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<="}
+    bounds = [f"{signs[check]} {limit:g}" for check, limit in metadata["check"].items()]
+    return " or ".join(metadata["options"]) or " and ".join(bounds) or "any"

@@ -1,19 +1,26 @@
-"""The methods: name -> class, the one explicit table.
+"""The methods: name -> class, found in the files of this folder.
 
-A method is a frozen dataclass of hyper-parameters with `needs`, `summary`, `loss(pairs)`,
-`rewards(pairs)` and `loss_at_start()`. Importing this imports no torch.
+A method is a frozen dataclass of hyper-parameters with a `name`, what it `needs`, and pure
+functions of scored responses (`Method` lists them). Importing this imports no torch.
 """
 
 from __future__ import annotations
 
-from tiebreak.methods.cpo import CPO
-from tiebreak.methods.dpo import DPO
-from tiebreak.methods.ipo import IPO
-from tiebreak.methods.kto import KTO
-from tiebreak.methods.numerics import Needs
+import importlib
+import pkgutil
+
+from tiebreak.methods.contract import Method, Needs
 from tiebreak.methods.responses import Pairs, Responses
 
-Method = DPO | IPO | KTO | CPO
-METHODS: dict[str, type[Method]] = {"dpo": DPO, "ipo": IPO, "kto": KTO, "cpo": CPO}
-
 __all__ = ["METHODS", "Method", "Needs", "Pairs", "Responses"]
+
+
+def _found() -> dict[str, type[Method]]:
+    classes = []
+    for module in pkgutil.iter_modules(__path__):
+        members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
+        classes += [m for m in members if isinstance(m, type) and "name" in vars(m)]
+    return {cls.name: cls for cls in sorted(classes, key=lambda cls: cls.name)}
+
+
+METHODS: dict[str, type[Method]] = _found()

@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.numerics import Needs, hyperparameter, log_sigmoid
+from tiebreak.methods.contract import Needs, hyperparameter
+from tiebreak.methods.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,16 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CPO:
+    name: ClassVar[str] = "cpo"
     summary: ClassVar[str] = "reference-free logistic loss on log-probs, with an NLL on the chosen"
     needs: ClassVar[Needs] = Needs(reference=False)
     start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
-    beta: float = hyperparameter(
-        0.1, source="2401.08417; ALMA `cpo_ft.sh`", range="0.01, 0.05, 0.1", above=0
-    )
-    alpha: float = hyperparameter(1.0, source="2401.08417; ALMA", range="1.0", at_least=0)
+    beta: float = hyperparameter(0.1, source="2401.08417; ALMA `cpo_ft.sh`", above=0)
+    alpha: float = hyperparameter(1.0, source="2401.08417; ALMA", at_least=0)
     nll: str = hyperparameter(
-        "response", source="response: 2401.08417; batch: ALMA, TRL", range="response, batch"
+        "response", source="response: 2401.08417; batch: ALMA, TRL", options=("response", "batch")
     )
 
     def loss(self, pairs: Pairs) -> Tensor:

@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.numerics import Needs, hyperparameter, log_sigmoid
+from tiebreak.methods.contract import Needs, hyperparameter
+from tiebreak.methods.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DPO:
+    name: ClassVar[str] = "dpo"
     summary: ClassVar[str] = "logistic loss on the difference of drifts"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(
-        0.1, source="2305.18290 App. B (0.5 for TL;DR)", range="0.01, 0.05, 0.1", above=0
-    )
+    beta: float = hyperparameter(0.1, source="2305.18290 App. B (0.5 for TL;DR)", above=0)
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 7, one loss per pair."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.numerics import Needs, hyperparameter
+from tiebreak.methods.contract import Needs, hyperparameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,15 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IPO:
+    name: ClassVar[str] = "ipo"
     summary: ClassVar[str] = "squared distance of the drift margin from 1 / (2 tau)"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "1 / (4 tau^2)"
 
-    tau: float = hyperparameter(
-        0.1, source="HALOs `ipo.yaml`; SimPO protocol", range="0.01, 0.1, 0.5, 1.0", above=0
-    )
+    tau: float = hyperparameter(0.1, source="HALOs `ipo.yaml`; SimPO protocol", above=0)
     reduction: str = hyperparameter(
-        "mean", source="mean: TRL, HALOs; sum: 2310.12036 Eq. 17", range="mean, sum"
+        "mean", source="mean: TRL, HALOs; sum: 2310.12036 Eq. 17", options=("mean", "sum")
     )
 
     def loss(self, pairs: Pairs) -> Tensor:

@@ -18,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.numerics import Needs, concatenate, hyperparameter
+from tiebreak.methods.contract import Needs, hyperparameter
+from tiebreak.methods.numerics import concatenate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,21 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KTO:
+    name: ClassVar[str] = "kto"
     summary: ClassVar[str] = "prospect-theoretic loss on single labelled responses"
     needs: ClassVar[Needs] = Needs(
         mismatched=True, unpaired=True, whole_batch=("mismatched",), unit="response"
     )
     start_loss: ClassVar[str] = "0.5 * (lambda_D or lambda_U of the response)"
 
-    beta: float = hyperparameter(
-        0.1, source="2402.01306 v5; HALOs `kto.yaml`", range="0.01, 0.05, 0.1", above=0
-    )
-    desirable_weight: float = hyperparameter(
-        1.0, source="2402.01306 (lambda_D)", range="1.0 to 1.5", above=0
-    )
-    undesirable_weight: float = hyperparameter(
-        1.0, source="2402.01306 (lambda_U)", range="1.0 to 1.5", above=0
-    )
+    beta: float = hyperparameter(0.1, source="2402.01306 v5; HALOs `kto.yaml`", above=0)
+    desirable_weight: float = hyperparameter(1.0, source="2402.01306 (lambda_D)", above=0)
+    undesirable_weight: float = hyperparameter(1.0, source="2402.01306 (lambda_U)", above=0)
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B_chosen + B_rejected,) one loss per response: desirable first, then undesirable."""

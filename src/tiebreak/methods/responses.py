@@ -6,7 +6,8 @@ All log-probabilities are natural logarithms (nats).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,16 +21,19 @@ class Responses:
     policy     (B, T) log-prob of each response token under the policy, with gradient.
     reference  (B, T) the same under the frozen reference; None where no method asked for it.
     mask       (B, T) True at response tokens; None means every position is one.
-    forward_kl (B, T) KL(reference || policy) over the vocabulary at each position, if asked for.
+    forward_kl (B, T) KL(reference || policy) over the vocabulary, with gradient, if asked for.
+    collision  (B, T) log of the sum over the vocabulary of squared policy probabilities, detached,
+               if asked for.
     """
 
     policy: Tensor
     reference: Tensor | None = None
     mask: Tensor | None = None
     forward_kl: Tensor | None = None
+    collision: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in ("reference", "mask", "forward_kl"):
+        for name in ("reference", "mask", "forward_kl", "collision"):
             value = getattr(self, name)
             if value is not None and value.shape != self.policy.shape:
                 raise ValueError(
@@ -74,10 +78,18 @@ class Responses:
         """(B,) drift per token (nats per token)."""
         return self.mean(self.policy - self._reference())
 
+    def total_kl(self) -> Tensor:
+        """(B,) KL(reference || policy) summed along the response (nats)."""
+        return self.sum(self._given("forward_kl"))
+
     def _reference(self) -> Tensor:
-        if self.reference is None:
-            raise ValueError("this needs reference log-probs; build Responses with reference=")
-        return self.reference
+        return self._given("reference")
+
+    def _given(self, name: str) -> Tensor:
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(f"this needs {name}; build Responses with {name}=")
+        return value
 
 
 @dataclass(frozen=True)
@@ -85,20 +97,40 @@ class Pairs:
     """Chosen and rejected responses to the same B prompts.
 
     For unpaired data the two sides hold the desirable and the undesirable responses and may
-    differ in B. `mismatched` holds a response to another prompt, for methods that ask (KTO).
-    `whole` is the optimiser batch this is a cut of: detached, the same on every rank, scored
-    where the method's needs ask for it (`Needs.whole_batch`), with masks everywhere.
+    differ in B. What only some methods ask for:
+
+    mismatched  a response to another prompt for each row
+    prompt      the prompt's own tokens after its first
+    ranked      k responses per prompt, best first, with `scores` (B, k); chosen is the first of
+                them and rejected the last
+    whole       the optimiser batch this is a cut of: detached, the same on every rank, scored
+                where the method's needs ask for it (`Needs.whole_batch`), with masks everywhere
+    index       (B,) places of these pairs in the whole batch
+    noise       (B,) uniform in (0, 1), fixed by seed, step and row
+    carried     the method's statistics of this step (`Carries.carry`); on the whole batch
     """
 
     chosen: Responses
     rejected: Responses
     mismatched: Responses | None = None
     prompt: Responses | None = None
+    ranked: tuple[Responses, ...] | None = None
+    scores: Tensor | None = None
     whole: Pairs | None = None
+    index: Tensor | None = None
+    noise: Tensor | None = None
+    carried: Mapping[str, float] = field(default_factory=dict)
 
     def batch(self) -> Pairs:
         """The whole optimiser batch: what batch statistics are computed over."""
         return self if self.whole is None else self.whole
+
+    def own(self, values_B: Tensor) -> Tensor:
+        """Values of the whole batch -> those of these pairs."""
+        if self.whole is None:
+            return values_B
+        assert self.index is not None, "a cut knows its places in the batch"
+        return values_B[self.index]
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -1,0 +1,116 @@
+"""What a method is, and the declarations its file is written with. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tiebreak.methods.responses import Pairs
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method asks of the engine, and nothing it does not use.
+
+    reference         the start model's log-probs of each response
+    forward_kl        KL(reference || policy) at every response token, over the vocabulary
+    mismatched        a response to another prompt in every row, with its reference log-probs
+    prompt            log-probs of the prompt's tokens
+    collision         log of the sum of squared probabilities of the policy at every response token
+    ranked            lists of k responses with scores, not only pairs
+    unpaired          can train on single labelled responses, too
+    whole_batch       "mismatched", "pairs": scored for the whole optimiser batch before the loss
+    moving_reference  the reference is a copy that `reference_share` moves towards the policy
+    unit              what the loss has one entry for: "pair", or "response" (both sides count)
+    """
+
+    reference: bool = True
+    forward_kl: bool = False
+    mismatched: bool = False
+    prompt: bool = False
+    collision: bool = False
+    ranked: bool = False
+    unpaired: bool = False
+    whole_batch: tuple[str, ...] = ()
+    moving_reference: bool = False
+    unit: str = "pair"
+
+    @property
+    def live(self) -> bool:
+        """Whether stored log-probs are not enough: the reference must be there in training."""
+        return self.forward_kl or self.moving_reference
+
+    def words(self) -> list[str]:
+        """The needs as words, for catalogues."""
+        flags = {
+            "reference": self.reference and not self.live,
+            "live reference": self.live and not self.moving_reference,
+            "moving reference": self.moving_reference,
+            "KL over the vocabulary": self.forward_kl,
+            "mismatched completions": self.mismatched,
+            "prompt log-probs": self.prompt,
+            "statistics of the policy's distribution": self.collision,
+            "pairs": not self.unpaired and not self.ranked,
+            "pairs or ranked lists": self.ranked,
+            "pairs or single labelled responses": self.unpaired,
+            "whole-batch statistics": bool(self.whole_batch),
+        }
+        return [word for word, needed in flags.items() if needed]
+
+
+class Method(Protocol):
+    """What the engine, the catalogue and the tests ask of a method.
+
+    summary     one line, for catalogues
+    start_loss  in words: the loss before the first update
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    start_loss: ClassVar[str]
+
+    @property
+    def needs(self) -> Needs: ...
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B,) one loss per unit, differentiable in the policy."""
+        ...
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): the method's own implicit reward, detached."""
+        ...
+
+    def loss_at_start(self) -> float | None:
+        """The mean loss while policy and reference are equal; None when it is not a constant."""
+        ...
+
+
+class Carries(Protocol):
+    """A method whose statistics run on from one optimiser step to the next."""
+
+    def carry(self, batch: Pairs, before: Mapping[str, float]) -> dict[str, float]:
+        """This step's statistics, from the detached batch and the last step's ({} at first)."""
+        ...
+
+
+class MovesReference(Protocol):
+    """A method whose reference follows the policy."""
+
+    def reference_share(self, step: int) -> float:
+        """After update `step` (from 1): reference <- share * policy + (1 - share) * reference."""
+        ...
+
+
+def hyperparameter(
+    default: Any, *, source: str, options: tuple[str, ...] = (), **check: float
+) -> Any:
+    """A dataclass field that knows where its default comes from and which values make sense.
+
+    options: the words it may be; check: `above=` and `below=` exclusive bounds, `at_least=` and
+    `at_most=` inclusive ones. Values worth trying are in the method's YAML, under `search`.
+    """
+    return field(default=default, metadata={"source": source, "options": options, "check": check})

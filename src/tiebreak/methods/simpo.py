@@ -1,0 +1,56 @@
+"""SimPO: simple preference optimisation with a reference-free reward.
+
+    loss = -log sigmoid( beta * (mean_logp_chosen - mean_logp_rejected) - gamma )
+
+Paper: Meng et al. 2024, arXiv 2405.14734, equation 6.
+Official code: princeton-nlp/SimPO, `scripts/simpo_trainer.py`.
+
+Convention: log-probs are means per response token. gamma is the paper's: it stands beside beta,
+not inside it. The official code and its configs write `gamma_beta_ratio` = gamma / beta (a start
+of 0.5 there is gamma = 0.5 * beta here). No reference. Implicit reward: beta * mean log-prob.
+Training: the paper tunes the learning rate from 3e-7 to 1e-6; batch 128, one epoch, cosine.
+
+Fixes: DPO's reward is a ratio to a reference that generation never sees, and a sum that grows
+with length; here the reward is what sampling maximises, per token, and needs no second model.
+Watch: `logp/chosen` may fall far while `reward/margin` grows; `length/generated` should stay near
+the start model's.
+Fails: nothing holds the policy near its start. A learning rate a few times too high gives
+repetitive or broken text while the loss still looks good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tiebreak.methods.contract import Needs, hyperparameter
+from tiebreak.methods.numerics import log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tiebreak.methods.responses import Pairs
+
+
+@dataclass(frozen=True)
+class SimPO:
+    name: ClassVar[str] = "simpo"
+    summary: ClassVar[str] = "logistic loss on mean log-probs with a target margin"
+    needs: ClassVar[Needs] = Needs(reference=False)
+    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+
+    beta: float = hyperparameter(2.0, source="2405.14734 section 3 (2.0 to 2.5)", above=0)
+    gamma: float = hyperparameter(1.0, source="2405.14734; gamma / beta = 0.5", at_least=0)
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B,) equation 6, one loss per pair."""
+        margin_B = pairs.chosen.mean_logp() - pairs.rejected.mean_logp()
+        return -log_sigmoid(self.beta * margin_B - self.gamma)
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): beta * mean log-prob, detached."""
+        chosen_B, rejected_B = pairs.chosen.mean_logp(), pairs.rejected.mean_logp()
+        return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
+
+    def loss_at_start(self) -> float | None:
+        return None
