@@ -5,6 +5,7 @@ A module and not only fixtures, because the two-process test runs it outside pyt
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments, set_s
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine.arguments import common_arguments
 from tiebreak.engine.batches import BatchPlan, mismatch, plan_batches
-from tiebreak.engine.reference import ReferenceTable, score_all
+from tiebreak.engine.reference import Live, ReferenceTable, score_all
 from tiebreak.engine.rows import Branches
 from tiebreak.engine.scorer import Scorer, TrainingData
 from tiebreak.engine.scoring import install
@@ -50,21 +51,26 @@ def moved(model: LlamaForCausalLM, seed: int = 1, scale: float = 0.02) -> LlamaF
     return copy
 
 
-def make_tokens(num: int = 12, seed: int = 0, labelled: bool = False) -> Tokens:
-    """Ragged rows with repeated prompts; the first row's responses are one token long."""
+def make_tokens(num: int = 12, seed: int = 0, labelled: bool = False, k: int = 2) -> Tokens:
+    """Ragged rows with repeated prompts; the first row's responses are one token long.
+
+    k > 2: ranked lists of k, two of each row with the same score.
+    """
     draw = random.Random(seed)
 
     def ids(low: int, high: int) -> list[int]:
         return [draw.randrange(3, VOCAB) for _ in range(draw.randint(low, high))]
 
     prompts = [ids(1, 9) for _ in range(max(2, num // 2))]
-    rows: Tokens = Tokens([], [], [], [])
+    rows = Tokens([], [], [], [], [] if k > 2 else None)
     for i in range(num):
         rows.ids.append(f"row{i}")
         rows.prompts.append(list(prompts[i % len(prompts)]))
-        sides = 1 if labelled else 2
+        sides = 1 if labelled else k
         rows.responses.append(tuple([2] if i == 0 else [*ids(1, 11), 2] for _ in range(sides)))
         rows.labels.append(draw.random() < 0.5 if labelled else None)
+        if rows.scores is not None:
+            rows.scores.append((float(k), *(float(k - max(j, 2)) for j in range(1, k))))
     return rows
 
 
@@ -76,10 +82,13 @@ def score_table(model: Any, branches: Sequence[Branches]) -> ReferenceTable:
 def make_data(
     tokens: Tokens, reference: Any, method: Method, mismatched_shift: float = 0.0
 ) -> TrainingData:
-    """The tables a stored reference gives, scored by the model `reference`.
+    """The tables a stored reference gives, scored by the model `reference`; or a copy of it.
 
     mismatched_shift is taken off each mismatched log-prob: KTO's z0 then is well above its clamp.
     """
+    if method.needs.live:
+        install(reference)
+        return TrainingData(tokens, live=Live(copy.deepcopy(reference)))
     partners = mismatch(tokens.prompts, [len(r) for r in tokens.responses])
     data = TrainingData(tokens, partners=partners)
     rows = range(len(tokens))

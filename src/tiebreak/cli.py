@@ -73,8 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("runs", _runs).add_argument("--json", action="store_true")
     one = command("methods", _methods)
-    one.add_argument("name", nargs="?")
-    one.add_argument("--json", action="store_true")
+    what = one.add_mutually_exclusive_group()
+    what.add_argument("name", nargs="?")
+    what.add_argument("--json", action="store_true")
+    what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
     command("fetch", _fetch).add_argument("name")
     one = command("table", _table)
     one.add_argument("study", nargs="?", help="a sweep: only its runs")
@@ -144,6 +146,10 @@ def _runs(options: argparse.Namespace) -> None:
 def _methods(options: argparse.Namespace) -> None:
     from tiebreak.launch.catalogue import card, catalogue, catalogue_lines
 
+    if options.docs:
+        from tiebreak.launch.method_pages import write
+
+        return _say(f"{write(options.docs)} methods: {options.docs}")
     if options.name:
         return _say(card(options.name))
     if options.json:

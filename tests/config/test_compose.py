@@ -61,7 +61,6 @@ OUT_OF_RANGE = [
     ("evaluation.temperature=-1", "evaluation.temperature=-1.0 must be 0 or above"),
     ("model.pretraining.hidden_size=30", "must be a multiple of twice model.pretraining.heads"),
     ("model.pretraining=null", "made by model.pretraining, which is null or incomplete; use"),
-    ("train.reference=live", "use train.adapter=lora, or train.reference=store"),
 ]
 
 

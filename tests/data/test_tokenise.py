@@ -146,8 +146,8 @@ def test_saved_tokens_load_as_they_were(tmp_path, chatml):
         wanted.save(tmp_path / "t")
         assert Tokens.load(tmp_path / "t") == wanted
     path = tmp_path / "t" / "tokens.json"
-    path.write_text(json.dumps({"format": 2}))
-    with pytest.raises(UserError, match=r"tokens\.json: format 2, this version reads 1"):
+    path.write_text(json.dumps({"format": 1}))
+    with pytest.raises(UserError, match=r"tokens\.json: format 1, this version reads 2"):
         Tokens.load(tmp_path / "t")
 
 

@@ -25,6 +25,10 @@ CASES = {
     "kto": (METHODS["kto"](), False),
     "kto-unpaired": (METHODS["kto"](), True),
     "cpo": (METHODS["cpo"](nll="batch"), False),
+    "beta-dpo": (METHODS["beta-dpo"](), False),
+    "bco": (METHODS["bco"](), False),
+    "tdpo2": (METHODS["tdpo2"](), False),
+    "tr-dpo": (METHODS["tr-dpo"](sync_every=2), False),
 }
 
 
@@ -32,6 +36,8 @@ def run_case(name: str, folder: Path) -> None:
     """Batches of 5 and then 2 rows: the shares of two processes differ."""
     method, labelled = CASES[name]
     tokens = make_tokens(7, seed=4, labelled=labelled)
+    if not labelled:
+        tokens.responses[0] = ([2], [7, 2])  # equal responses tie, and rounding would break ties
     rows: list[dict] = []
     data = make_data(tokens, make_model(), method, mismatched_shift=0.1)
     trainer = make_trainer(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import make_model, make_tokens, score_table
 
-from tiebreak.engine.reference import ReferenceTable, live
+from tiebreak.engine.reference import Live, ReferenceTable
 from tiebreak.engine.rows import build
 from tiebreak.engine.scorer import Scorer, TrainingData
 from tiebreak.engine.scoring import install, score
@@ -65,10 +65,10 @@ def test_adapter_off_equals_the_table_of_the_start_model(zero):
     data = TrainingData(tokens)
     table = score_table(make_model(), [data.branches(row) for row in range(8)])
     policy = lora(make_model(), zero=zero)
-    scorer = Scorer(TrainingData(tokens, live=True), 0, budget=60, overhead=5)
-    pairs, _ = scorer.pairs(policy, list(range(8)), None)
+    scorer = Scorer(TrainingData(tokens, live=Live()), 0, budget=60, overhead=5)
+    pairs, _ = scorer.pairs(policy, list(range(8)))
     stored = Scorer(TrainingData(tokens, table), 0, budget=60, overhead=5)
-    expected, _ = stored.pairs(policy, list(range(8)), None)
+    expected, _ = stored.pairs(policy, list(range(8)))
     for side in ("chosen", "rejected"):
         got, want = getattr(pairs, side), getattr(expected, side)
         torch.testing.assert_close(got.reference, want.reference, rtol=0, atol=1e-5)
@@ -79,7 +79,7 @@ def test_adapter_off_equals_the_table_of_the_start_model(zero):
 def test_the_adapter_is_on_again_after_live():
     policy, rows = lora(make_model()), build([TrainingData(make_tokens(2)).branches(1)], 0)
     before = torch.cat(score(policy, rows).logp)
-    with live(policy) as reference:
+    with Live()(policy) as reference:
         off = torch.cat(score(reference, rows).logp)
         assert not off.requires_grad
     assert torch.equal(torch.cat(score(policy, rows).logp), before)
@@ -95,7 +95,7 @@ def test_live_mismatched_reference_equals_the_table():
     results = [
         Scorer(TrainingData(tokens, None, partners, mismatched, live=on), 0, 60, 5)
         .mismatched(policy, [4, 0, 2])
-        for mismatched, on in ((None, True), (table, False))
+        for mismatched, on in ((None, Live()), (table, None))
     ]  # fmt: skip
     for (p, r), (q, s) in zip(*results, strict=True):
         assert torch.equal(p, q)

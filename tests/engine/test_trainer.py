@@ -10,18 +10,22 @@ import torch
 from tiny import gradients, make_data, make_model, make_tokens, make_trainer, moved, one_step
 
 from tiebreak.engine.batches import BatchPlan
-from tiebreak.engine.reference import ReferenceTable
+from tiebreak.engine.method_state import MethodState
+from tiebreak.engine.reference import Live, ReferenceTable
 from tiebreak.engine.scorer import Scorer, TrainingData, stack
 from tiebreak.engine.scoring import install
 from tiebreak.errors import TrainingFailed, UserError
 from tiebreak.methods import METHODS
 
-CASES = {
-    "dpo": (METHODS["dpo"](), False),
-    "ipo": (METHODS["ipo"](), False),
-    "kto": (METHODS["kto"](desirable_weight=1.3), False),
-    "kto unpaired": (METHODS["kto"](), True),
-    "cpo": (METHODS["cpo"](nll="batch"), False),
+CASES = {name: (cls(), make_tokens(10)) for name, cls in METHODS.items()}
+CASES |= {
+    "kto": (METHODS["kto"](desirable_weight=1.3), make_tokens(10)),
+    "kto unpaired": (METHODS["kto"](), make_tokens(10, labelled=True)),
+    "bco unpaired": (METHODS["bco"](), make_tokens(10, labelled=True)),
+    "cpo": (METHODS["cpo"](nll="batch"), make_tokens(10)),
+    "sppo": (METHODS["sppo"](beta=0.5), make_tokens(10)),  # its own beta asks for 500 nats
+    "cal-dpo": (METHODS["cal-dpo"](beta=0.5), make_tokens(10)),
+    "rrhf of 4": (METHODS["rrhf"](k=4), make_tokens(10, k=4)),
 }
 LAYOUT = {"positions/unique_token"}  # the one metric that says how the work was laid out
 
@@ -38,8 +42,7 @@ def assert_same(first, second, atol=1e-5):
 
 @pytest.fixture(params=CASES, ids=str)
 def case(request):
-    method, labelled = CASES[request.param]
-    tokens = make_tokens(10, labelled=labelled)
+    method, tokens = CASES[request.param]
     return method, make_data(tokens, make_model(), method, mismatched_shift=0.2)
 
 
@@ -60,7 +63,9 @@ def test_the_step_is_the_mean_of_the_losses_of_one_batch(tmp_path, case):
     model = moved(make_model())
     install(model)
     scorer = Scorer(data, 0, 10**6, 0)
-    pairs, _ = scorer.pairs(model, list(range(10)), None)
+    pairs, _ = scorer.pairs(model, list(range(10)), method.needs)
+    state = MethodState(method)
+    pairs = state.advance(pairs, 0, 8, range(10)) if method.needs.whole_batch else pairs
     if data.partners is not None:
         mismatched = stack(scorer.mismatched(model, list(range(10))))
         pairs = dataclasses.replace(pairs, mismatched=mismatched)
@@ -104,7 +109,7 @@ def lora(model):
 def test_a_live_reference_trains_like_a_stored_one(tmp_path):
     method, tokens, rows = METHODS["dpo"](), make_tokens(10), ([], [])
     stored = make_data(tokens, make_model(), method)
-    for data, seen in zip((stored, TrainingData(tokens, live=True)), rows, strict=True):
+    for data, seen in zip((stored, TrainingData(tokens, live=Live())), rows, strict=True):
         on_step = lambda step, row, speed, seen=seen: seen.append(row)  # noqa: E731
         make_trainer(tmp_path, method, lora(make_model()), data, on_step=on_step).train()
     assert len(rows[0]) == 4

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, cast
 
-from tiebreak.config.schema import Adapter, FileData, Reference, Run, Start, WorldData
+from tiebreak.config.schema import Adapter, FileData, Run, Start, WorldData
 from tiebreak.config.search import search_space
 from tiebreak.errors import UserError, nearest
 
@@ -19,6 +19,7 @@ def check(run: Run) -> None:
     _limits(run)
     _start(run)
     _reference(run)
+    _lists(run)
     if isinstance(run.data, WorldData):
         _world(run)
 
@@ -153,10 +154,20 @@ def _limits(run: Run) -> None:
 
 
 def _reference(run: Run) -> None:
-    if run.train.reference is Reference.LIVE and run.train.adapter is not Adapter.LORA:
+    if run.method.needs.moving_reference and run.train.adapter is Adapter.LORA:
         raise UserError(
-            "train.reference=live takes the reference from the policy with its adapter off; "
-            "use train.adapter=lora, or train.reference=store"
+            f"method={run.method_name} moves its reference towards the policy, and an adapter is "
+            "no copy that could follow; use train.adapter=none, or another method"
+        )
+
+
+def _lists(run: Run) -> None:
+    """The world's rows are pairs; how many responses a file's rows hold is seen when it is read."""
+    k = run.method.needs.ranked
+    if isinstance(run.data, WorldData) and k > 2:
+        raise UserError(
+            f"method.k={k}, and data={run.data.name} holds pairs; give method.k=2, or a file of "
+            "ranked lists (docs/data.md)"
         )
 
 

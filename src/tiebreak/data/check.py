@@ -115,8 +115,10 @@ def _reason(example: Example) -> str | None:
     answers = [response.strip() for response in example.responses]
     if not all(answers):
         return "empty-response"
-    if len(answers) == 2 and answers[0] == answers[1]:
+    if len(answers) > 1 and answers[0] == answers[-1]:
         return "chosen-is-rejected"
+    if example.scores is not None and example.scores[0] == example.scores[-1]:
+        return "scores-all-equal"
     return None
 
 

@@ -13,9 +13,10 @@ class Example:
 
     id: str
     prompt: str | list[Message]
-    responses: tuple[str, ...]  # (chosen, rejected) for a pair; (response,) otherwise
-    label: bool | None = None  # None: a pair or a demonstration; True/False: desirable/undesirable
+    responses: tuple[str, ...]  # (chosen, rejected); a ranked list, best first; or (response,)
+    label: bool | None = None  # of a single response: desirable, or undesirable; else None
     where: str = ""  # "file.jsonl:12", for errors
+    scores: tuple[float, ...] | None = None  # of a ranked list: one number per response
 
 
 def prompt_key(prompt: str | list[Message]) -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tiebreak.data.examples import Example, Message
@@ -12,7 +13,9 @@ ROLES = ("system", "user", "assistant")
 
 
 def preference(row: Row, where: str, id: str) -> Example:
-    """A pair, or a single answer with its label."""
+    """A pair, a ranked list, or a single answer with its label."""
+    if "responses" in row or "scores" in row:
+        return _ranked(row, where, id)
     paired = "chosen" in row or "rejected" in row
     if paired and ("completion" in row or "label" in row):
         raise UserError(
@@ -51,7 +54,30 @@ def demonstration(row: Row, where: str, id: str) -> Example:
 
 def kind(example: Example) -> str:
     """How to name this row in an error."""
+    if example.scores is not None:
+        return f"a list of {len(example.responses)}"
     return "a pair" if len(example.responses) == 2 else "a single labelled answer"
+
+
+def _ranked(row: Row, where: str, id: str) -> Example:
+    """k answers to one prompt with a score each; kept best first."""
+    wanted = "prompt, responses, scores"
+    answers = _field(row, "responses", where, wanted)
+    scores = _field(row, "scores", where, wanted)
+    if not isinstance(answers, list) or not isinstance(scores, list):
+        raise UserError(f"{where}: 'responses' and 'scores' must both be lists, one score each")
+    if len(answers) != len(scores) or len(answers) < 2:
+        raise UserError(
+            f"{where}: {len(answers)} responses with {len(scores)} scores; give two or more, "
+            "one score each"
+        )
+    if not all(type(one) in (int, float) and math.isfinite(one) for one in scores):
+        raise UserError(f"{where}: 'scores' holds something other than finite numbers; repair it")
+    prompt = _prompt(_field(row, "prompt", where, wanted), where)
+    texts = [_text(answer, f"responses[{i}]", where) for i, answer in enumerate(answers)]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    ranked = tuple(texts[i] for i in order)
+    return Example(id, prompt, ranked, None, where, tuple(float(scores[i]) for i in order))
 
 
 def _pair(row: Row, where: str, id: str) -> Example:

@@ -147,7 +147,7 @@ def _lost(tokens: Tokens, report: TokenReport, max_truncated_share: float) -> li
 
 
 def _alike(tokens: Tokens) -> list[Finding]:
-    alike = _places(tokens, [len(row) == 2 and row[0] == row[1] for row in tokens.responses])
+    alike = _places(tokens, [len(row) > 1 and row[0] == row[-1] for row in tokens.responses])
     if not alike:
         return []
     text = (

@@ -28,7 +28,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 def read_preferences(
     source: str | Path, split: str = "train", revision: str | None = None
 ) -> list[Example]:
-    """Pairs (prompt, chosen, rejected) or single labelled answers (prompt, completion, label).
+    """Pairs (prompt, chosen, rejected), ranked lists (prompt, responses, scores) or single
+    labelled answers (prompt, completion, label).
 
     source: a .jsonl or .parquet file, or a Hub id; split and revision select within a Hub data
     set (a file is one split). Raises UserError naming the place, what was found and the remedy.
@@ -36,7 +37,7 @@ def read_preferences(
     examples: list[Example] = []
     for where, number, row in _rows(source, split, revision):
         example = forms.preference(row, where, _id(row, number, where))
-        if examples and len(example.responses) != len(examples[0].responses):
+        if examples and forms.kind(example) != forms.kind(examples[0]):
             raise UserError(
                 f"{where}: {forms.kind(example)}, but {examples[0].where} is "
                 f"{forms.kind(examples[0])}; keep the two kinds in separate files"

@@ -83,11 +83,12 @@ def tokenise(
     Raises UserError for a tokenizer that cannot encode these rows.
     """
     eos = _eos_id(tokenizer)
-    sides = ("chosen", "rejected") if _num_responses(examples) == 2 else ("response",)
+    sides = _sides(examples)
     truncated, emptied = dict.fromkeys(sides, 0), dict.fromkeys(sides, 0)
     places: dict[str, list[str]] = {}
     ends = {eos}
-    tokens = Tokens([], [], [], [])
+    ranked = any(example.scores is not None for example in examples)
+    tokens = Tokens([], [], [], [], [] if ranked else None)
     for example, row in zip(examples, _encode_rows(examples, tokenizer), strict=True):
         reason = _reason(row, limits, eos)
         if reason is not None:
@@ -102,6 +103,8 @@ def tokenise(
         tokens.prompts.append(row.prompt)
         tokens.responses.append(tuple(ids[:room] for ids in row.responses))
         tokens.labels.append(example.label)
+        if tokens.scores is not None and example.scores is not None:
+            tokens.scores.append(example.scores)
     dropped = Dropped(len(examples), {reason: tuple(p) for reason, p in places.items()})
     conversations = sum(not isinstance(example.prompt, str) for example in examples)
     return tokens, TokenReport(
@@ -237,10 +240,14 @@ def _answered(prompt: list[Message], response: str) -> list[Message]:
     return [*prompt, {"role": "assistant", "content": response}]
 
 
-def _num_responses(examples: Sequence[Example]) -> int:
+def _sides(examples: Sequence[Example]) -> tuple[str, ...]:
+    """What the responses of a row are called, best first."""
     numbers = {len(example.responses) for example in examples}
     assert len(numbers) <= 1, f"rows with different numbers of responses: {numbers}"
-    return numbers.pop() if numbers else 1
+    number = numbers.pop() if numbers else 1
+    if number == 1:
+        return ("response",)
+    return ("chosen", *(f"rank {i}" for i in range(2, number)), "rejected")
 
 
 def _count(counts: dict[str, int], hits: Iterable[bool]) -> None:

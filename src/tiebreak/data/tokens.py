@@ -11,17 +11,21 @@ import numpy as np
 
 from tiebreak.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids ready for the engine; EOS included at the end of each untruncated response."""
+    """Token ids ready for the engine; EOS included at the end of each untruncated response.
+
+    Responses of a row stand best first. scores: of ranked lists only, one number per response.
+    """
 
     ids: list[str]
     prompts: list[list[int]]
     responses: list[tuple[list[int], ...]]
     labels: list[bool | None]
+    scores: list[tuple[float, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,7 +45,7 @@ class Tokens:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self._arrays(), folder / "tokens.safetensors")
-        rows = {"format": FORMAT, "ids": self.ids, "labels": self.labels}
+        rows = {"format": FORMAT, "ids": self.ids, "labels": self.labels, "scores": self.scores}
         (folder / "tokens.json").write_text(json.dumps(rows), encoding="utf-8")
 
     @classmethod
@@ -60,7 +64,10 @@ class Tokens:
         prompts = _unflatten(arrays["prompt_ids"], arrays["prompt_offsets"])
         flat = iter(_unflatten(arrays["response_ids"], arrays["response_offsets"]))
         responses = [tuple(next(flat) for _ in range(k)) for k in arrays["num_responses"]]
-        return cls(rows["ids"], prompts, responses, rows["labels"])
+        scores = rows["scores"]
+        if scores is not None:
+            scores = [tuple(row) for row in scores]
+        return cls(rows["ids"], prompts, responses, rows["labels"], scores)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         prompts, prompt_offsets = _flatten(self.prompts)

@@ -84,7 +84,8 @@ def _show_row(
         head = f"{side}, {len(prompt)} + {len(ids)} tokens{', cut' if is_cut else ''}"
         text = Text().append(head, style="bold").append(BOUNDARY, style="bold yellow")
         console.print(
-            text.append_text(_marked(ids, STYLES[side], tokenizer, special)), soft_wrap=True
+            text.append_text(_marked(ids, STYLES.get(side, "yellow"), tokenizer, special)),
+            soft_wrap=True,
         )
 
 

@@ -1,9 +1,10 @@
-"""Log-probs of given tokens from hidden states, without a (positions, vocabulary) tensor.
+"""Scores of given tokens from hidden states, without a (positions, vocabulary) tensor.
 
 Positions go through the LM head in chunks; log-softmax is float32. The gradient of a token's
-log-prob with respect to its hidden state, `W[target] - softmax @ W`, does not depend on what
-comes after it, so with a frozen head (LoRA) it is stored in the forward pass and no logits are
-ever made twice. With a trainable head the logits are made again in the backward pass.
+log-prob with respect to its hidden state, `W[target] - p @ W`, does not depend on what comes after
+it, and neither does that of the divergence from a reference q, `(p - q) @ W`; so with a frozen
+head (LoRA) both are stored in the forward pass and no logits are ever made twice. With a
+trainable head the logits are made again in the backward pass.
 
 Shape legend: N scored positions, C a chunk of them, D hidden size, V vocabulary.
 """
@@ -11,51 +12,121 @@ Shape legend: N scored positions, C a chunk of them, D hidden size, V vocabulary
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 
-def token_logps(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int = 256):
-    """(logp (N,), entropy (N,)) in float32; logp is differentiable, entropy is detached (nats)."""
-    return _TokenLogps.apply(hidden_ND, weight_VD, targets_N, chunk)
+class TokenScores(NamedTuple):
+    """Per scored position, float32 or better (nats). Gradients flow through logp and forward_kl.
+
+    logp        log-prob of the token
+    entropy     of the distribution it is drawn from
+    collision   log of the sum of its squared probabilities; None when not asked for
+    forward_kl  KL(reference || policy); None without a reference
+    reference   log-prob of the token under the reference; None without one
+    """
+
+    logp: Tensor
+    entropy: Tensor
+    collision: Tensor | None = None
+    forward_kl: Tensor | None = None
+    reference: Tensor | None = None
 
 
-class _TokenLogps(torch.autograd.Function):
+class Hidden(NamedTuple):
+    """A model's last hidden states at scored positions, and the head that reads them."""
+
+    states_ND: Tensor
+    weight_VD: Tensor
+
+
+def token_scores(
+    hidden: Hidden,
+    targets_N: Tensor,
+    chunk: int = 256,
+    *,
+    collision: bool = False,
+    reference: Hidden | None = None,
+) -> TokenScores:
+    """Scores of `targets_N` under `hidden`, differentiable in its two tensors."""
+    against = reference or (None, None)
+    found = _TokenScores.apply(*hidden, targets_N, *against, chunk, collision)
+    logp_N, entropy_N, collision_N, kl_N, reference_N = found
+    return TokenScores(
+        logp_N,
+        entropy_N,
+        collision_N if collision else None,
+        kl_N if reference else None,
+        reference_N if reference else None,
+    )
+
+
+class _TokenScores(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND, weight_VD, targets_N, chunk: int):
+    def forward(
+        ctx: Any, hidden_ND, weight_VD, targets_N, ref_hidden_ND, ref_weight_VD, chunk, collision
+    ):
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
-        logp_N = hidden_ND.new_empty(len(hidden_ND), dtype=_wide(hidden_ND))
-        entropy_N = torch.empty_like(logp_N)
-        slope_ND = torch.empty_like(hidden_ND) if needs_hidden and not needs_weight else None
+        against = ref_hidden_ND is not None
+        out = tuple(hidden_ND.new_zeros(len(hidden_ND), dtype=_wide(hidden_ND)) for _ in range(5))
+        store = needs_hidden and not needs_weight
+        slope_ND = torch.empty_like(hidden_ND) if store else None
+        kl_slope_ND = torch.empty_like(hidden_ND) if store and against else None
+        ref_chunks = _chunks(ref_hidden_ND, ref_weight_VD, chunk) if against else None
         for part, log_p_CV, p_CV in _chunks(hidden_ND, weight_VD, chunk):
-            logp_N[part] = log_p_CV.gather(1, targets_N[part, None]).squeeze(1)
-            entropy_N[part] = -log_p_CV.mul_(p_CV).sum(1)
+            logp_N, entropy_N, collision_N, kl_N, reference_N = (row[part] for row in out)
+            logp_N.copy_(_at(log_p_CV, targets_N[part]))
+            mean_CD = p_CV.to(weight_VD.dtype) @ weight_VD if slope_ND is not None else None
+            if ref_chunks is not None:
+                _, log_q_CV, q_CV = next(ref_chunks)
+                reference_N.copy_(_at(log_q_CV, targets_N[part]))
+                kl_N.copy_(log_q_CV.sub_(log_p_CV).mul_(q_CV).sum(1))
+                if kl_slope_ND is not None:
+                    kl_slope_ND[part] = mean_CD - q_CV.to(weight_VD.dtype) @ weight_VD
+            entropy_N.copy_(-log_p_CV.mul_(p_CV).sum(1))
+            if collision:
+                collision_N.copy_(p_CV.square().sum(1).log())
             if slope_ND is not None:
-                slope_ND[part] = weight_VD[targets_N[part]] - p_CV.to(weight_VD.dtype) @ weight_VD
-        ctx.chunk = chunk
-        saved = (slope_ND,) if slope_ND is not None else (hidden_ND, weight_VD, targets_N)
-        ctx.save_for_backward(*saved)
-        ctx.mark_non_differentiable(entropy_N)
-        return logp_N, entropy_N
+                slope_ND[part] = weight_VD[targets_N[part]] - mean_CD
+        ctx.chunk, ctx.stored = chunk, store
+        again = (hidden_ND, weight_VD, targets_N, ref_hidden_ND, ref_weight_VD)
+        ctx.save_for_backward(*((slope_ND, kl_slope_ND) if store else again))
+        ctx.mark_non_differentiable(out[1], out[2], out[4])
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor):
-        grad_N = gradients[0]
-        if len(ctx.saved_tensors) == 1:
-            (slope_ND,) = ctx.saved_tensors
-            return slope_ND * grad_N[:, None].to(slope_ND.dtype), None, None, None
-        hidden_ND, weight_VD, targets_N = ctx.saved_tensors
-        grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_weight_VD = torch.zeros_like(weight_VD)
-        for part, _, p_CV in _chunks(hidden_ND, weight_VD, ctx.chunk):
-            slope_CV = p_CV.neg_()
-            slope_CV[torch.arange(len(slope_CV), device=slope_CV.device), targets_N[part]] += 1
-            slope_CV = slope_CV.mul_(grad_N[part, None]).to(hidden_ND.dtype)
-            grad_hidden_ND[part] = slope_CV @ weight_VD
-            grad_weight_VD.addmm_(slope_CV.T, hidden_ND[part])
-        return grad_hidden_ND, grad_weight_VD, None, None
+        grad_N, kl_grad_N = gradients[0], gradients[3]
+        if ctx.stored:
+            slope_ND, kl_slope_ND = ctx.saved_tensors
+            grad_hidden_ND = slope_ND * grad_N[:, None].to(slope_ND.dtype)
+            if kl_slope_ND is not None:
+                grad_hidden_ND += kl_slope_ND * kl_grad_N[:, None].to(slope_ND.dtype)
+            return grad_hidden_ND, None, None, None, None, None, None
+        return *_again(ctx, grad_N, kl_grad_N), None, None, None, None, None
+
+
+def _again(ctx: Any, grad_N: Tensor, kl_grad_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of (hidden, weight) with the logits made a second time."""
+    hidden_ND, weight_VD, targets_N, ref_hidden_ND, ref_weight_VD = ctx.saved_tensors
+    grad_hidden_ND = torch.empty_like(hidden_ND)
+    grad_weight_VD = torch.zeros_like(weight_VD)
+    ref_chunks = None
+    if ref_hidden_ND is not None:
+        ref_chunks = _chunks(ref_hidden_ND, ref_weight_VD, ctx.chunk)
+    for part, _, p_CV in _chunks(hidden_ND, weight_VD, ctx.chunk):
+        slope_CV = p_CV.mul_((kl_grad_N[part] - grad_N[part])[:, None])
+        if ref_chunks is not None:
+            _, _, q_CV = next(ref_chunks)
+            slope_CV -= q_CV.mul_(kl_grad_N[part, None])
+        rows_C = torch.arange(len(slope_CV), device=slope_CV.device)
+        slope_CV[rows_C, targets_N[part]] += grad_N[part]
+        slope_CV = slope_CV.to(hidden_ND.dtype)
+        grad_hidden_ND[part] = slope_CV @ weight_VD
+        grad_weight_VD.addmm_(slope_CV.T, hidden_ND[part])
+    return grad_hidden_ND, grad_weight_VD
 
 
 def _chunks(
@@ -78,6 +149,10 @@ def _chunks(
         torch.log_softmax(p_CV, dim=-1, out=log_p_CV)
         torch.exp(log_p_CV, out=p_CV)
         yield part, log_p_CV, p_CV
+
+
+def _at(values_CV: Tensor, targets_C: Tensor) -> Tensor:
+    return values_CV.gather(1, targets_C[:, None]).squeeze(1)
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -1,8 +1,7 @@
 """Reference log-probs: one pass, stored per token, read by every method, beta and seed.
 
 The store's key (weights + token ids + precision) is made in `stages/reference.py`; this file is
-the table itself and the pass that fills it. `live` gives the same numbers from a LoRA policy with
-its adapter switched off.
+the table itself and the pass that fills it. `Live` is the reference as a model, in training.
 """
 
 from __future__ import annotations
@@ -93,8 +92,30 @@ def cut_many(positions: Sequence[int], budget: int, overhead: int, window: int =
     return cuts
 
 
-@contextmanager
-def live(model: Any) -> Generator[Any]:
-    """The reference as the LoRA policy with its adapter off; needs no second copy of weights."""
-    with torch.no_grad(), model.disable_adapter():
-        yield model
+@dataclass(frozen=True)
+class Live:
+    """The reference as a model, for what a table cannot give.
+
+    copy: a frozen model beside the policy; None: the LoRA policy with its adapter off, which needs
+    no second copy of the weights.
+    """
+
+    copy: Any = None
+
+    @contextmanager
+    def __call__(self, policy: Any) -> Generator[Any]:
+        """The reference, without gradient."""
+        with torch.no_grad():
+            if self.copy is not None:
+                yield self.copy
+                return
+            plain = getattr(policy, "module", policy)  # DDP knows nothing of adapters
+            with plain.disable_adapter():
+                yield plain
+
+    def follow(self, policy: Any, share: float) -> None:
+        """reference <- share * policy + (1 - share) * reference, weight by weight."""
+        plain = getattr(policy, "module", policy)
+        with torch.no_grad():
+            for mine, its in zip(self.copy.parameters(), plain.parameters(), strict=True):
+                mine.lerp_(its.to(mine.dtype), share)

@@ -36,8 +36,9 @@ class Rows:
     """A micro-batch of rows, ready for a causal language model.
 
     input_ids, position_ids (R, L); attention_mask (R, 1, L, L) bool, True where seen;
-    scored (R, L) True where the next token belongs to a response; targets (N,) those tokens,
-    in reading order; lengths: tokens of each response, in the same order.
+    scored (R, L) True where the next token is scored: one of a response, and where asked for one
+    of the prompt; targets (N,) those tokens, in reading order; lengths: how many of them belong to
+    each prompt (asked for) and response, in the same order.
     """
 
     input_ids: Tensor
@@ -53,28 +54,30 @@ class Rows:
         return Rows(*moved, self.targets.to(device), self.lengths)
 
     def split(self, flat_N: Tensor) -> list[Tensor]:
-        """Values at scored positions -> one 1-D tensor per response."""
+        """Values at scored positions -> one 1-D tensor per entry of `lengths`."""
         return list(flat_N.split(self.lengths))
 
 
-def build(branches: Sequence[Branches], pad_id: int) -> Rows:
-    """Lay out rows on the CPU."""
+def build(branches: Sequence[Branches], pad_id: int, prompt: bool = False) -> Rows:
+    """Lay out rows on the CPU. `prompt`: score the prompt's tokens after its first, too."""
     rows, length = len(branches), max(b.positions() for b in branches)
     input_ids_RL = torch.full((rows, length), pad_id)
     position_ids_RL = torch.zeros((rows, length), dtype=torch.long)
     branch_RL = torch.full((rows, length), -1)  # 0 prompt, 1.. branches, -1 padding
     scored_RL = torch.zeros((rows, length), dtype=torch.bool)
     targets: list[int] = []
+    lengths: list[int] = []
     for i, row in enumerate(branches):
         ids, positions, branch, starts = _layout(row)
         used = len(ids)
         input_ids_RL[i, :used] = torch.tensor(ids)
         position_ids_RL[i, :used] = torch.tensor(positions)
         branch_RL[i, :used] = torch.tensor(branch)
-        for start, response in zip(starts, row.responses, strict=True):
-            scored_RL[i, start : start + len(response)] = True
-            targets.extend(response)
-    lengths = [len(r) for row in branches for r in row.responses]
+        spans = list(zip(starts, row.responses, strict=True))
+        for start, span in [(0, row.prompt[1:]), *spans] if prompt else spans:
+            scored_RL[i, start : start + len(span)] = True
+            targets.extend(span)
+            lengths.append(len(span))
     mask = _visible(branch_RL)
     return Rows(input_ids_RL, position_ids_RL, mask, scored_RL, torch.tensor(targets), lengths)
 

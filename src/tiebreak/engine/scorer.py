@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,15 @@ from torch import Tensor
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine import rows as row_layout
 from tiebreak.engine.cuts import cut
-from tiebreak.engine.reference import ReferenceTable, live
-from tiebreak.engine.rows import Branches
-from tiebreak.engine.scoring import Scores, pad, score
-from tiebreak.methods import Pairs, Responses
+from tiebreak.engine.reference import Live, ReferenceTable
+from tiebreak.engine.rows import Branches, Rows
+from tiebreak.engine.scoring import Ask, Scores, hidden_states, pad, score
+from tiebreak.methods import Needs, Pairs, Responses
+
+Place = tuple[int, int]  # (row, branch); branch PROMPT: the row's prompt
+PROMPT = -1
+# Field of `Responses` -> values of each place. What was not asked for is not there.
+Scored = dict[str, dict[Place, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,14 @@ class TrainingData:
     reference    log-probs of every response; None: not asked for
     partners     per row, the (row, branch) of its mismatched response; None: not asked for
     mismatched   reference log-probs of those, one branch per row
-    live         take reference log-probs from the policy with its adapter off, not from tables
+    live         the reference as a model, instead of tables; None: not asked for
     """
 
     tokens: Tokens
     reference: ReferenceTable | None = None
-    partners: Sequence[tuple[int, int]] | None = None
+    partners: Sequence[Place] | None = None
     mismatched: ReferenceTable | None = None
-    live: bool = False
+    live: Live | None = None
 
     @functools.cached_property
     def paired(self) -> bool:
@@ -47,17 +52,37 @@ class TrainingData:
         other, branch = self.partners[row]
         return Branches(self.tokens.prompts[row], [self.tokens.responses[other][branch]])
 
-    def sides(self, rows: Sequence[int]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """(chosen, rejected): which (row, branch) stands on which side."""
+    def sides(self, rows: Sequence[int]) -> tuple[list[Place], list[Place]]:
+        """(chosen, rejected): which (row, branch) stands on which side. Responses of a row are
+        ranked, best first."""
         chosen, rejected = [], []
         for row in rows:
             label = self.tokens.labels[row]
             if label is None:
                 chosen.append((row, 0))
-                rejected.append((row, 1))
+                rejected.append((row, len(self.tokens.responses[row]) - 1))
             else:
                 (chosen if label else rejected).append((row, 0))
         return chosen, rejected
+
+    def pairs(self, rows: Sequence[int], scored: Scored) -> Pairs:
+        """What methods see of `rows`, from the values of their places."""
+        chosen, rejected = (_responses(scored, side) for side in self.sides(rows))
+        prompts = [(row, PROMPT) for row in rows]
+        prompt = _responses(scored, prompts) if prompts[0] in scored["policy"] else None
+        if self.tokens.scores is None:
+            return Pairs(chosen, rejected, prompt=prompt)
+        every = range(len(self.tokens.responses[rows[0]]))
+        ranked = tuple(_responses(scored, [(row, k) for row in rows]) for k in every)
+        scores = torch.tensor([self.tokens.scores[row] for row in rows], dtype=torch.float64)
+        device = chosen.policy.device
+        return Pairs(chosen, rejected, prompt=prompt, ranked=ranked, scores=scores.to(device))
+
+    def masks_only(self, rows: Sequence[int]) -> Pairs:
+        """`rows` before anything is scored: masks are right, log-probs are NaN on purpose."""
+        lengths = {(r, k): len(ids) for r in rows for k, ids in enumerate(self.tokens.responses[r])}
+        unknown = {at: torch.full((n,), float("nan")) for at, n in lengths.items()}
+        return self.pairs(rows, {"policy": unknown})
 
 
 @dataclass
@@ -81,19 +106,22 @@ class Scorer:
         self.positions = self.unique_tokens = 0
         return counts
 
-    def pairs(self, model: Any, rows: Sequence[int], whole: Pairs | None) -> tuple[Pairs, Scores]:
+    def pairs(
+        self, model: Any, rows: Sequence[int], needs: Needs | None = None
+    ) -> tuple[Pairs, Scores]:
         """Score one cut, with gradient."""
-        branches = [self.data.branches(row) for row in rows]
-        layout = row_layout.build(branches, self.pad_id).to(_device(model))
-        self.positions += layout.input_ids.numel()
-        self.unique_tokens += sum(b.positions() + 1 for b in branches)
-        scores = score(model, layout)
-        where = [(row, k) for row, b in zip(rows, branches, strict=True) for k in _all(b)]
-        policy = dict(zip(where, scores.logp, strict=True))
-        reference = self._reference(model, layout, where)
-        chosen, rejected = self.data.sides(rows)
-        sides = [_responses(policy, reference, side, scores.logp[0]) for side in (chosen, rejected)]
-        return Pairs(sides[0], sides[1], whole=whole), scores
+        scored, scores = self._score(model, rows, needs or Needs())
+        self.unique_tokens += sum(self.data.branches(row).positions() + 1 for row in rows)
+        return self.data.pairs(rows, scored), scores
+
+    def batch(self, model: Any, rows: Sequence[int]) -> Scored:
+        """Log-probs of all of `rows`, cut by cut, without gradient."""
+        merged: Scored = {}
+        with torch.no_grad():
+            for part in self.cuts(rows):
+                for name, values in self._score(model, part, Needs())[0].items():
+                    merged.setdefault(name, {}).update(values)
+        return merged
 
     def mismatched(self, model: Any, rows: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """(policy, reference) log-probs of each row's mismatched response, without gradient."""
@@ -109,31 +137,48 @@ class Scorer:
                 result[i] = (p, r)
         return result
 
-    def _reference(self, model: Any, layout: Any, where: list) -> dict | None:
-        if self.data.live:
-            with live(_unwrapped(model)) as reference_model:
-                return dict(zip(where, score(reference_model, layout).logp, strict=True))
-        if self.data.reference is None:
-            return None
-        return {at: self.data.reference.get(*at).to(_device(model)) for at in where}
+    def _score(self, model: Any, rows: Sequence[int], needs: Needs) -> tuple[Scored, Scores]:
+        branches = [self.data.branches(row) for row in rows]
+        layout = row_layout.build(branches, self.pad_id, needs.prompt).to(_device(model))
+        self.positions += layout.input_ids.numel()
+        first = PROMPT if needs.prompt else 0
+        where = [
+            (row, k)
+            for row, b in zip(rows, branches, strict=True)
+            for k in range(first, len(b.responses))
+        ]
+        against = None
+        if needs.forward_kl:
+            assert self.data.live is not None, "the divergence needs the reference itself"
+            with self.data.live(model) as reference_model:
+                against = hidden_states(reference_model, layout)
+        scores = score(model, layout, Ask(needs.collision, against))
+        parts = {
+            "policy": scores.logp,
+            "reference": scores.reference or self._reference(model, layout, where),
+            "forward_kl": scores.forward_kl,
+            "collision": scores.collision,
+        }
+        given = {name: values for name, values in parts.items() if values is not None}
+        return {n: dict(zip(where, v, strict=True)) for n, v in given.items()}, scores
 
-    def _mismatched_reference(self, model: Any, layout: Any, rows: list[int]) -> list[Tensor]:
-        if self.data.live:
-            with live(_unwrapped(model)) as reference_model:
+    def _reference(self, model: Any, layout: Rows, where: list[Place]) -> list[Tensor] | None:
+        if self.data.live is not None:
+            with self.data.live(model) as reference_model:
+                return score(reference_model, layout).logp
+        table = self.data.reference
+        if table is None:
+            return None
+        # A prompt has no reference log-probs; nothing reads these.
+        empty, device = torch.empty(0), _device(model)
+        return [(empty if k == PROMPT else table.get(row, k)).to(device) for row, k in where]
+
+    def _mismatched_reference(self, model: Any, layout: Rows, rows: list[int]) -> list[Tensor]:
+        if self.data.live is not None:
+            with self.data.live(model) as reference_model:
                 return score(reference_model, layout).logp
         assert self.data.mismatched is not None
         return [self.data.mismatched.get(row, 0).to(_device(model)) for row in rows]
-
-
-def masks_only(data: TrainingData, rows: Sequence[int]) -> Pairs:
-    """The whole batch before anything is scored: masks are right, log-probs are NaN on purpose."""
-    sides = []
-    for side in data.sides(rows):
-        lengths = [len(data.tokens.responses[row][branch]) for row, branch in side]
-        values = [torch.full((n,), float("nan")) for n in lengths] or [torch.empty(0)]
-        policy_BT, mask_BT = pad(values)
-        sides.append(Responses(policy_BT[: len(lengths)], None, mask_BT[: len(lengths)]))
-    return Pairs(sides[0], sides[1])
 
 
 def stack(scored: list[tuple[Tensor, Tensor]]) -> Responses:
@@ -142,23 +187,17 @@ def stack(scored: list[tuple[Tensor, Tensor]]) -> Responses:
     return Responses(policy_BT, pad([r for _, r in scored])[0], mask_BT)
 
 
-def _responses(policy: dict, reference: dict | None, side: list, like: Tensor) -> Responses:
+def _responses(scored: Mapping[str, Mapping[Place, Tensor]], side: Sequence[Place]) -> Responses:
+    """The values of some places, padded; a prompt has policy log-probs only."""
+    names = [n for n in scored if n == "policy" or not side or side[0][1] != PROMPT]
     if not side:
+        like = next(iter(scored["policy"].values()))
         empty_BT = like.new_zeros((0, 1))
         mask_BT = torch.zeros((0, 1), dtype=torch.bool, device=like.device)
-        return Responses(empty_BT, None if reference is None else empty_BT, mask_BT)
-    policy_BT, mask_BT = pad([policy[at] for at in side])
-    reference_BT = None if reference is None else pad([reference[at] for at in side])[0]
-    return Responses(policy_BT, reference_BT, mask_BT)
-
-
-def _all(branches: Branches) -> range:
-    return range(len(branches.responses))
+        return Responses(**dict.fromkeys(names, empty_BT), mask=mask_BT)
+    padded = {name: pad([scored[name][at] for at in side]) for name in names}
+    return Responses(**{n: values for n, (values, _) in padded.items()}, mask=padded["policy"][1])
 
 
 def _device(model: Any) -> torch.device:
     return next(model.parameters()).device
-
-
-def _unwrapped(model: Any) -> Any:
-    return getattr(model, "module", model)

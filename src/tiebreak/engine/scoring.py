@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from tiebreak.engine.head import token_logps
+from tiebreak.engine.head import Hidden, TokenScores, token_scores
 from tiebreak.engine.rows import Rows
 from tiebreak.errors import UserError
 
@@ -29,10 +29,14 @@ _PLAIN_LOGITS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Per response, in reading order: log-prob of each token, and the policy's entropy there."""
+    """Per response, in reading order (a prompt asked for stands before its responses): log-prob of
+    each token, the policy's entropy there, and what else was asked for."""
 
     logp: list[Tensor]
     entropy: list[Tensor]
+    collision: list[Tensor] | None = None
+    forward_kl: list[Tensor] | None = None
+    reference: list[Tensor] | None = None
 
 
 def install(model: Any, chunk: int = 256) -> None:
@@ -43,31 +47,61 @@ def install(model: Any, chunk: int = 256) -> None:
         return
     plain = causal_lm.forward
 
-    def forward(self: Any, *args: Any, rows: Rows | None = None, **kwargs: Any) -> Any:
+    def forward(
+        self: Any, *args: Any, rows: Rows | None = None, ask: Ask | None = None, **kwargs: Any
+    ) -> Any:
         if rows is None:
             return plain(*args, **kwargs)
         _check_window(self.config, rows)
-        hidden_RLD = self.base_model(
-            input_ids=rows.input_ids,
-            attention_mask=rows.attention_mask,
-            position_ids=rows.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        hidden_ND, weight_VD = hidden_RLD[rows.scored], self.get_output_embeddings().weight
-        device = hidden_ND.device.type
-        mixed = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if mixed else hidden_ND.dtype
-        with torch.autocast(device, enabled=False):
-            return token_logps(hidden_ND.to(dtype), weight_VD.to(dtype), rows.targets, chunk)
+        hidden, ask = _hidden(self, rows), ask or Ask()
+        if ask.hidden:
+            return hidden
+        with torch.autocast(hidden.states_ND.device.type, enabled=False):
+            return token_scores(
+                hidden, rows.targets, chunk, collision=ask.collision, reference=ask.against
+            )
 
     causal_lm._plain_forward = plain
     causal_lm.forward = types.MethodType(forward, causal_lm)
 
 
-def score(model: Any, rows: Rows) -> Scores:
+@dataclass(frozen=True)
+class Ask:
+    """What a scoring call gives beside log-probs and entropy.
+
+    collision: statistics of the policy's distribution. against: a reference's hidden states, for
+    its log-probs and the divergence from it. hidden: the hidden states, and nothing else.
+    """
+
+    collision: bool = False
+    against: Hidden | None = None
+    hidden: bool = False
+
+
+def score(model: Any, rows: Rows, ask: Ask | None = None) -> Scores:
     """Forward `rows`, already on the model's device. Gradients flow when enabled."""
-    logp_N, entropy_N = model(rows=rows)
-    return Scores(rows.split(logp_N), rows.split(entropy_N))
+    found: TokenScores = model(rows=rows, ask=ask)
+    asked = {name: part for name, part in found._asdict().items() if part is not None}
+    return Scores(**{name: rows.split(part) for name, part in asked.items()})
+
+
+def hidden_states(model: Any, rows: Rows) -> Hidden:
+    """What `Ask.against` takes, from the reference model."""
+    return model(rows=rows, ask=Ask(hidden=True))
+
+
+def _hidden(causal_lm: Any, rows: Rows) -> Hidden:
+    states_RLD = causal_lm.base_model(
+        input_ids=rows.input_ids,
+        attention_mask=rows.attention_mask,
+        position_ids=rows.position_ids,
+        use_cache=False,
+    ).last_hidden_state
+    states_ND, weight_VD = states_RLD[rows.scored], causal_lm.get_output_embeddings().weight
+    device = states_ND.device.type
+    mixed = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if mixed else states_ND.dtype
+    return Hidden(states_ND.to(dtype), weight_VD.to(dtype))
 
 
 def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -12,19 +12,21 @@ import math
 import resource
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tiebreak.engine import metrics
 from tiebreak.engine.batches import BatchPlan, share_of_rank
 from tiebreak.engine.checkpoints import SafeCheckpoints
 from tiebreak.engine.identity import check_start
-from tiebreak.engine.scorer import Scorer, masks_only, stack
+from tiebreak.engine.method_state import MethodState
+from tiebreak.engine.scorer import Scored, Scorer, stack
 from tiebreak.engine.scoring import disable_dropout, install
 from tiebreak.errors import TrainingFailed, UserError
 from tiebreak.methods import Method, Pairs
@@ -55,9 +57,13 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         disable_dropout(model)
         self.method, self.scorer, self.plan = method, scorer, plan
         self.on_step, self.precision = on_step, precision
+        self.method_state = MethodState(method, scorer.data.live)
         self._sums: metrics.Sums = {}
-        self._step_began, self._step_rows = time.perf_counter(), ()
-        super().__init__(model=model, args=args, train_dataset=cast(Any, plan))
+        self._step_began, self._step = time.perf_counter(), 0
+        self._rows: Sequence[int] = ()
+        super().__init__(
+            model=model, args=args, train_dataset=cast(Any, plan), callbacks=[_AfterUpdate(self)]
+        )
         if len(min(plan.steps, key=len)) < self.args.world_size:
             raise UserError(
                 f"an optimiser batch of {len(min(plan.steps, key=len))} rows cannot be shared by "
@@ -76,9 +82,9 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         """Forward and backward of one optimiser batch; returns its loss (for Trainer's log)."""
         self._step_began = time.perf_counter()
         model.train()
-        rows = inputs["rows"]
-        mine = share_of_rank(rows, self.args.process_index, self.args.world_size)
-        whole = self._whole_batch(model, rows, mine)
+        self._rows, self._step = inputs["rows"], self.state.global_step + 1
+        mine = share_of_rank(self._rows, self.args.process_index, self.args.world_size)
+        whole = self._whole_batch(model, mine)
         unit = self.method.needs.unit
         count = len(whole.chosen.policy) + (len(whole.rejected.policy) if unit != "pair" else 0)
         sums: metrics.Sums = {}
@@ -94,12 +100,15 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
                 loss = loss_B.sum() / count * self.args.world_size
                 self.accelerator.backward(loss)
         metrics.add(sums, {"positions/unique_token": self.scorer.take_counts()})
-        self._sums, self._step_rows = sums, rows
+        self._sums = sums
         return self._check_step()
 
     def _forward(self, model: Any, part: list[int], whole: Pairs, sums: metrics.Sums) -> Tensor:
         with self.compute_loss_context_manager():
-            pairs, scores = self.scorer.pairs(model, part, whole)
+            pairs, scores = self.scorer.pairs(model, part, self.method.needs)
+        places = {row: place for place, row in enumerate(self._rows)}
+        index_B = torch.tensor([places[row] for row in part], device=pairs.chosen.policy.device)
+        pairs = replace(pairs, whole=whole, index=index_B)
         loss_B = self.method.loss(pairs)
         metrics.add(sums, {"loss": (loss_B.detach().double().sum(), float(len(loss_B)))})
         metrics.add(sums, metrics.observe(self.method, pairs, self.scorer.data.paired))
@@ -107,31 +116,42 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         metrics.add(sums, {"entropy": (entropy_N.double().sum(), float(len(entropy_N)))})
         return loss_B
 
-    def _whole_batch(self, model: Any, rows: Sequence[int], mine: Sequence[int]) -> Pairs:
+    def _whole_batch(self, model: Any, mine: Sequence[int]) -> Pairs:
         """The optimiser batch as the methods' batch statistics see it, equal on every rank."""
-        whole = masks_only(self.scorer.data, rows)
-        asked = self.method.needs.whole_batch
-        assert set(asked) <= {"mismatched"}, f"no way yet to score {asked} for the whole batch"
-        if "mismatched" not in asked:
-            return whole
+        data, asked = self.scorer.data, self.method.needs.whole_batch
+        whole = data.masks_only(self._rows)
         with self.compute_loss_context_manager():
-            scored = self.scorer.mismatched(model, mine)
-        device = scored[0][0].device
-        if self.args.world_size > 1:
-            parts: list[Any] = [None] * self.args.world_size
-            numbers = [(p.tolist(), r.tolist()) for p, r in scored]
-            torch.distributed.all_gather_object(parts, numbers)
-            tensor = partial(torch.tensor, device=device)
-            scored = [(tensor(policy), tensor(ref)) for part in parts for policy, ref in part]
-        return Pairs(whole.chosen, whole.rejected, mismatched=stack(scored))
+            if "pairs" in asked:
+                whole = data.pairs(self._rows, self._gather(self.scorer.batch(model, mine)))
+            if "mismatched" in asked:
+                scored = list(enumerate(self.scorer.mismatched(model, mine)))
+                numbered = {(mine[i], k): v for i, both in scored for k, v in enumerate(both)}
+                every = self._gather({"both": numbered})["both"]
+                both = [(every[row, 0], every[row, 1]) for row in self._rows]
+                whole = replace(whole, mismatched=stack(both))
+        if not asked:
+            return whole
+        return self.method_state.advance(whole, self.args.seed, self._step, self._rows)
+
+    def _gather(self, scored: Scored) -> Scored:
+        """The values of all ranks."""
+        if self.args.world_size == 1:
+            return scored
+        lists = {n: {at: v.tolist() for at, v in part.items()} for n, part in scored.items()}
+        ranks: list[Any] = [None] * self.args.world_size
+        torch.distributed.all_gather_object(ranks, lists)
+        return {
+            name: {at: torch.tensor(v, device=self.args.device)
+                   for rank in ranks for at, v in rank[name].items()}
+            for name in scored
+        }  # fmt: skip
 
     def _check_step(self) -> Tensor:
         """Reduce the step's metrics over ranks; stop on the first loss that is not a number."""
         self._row = metrics.means(self._sums, reduce=self.args.world_size > 1)
-        step = self.state.global_step + 1
         if not math.isfinite(self._row["loss"]):
-            raise TrainingFailed(_lost("loss", self._row["loss"], step))
-        if step == 1:
+            raise TrainingFailed(_lost("loss", self._row["loss"], self._step))
+        if self._step == 1:
             check_start(self.method, self._row, self.precision)
         return torch.tensor(self._row["loss"], device=self.args.device)
 
@@ -149,17 +169,37 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
     def _throughput(self) -> Row:
         seconds = time.perf_counter() - self._step_began
         responses = self.scorer.data.tokens.responses
-        tokens = sum(len(r) for row in self._step_rows for r in responses[row])
+        tokens = sum(len(r) for row in self._rows for r in responses[row])
         return {
             "seconds": seconds,
-            "pairs/s": len(self._step_rows) / seconds,
+            "pairs/s": len(self._rows) / seconds,
             "response_tokens/s": tokens / seconds,
             "memory/peak": peak_memory(),
         }
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            self.method_state.save(Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.method_state.load(Path(checkpoint))
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Trainer's estimate needs padded batches; `positions/unique_token` is ours."""
         return 0
+
+
+class _AfterUpdate(TrainerCallback):
+    """Trainer calls this after every update, before it saves."""
+
+    def __init__(self, trainer: PreferenceTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.method_state.follow(self.trainer.model, state.global_step)
 
 
 def _lost(what: str, value: float, step: int) -> str:

@@ -11,6 +11,8 @@ from tiebreak.config.search import search_space
 from tiebreak.errors import UserError, nearest
 from tiebreak.methods import METHODS
 
+PARTS = ("Paper", "Official code", "Convention", "Training", "Fixes", "Watch", "Fails")
+
 
 def catalogue() -> list[dict[str, Any]]:
     """One object per method: name, summary, needs, hyperparameters, source."""
@@ -79,6 +81,18 @@ def docstring(name: str) -> list[str]:
     text = sys.modules[METHODS[name].__module__].__doc__
     assert text is not None
     return inspect.cleandoc(text).splitlines()
+
+
+def parts(name: str) -> dict[str, list[str]]:
+    """That docstring's lines by part: "" for what comes before the first, then those of PARTS."""
+    found: dict[str, list[str]] = {"": []}
+    for line in docstring(name):
+        part, colon, rest = line.partition(":")
+        if colon and part in PARTS:
+            found[part] = [rest.strip()]
+        else:
+            found[next(reversed(found))].append(line)
+    return found
 
 
 def _allowed(metadata: Any) -> str:

@@ -21,7 +21,7 @@ class Needs:
     mismatched        a response to another prompt in every row, with its reference log-probs
     prompt            log-probs of the prompt's tokens
     collision         log of the sum of squared probabilities of the policy at every response token
-    ranked            lists of k responses with scores, not only pairs
+    ranked            lists of so many responses with scores; a pair is a list of 2. 0: pairs only
     unpaired          can train on single labelled responses, too
     whole_batch       "mismatched", "pairs": scored for the whole optimiser batch before the loss
     moving_reference  the reference is a copy that `reference_share` moves towards the policy
@@ -33,7 +33,7 @@ class Needs:
     mismatched: bool = False
     prompt: bool = False
     collision: bool = False
-    ranked: bool = False
+    ranked: int = 0
     unpaired: bool = False
     whole_batch: tuple[str, ...] = ()
     moving_reference: bool = False
@@ -55,7 +55,7 @@ class Needs:
             "prompt log-probs": self.prompt,
             "statistics of the policy's distribution": self.collision,
             "pairs": not self.unpaired and not self.ranked,
-            "pairs or ranked lists": self.ranked,
+            "pairs or ranked lists": self.ranked > 0,
             "pairs or single labelled responses": self.unpaired,
             "whole-batch statistics": bool(self.whole_batch),
         }
@@ -69,6 +69,7 @@ class Method(Protocol):
     start_loss  in words: the loss before the first update
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     name: ClassVar[str]
     summary: ClassVar[str]
     start_loss: ClassVar[str]

@@ -9,6 +9,15 @@ Convention: the preference term takes token sums; the NLL is a mean per token. `
 (default) averages over the tokens of each chosen response; `nll="batch"` divides by all chosen
 tokens of the optimiser batch, as ALMA and TRL do, so long responses weigh more.
 No reference. Implicit reward: beta * log-prob of the response.
+Training: 1e-4, inverse square root, 1% warm-up, one epoch, 512 tokens, LoRA (machine translation);
+comparison studies use DPO's rates and beta from 0.01.
+
+Fixes: DPO with the reference left out, so no second model is scored or held; the NLL takes over
+the job of keeping the chosen response likely.
+Watch: `logp/chosen` should rise; `logp/rejected` falls. With no reference in the loss, only
+`kl/reference` and `entropy` tell how far the model went.
+Fails: sums without a reference favour the shorter response of a pair from the start, and a long
+pair saturates the sigmoid at once. With a small alpha nothing holds the model near its start.
 """
 
 from __future__ import annotations

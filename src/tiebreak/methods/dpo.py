@@ -8,6 +8,16 @@ Official code: eric-mitchell/direct-preference-optimization, `trainers.py`.
 Convention: log-probs are token sums over the response, end-of-sequence token included;
 drift is policy minus reference. Implicit reward: beta * drift (equation 5, without the
 prompt's partition term, which cancels).
+Training: 1e-6 (the repository's default is 5e-7), RMSprop, 150 warm-up steps, batch 64; 7B chat
+models since use 3e-7 to 7e-7, batch 128, one epoch, often with beta 0.01.
+
+Fixes: RLHF needs a reward model, rollouts and a tuned PPO; here one classification loss on pairs
+has the same optimum, the reward being read off the policy itself.
+Watch: `reward/margin` must rise, and `drift/chosen` with it or at least not sink; `displaced/share`
+counts the pairs where it sank. `kl/reference` and `length/generated` show what generation pays.
+Fails: only the difference of drifts is seen, so both responses may become less likely, above all in
+near-identical pairs (see dpop). The sum over tokens rewards length (see rdpo, simpo). Wrong labels
+are fitted without limit (see cdpo, ipo).
 """
 
 from __future__ import annotations
@@ -16,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import log_sigmoid
+from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,13 +45,11 @@ class DPO:
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 7, one loss per pair."""
-        margin_B = pairs.chosen.drift() - pairs.rejected.drift()
-        return -log_sigmoid(self.beta * margin_B)
+        return -log_sigmoid(self.beta * drift_margin(pairs))
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        chosen_B, rejected_B = pairs.chosen.drift(), pairs.rejected.drift()
-        return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
+        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         """The loss when policy and reference are equal."""

@@ -10,6 +10,16 @@ TRL and HALOs do; TRL's comment reports that the authors confirmed averaging, an
 comparison studies ran. `reduction="sum"` takes the drift of the whole response, as the paper
 writes it. At the same tau the two aim at margins that differ by the response length.
 Implicit reward: the drift that enters h, without a factor.
+Training: the paper has bandits only (1e-2, batch 90, 18,000 Adam steps). On language models tau
+from 0.01 to 1 is searched, with DPO's learning rates.
+
+Fixes: with certain or few labels DPO's margin grows without end and the reference loses its hold;
+here the margin has a target, 1 / (2 tau), and overshooting costs as much as falling short.
+Watch: `reward/margin` should settle at 1 / (2 tau): 5 at 0.1, per token by default. `drift/chosen`
+and `drift/rejected` may both fall on the way there.
+Fails: the target is the same for clear and doubtful pairs. Per token, 5 nats is out of reach for
+most pairs, so a small tau pulls at all of them at once with a large gradient; the loss starts at
+1 / (4 tau^2), so losses at two values of tau do not compare.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tiebreak.config.identity import train_content
-from tiebreak.config.schema import Reference, Run, Schedule
+from tiebreak.config.schema import Adapter, Reference, Run, Schedule
 from tiebreak.engine.precision import resolve_precision
 from tiebreak.errors import UserError
 from tiebreak.stages import tokens as token_stage
@@ -20,6 +20,7 @@ from tiebreak.stages.start import Checkpoint, checkpoint_recipe, start_checkpoin
 
 if TYPE_CHECKING:
     from tiebreak.data.tokens import Tokens
+    from tiebreak.engine.reference import Live
     from tiebreak.engine.scorer import TrainingData
     from tiebreak.engine.trainer import PreferenceTrainer
 
@@ -58,7 +59,7 @@ def wants_reference(run: Run) -> bool:
 def align_stage(run: Run, start: Checkpoint, tokens: Stage, log: Log | None) -> Stage:
     """Keyed by everything that determines the policy; evaluation is not part of it."""
     parents = {**start.parents(), "tokens": tokens}
-    stored = run.train.reference is Reference.STORE
+    stored = run.train.reference is Reference.STORE and not run.method.needs.live
     if stored and wants_reference(run):
         parents["reference"] = reference_stage(run, start, tokens, mismatched=False)
     if stored and run.method.needs.mismatched:
@@ -123,7 +124,8 @@ def make_trainer(
     set_seed(run.seed)
     model = trainable(load_model(start.place(paths), start.revision), train)
     model.train()
-    data = training_data(run, Tokens.load(paths["tokens"] / "train"), paths)
+    live = live_reference(run, start, paths)
+    data = training_data(run, Tokens.load(paths["tokens"] / "train"), paths, live)
     precision = resolve_precision(train.precision)
     plan = plan_batches(len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps)
     arguments = TrainingArguments(
@@ -145,7 +147,23 @@ def make_trainer(
     )  # fmt: skip
 
 
-def training_data(run: Run, tokens: Tokens, paths: Paths) -> TrainingData:
+def live_reference(run: Run, start: Checkpoint, paths: Paths) -> Live | None:
+    """The reference as a model, where tables are not asked for or not enough."""
+    stored = run.train.reference is Reference.STORE and not run.method.needs.live
+    if stored or not wants_reference(run):
+        return None
+    from tiebreak.engine.models import load_model
+    from tiebreak.engine.reference import Live
+    from tiebreak.engine.scoring import install
+
+    if run.train.adapter is Adapter.LORA:
+        return Live()
+    copy = load_model(start.place(paths), start.revision).requires_grad_(False)
+    install(copy, run.train.execution.head_chunk)
+    return Live(copy)
+
+
+def training_data(run: Run, tokens: Tokens, paths: Paths, live: Live | None = None) -> TrainingData:
     """The tokens with what the method needs beside them, from the parents' folders."""
     from tiebreak.engine.reference import ReferenceTable
     from tiebreak.engine.scorer import TrainingData
@@ -161,19 +179,29 @@ def training_data(run: Run, tokens: Tokens, paths: Paths) -> TrainingData:
         reference=table("reference"),
         partners=partners(tokens) if needs.mismatched else None,
         mismatched=table("mismatched"),
-        live=run.train.reference is Reference.LIVE and wants_reference(run),
+        live=live,
     )
 
 
 def check_kind(run: Run, tokens: Path) -> None:
-    """UserError when the method needs pairs and the data has single labelled responses."""
-    if run.method.needs.unpaired:
-        return
-    rows = json.loads((tokens / "train" / "tokens.json").read_text())
-    if any(label is not None for label in rows["labels"]):
+    """UserError when the method cannot be trained on rows of this kind."""
+    found = json.loads((tokens / "train" / "tokens.json").read_text())
+    name, data, needs = run.method_name, run.data.name, run.method.needs
+    if found["scores"] is not None and not needs.ranked:
         raise UserError(
-            f"method={run.method_name} needs pairs and data={run.data.name} is unpaired (one "
-            "labelled response per row); use method=kto, or data with chosen and rejected"
+            f"method={name} needs pairs and data={data} holds ranked lists; use method=rrhf, or "
+            "data with chosen and rejected"
+        )
+    k = len(found["scores"][0]) if found["scores"] else 2
+    if needs.ranked and needs.ranked != k:
+        raise UserError(
+            f"method.k={needs.ranked}, and a row of data={data} holds {k} responses; give "
+            f"method.k={k}"
+        )
+    if any(label is not None for label in found["labels"]) and not needs.unpaired:
+        raise UserError(
+            f"method={name} needs pairs and data={data} is unpaired (one labelled response per "
+            "row); use method=kto or method=bco, or data with chosen and rejected"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.identity import plain
 from tiebreak.config.schema import Run, WorldData
@@ -19,6 +19,9 @@ from tiebreak.stages.align import Line
 from tiebreak.stages.stage import Paths, Stage, recipe
 from tiebreak.stages.start import tokenizer_inputs
 from tiebreak.stages.tokens import test_content
+
+if TYPE_CHECKING:
+    from tiebreak.engine.rows import Branches
 
 GENERATIONS = "generations.jsonl"
 PAIRS = "pairs.jsonl"
@@ -144,7 +147,7 @@ def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
     tokens = Tokens.load(paths["tokens"] / "test")
     data = TrainingData(tokens)
     answers = [Branches(g["prompt_ids"], [g["response_ids"]]) for g in generations]
-    held_out = [data.branches(row) for row in range(len(tokens))]
+    held_out = [_ends(data.branches(row)) for row in range(len(tokens))]
     scored = _score(run, _model(line, paths), [*answers, *held_out], "evaluate")
     policy_logp = [row[0] for row in scored[: len(answers)]]
     start_logp = policy_logp
@@ -157,6 +160,12 @@ def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
         rows.append(row | _gold(run, g["prompt"], g["response"]))
     _write_lines(work / "items.jsonl", rows)
     _write_lines(work / PAIRS, _pair_rows(tokens, scored[len(answers) :]))
+
+
+def _ends(row: Branches) -> Branches:
+    """The best and the worst response of a ranked list; a pair or a single response as it is."""
+    few = row.responses if len(row.responses) < 3 else [row.responses[0], row.responses[-1]]
+    return type(row)(row.prompt, few)
 
 
 def _score(run: Run, model: Any, rows: Sequence[Any], what: str) -> list[list[float]]:
@@ -193,9 +202,11 @@ def _pair_rows(tokens: Any, scored: list[list[float]]) -> list[dict[str, Any]]:
     rows = []
     for i, logps in enumerate(scored):
         row: dict[str, Any] = {"id": tokens.ids[i], "label": tokens.labels[i], "logp": logps}
-        row["lengths"] = [len(r) for r in tokens.responses[i]]
+        responses = tokens.responses[i]
+        sides = [responses[0], responses[-1]][: len(logps)]
+        row["lengths"] = [len(r) for r in sides]
         if len(logps) == 2:
-            chosen, rejected = tokens.responses[i]
+            chosen, rejected = sides
             row["edit_distance"] = Levenshtein.normalized_distance(chosen, rejected)
         rows.append(row)
     return rows

@@ -1,0 +1,60 @@
+"""cDPO: conservative DPO, with label smoothing.
+
+    loss = - (1 - e) * log sigmoid( beta * h ) - e * log sigmoid( -beta * h )
+    h = drift_chosen - drift_rejected,   e = label_smoothing
+
+Paper: Mitchell 2023, ericmitchell.ai/cdpo.pdf, equation 3; a note, not on arXiv.
+Official code: eric-mitchell/direct-preference-optimization, `trainers.py` (`label_smoothing`).
+
+Convention: drifts are token sums. label_smoothing is the share of labels taken to be flipped; the
+authors' code has 0 as default, HALOs' `cdpo.yaml` 0.2, which is used here since 0 is DPO. TRL 1.16
+ignores label_smoothing in its `sigmoid` loss. Implicit reward: beta * drift.
+Training: DPO's; the note gives no recipe of its own.
+
+Fixes: DPO pushes a pair's margin up without end, even where the label is wrong. Here the best
+margin is finite: beta * h = log((1 - e) / e), which is 1.39 at 0.2.
+Watch: `reward/margin` settles near that value; the loss has a floor above 0 (0.50 at 0.2).
+Fails: it still assumes one flip rate for all pairs; clear pairs are held back as much as doubtful
+ones. `drift/chosen` may fall as in DPO.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tiebreak.methods.contract import Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tiebreak.methods.responses import Pairs
+
+
+@dataclass(frozen=True)
+class CDPO:
+    name: ClassVar[str] = "cdpo"
+    summary: ClassVar[str] = "logistic loss on drifts with smoothed labels, for noisy preferences"
+    needs: ClassVar[Needs] = Needs()
+    start_loss: ClassVar[str] = "ln 2"
+
+    beta: float = hyperparameter(0.1, source="HALOs `cdpo.yaml`", above=0)
+    label_smoothing: float = hyperparameter(
+        0.2, source="HALOs `cdpo.yaml` (epsilon)", at_least=0, below=0.5
+    )
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B,) equation 3, one loss per pair."""
+        logit_B = self.beta * drift_margin(pairs)
+        as_labelled_B, flipped_B = -log_sigmoid(logit_B), -log_sigmoid(-logit_B)
+        return (1 - self.label_smoothing) * as_labelled_B + self.label_smoothing * flipped_B
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): beta * drift, detached."""
+        return drift_rewards(pairs, self.beta)
+
+    def loss_at_start(self) -> float | None:
+        """The loss when policy and reference are equal."""
+        return math.log(2)

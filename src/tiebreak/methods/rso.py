@@ -1,0 +1,54 @@
+"""RSO: statistical rejection sampling optimisation, its hinge-norm loss.
+
+    loss = max(0, 1 - gamma * h),   h = drift_chosen - drift_rejected
+
+Paper: Liu et al. 2023, arXiv 2309.06657, the hinge-norm loss (its sigmoid-norm loss is DPO's).
+Official code: none; huggingface/trl has the loss as `loss_type="hinge"`.
+
+Convention: drifts are token sums; gamma is DPO's beta. Only the loss is here: the paper draws 64
+candidates from the SFT model, keeps 8 by rejection sampling with a reward model, and pairs those.
+On pairs from elsewhere this is a hinge DPO, and should be reported as one. TRL cites SLiC for it;
+SLiC-HF has no reference (see slic). Implicit reward: gamma * drift.
+Training: T5 models, gamma 0.05, sampling temperature 0.5; the rest not seen.
+
+Fixes: SLiC's hinge knows no reference, so a margin the start model already had counts as learnt.
+And pairs drawn from the start model miss where the better policy puts its answers.
+Watch: `reward/margin`: a pair beyond 1 has no gradient left. `drift/chosen` may fall as in DPO.
+Fails: with gamma 0.05 a pair must move 20 nats, so short answers are driven far from the reference;
+once all pairs are past the hinge, training stops silently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tiebreak.methods.contract import Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, drift_rewards, positive_part
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tiebreak.methods.responses import Pairs
+
+
+@dataclass(frozen=True)
+class RSO:
+    name: ClassVar[str] = "rso"
+    summary: ClassVar[str] = "hinge loss on the difference of drifts"
+    needs: ClassVar[Needs] = Needs()
+    start_loss: ClassVar[str] = "1"
+
+    gamma: float = hyperparameter(0.05, source="2309.06657, as TRL's paper index has it", above=0)
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B,) the hinge-norm loss, one per pair."""
+        return positive_part(1 - self.gamma * drift_margin(pairs))
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): gamma * drift, detached."""
+        return drift_rewards(pairs, self.gamma)
+
+    def loss_at_start(self) -> float | None:
+        """The loss when policy and reference are equal."""
+        return 1.0

@@ -1,0 +1,82 @@
+"""TDPO: token-level direct preference optimisation, tdpo1 and tdpo2.
+
+    tdpo1: -log sigmoid( beta * (h - (K_rejected - K_chosen)) )
+    tdpo2: -log sigmoid( beta * (h - alpha * (K_rejected - stop_gradient(K_chosen))) )
+    h = drift_chosen - drift_rejected
+    K = sum over the response's tokens of KL(reference || policy) over the vocabulary
+
+Paper: Zeng et al. 2024, arXiv 2404.11999, equation 15 (tdpo1) and equation 17 (tdpo2).
+Official code: Vance0124/Token-level-Direct-Preference-Optimization, `trainers.py`.
+
+Convention: drift and K are token sums. K is the forward KL, taken at each prefix of the given
+response, not at sampled ones; it carries gradient, but for K_chosen in tdpo2. The code's flag
+`if_tdpo2` is off since July 2024, so its commands as printed train tdpo1. Implicit reward here:
+beta * drift, to compare with DPO; the official code logs beta * (drift + K).
+Training: RMSprop, learning rate 5e-6, warm-up 150 steps, batch 64.
+
+Fixes: in DPO the KL to the reference grows faster on rejected responses than on chosen ones; the
+KL terms hold that gap. tdpo2 stops the gradient that would raise K_chosen to lower the loss.
+Watch: `kl/reference` against DPO at the same `reward/margin`; `entropy` should fall less.
+Fails: the loss needs the reference's full distribution in every step, so it costs a second
+forward pass. A large alpha leaves the policy close to the reference and the margin small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tiebreak.methods.contract import Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tiebreak.methods.responses import Pairs
+
+
+@dataclass(frozen=True)
+class TDPO1:
+    name: ClassVar[str] = "tdpo1"
+    summary: ClassVar[str] = "DPO minus the gap of token-level forward KLs"
+    needs: ClassVar[Needs] = Needs(forward_kl=True)
+    start_loss: ClassVar[str] = "ln 2"
+
+    beta: float = hyperparameter(0.1, source="official `config/loss/tdpo.yaml`", above=0)
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B,) equation 15, one loss per pair."""
+        kl_gap_B = pairs.rejected.total_kl() - pairs.chosen.total_kl()
+        return -log_sigmoid(self.beta * (drift_margin(pairs) - kl_gap_B))
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): beta * drift, detached."""
+        return drift_rewards(pairs, self.beta)
+
+    def loss_at_start(self) -> float | None:
+        """The loss when policy and reference are equal: every K is 0."""
+        return 0.6931471805599453
+
+
+@dataclass(frozen=True)
+class TDPO2:
+    name: ClassVar[str] = "tdpo2"
+    summary: ClassVar[str] = "DPO minus a weighted KL gap; no gradient through the chosen KL"
+    needs: ClassVar[Needs] = Needs(forward_kl=True)
+    start_loss: ClassVar[str] = "ln 2"
+
+    beta: float = hyperparameter(0.1, source="official `config/loss/tdpo.yaml`", above=0)
+    alpha: float = hyperparameter(0.5, source="official `config/loss/tdpo.yaml`", at_least=0)
+
+    def loss(self, pairs: Pairs) -> Tensor:
+        """(B,) equation 17, one loss per pair."""
+        kl_gap_B = pairs.rejected.total_kl() - pairs.chosen.total_kl().detach()
+        return -log_sigmoid(self.beta * (drift_margin(pairs) - self.alpha * kl_gap_B))
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): beta * drift, detached."""
+        return drift_rewards(pairs, self.beta)
+
+    def loss_at_start(self) -> float | None:
+        """The loss when policy and reference are equal: every K is 0."""
+        return 0.6931471805599453
