@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check prove clean
+.PHONY: help demo test check prove docs clean
 
 help:  ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ check: $(READY)  ## style, types and import contracts alone
 
 prove: $(READY)  ## the slow proofs that CI does not run
 	$(BIN)/python -m pytest -m slow
+
+docs: $(READY)  ## make docs/methods and docs/metrics.md again, from the code
+	rm -rf docs/methods
+	$(BIN)/tiebreak methods --docs docs/methods
+	$(BIN)/python -c 'from tiebreak.engine.metrics import metrics_page; print(end=metrics_page())' \
+		> docs/metrics.md
 
 clean:  ## remove the environment and caches; runs and artefacts stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

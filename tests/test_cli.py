@@ -11,6 +11,7 @@ import pytest
 
 from tiebreak import cli
 from tiebreak.cli import HELP, main
+from tiebreak.methods import METHODS
 
 
 def code_of(*arguments: str) -> int:
@@ -35,12 +36,11 @@ def test_no_command_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", ["run", "plan", "data"])
 def test_a_mistake_is_one_line_and_2(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert code_of(command, "method=dpp") == 2
+    assert code_of(command, "method=dpoo") == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == (
-        "tiebreak: unknown method 'dpp' (nearest: 'dpo'); there are cpo, dpo, ipo, kto\n"
-    )
+    there = ", ".join(METHODS)
+    assert err == f"tiebreak: unknown method 'dpoo' (nearest: 'dpo'); there are {there}\n"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_mistake_is_one_line_and_2(command: str, capsys: pytest.CaptureFixture
     [
         (["sweep", "arizona-mni"], "unknown sweep 'arizona-mni' (nearest: 'arizona-mini')"),
         (["table", "arizona-mni"], "unknown sweep 'arizona-mni' (nearest: 'arizona-mini')"),
-        (["methods", "kot"], "unknown method 'kot' (nearest: 'kto'); there are dpo"),
+        (["methods", "ktoo"], "unknown method 'ktoo' (nearest: 'kto'); there are "),
         (["fetch", "smollm2-135m"], "(nearest: 'smollm2-135m-instruct')"),
         (["table"], "no finished runs under"),
         (["sweep", "arizona-mini", "--workers", "0"], "'0' is not a whole number from 1 up"),
@@ -56,6 +56,7 @@ def test_a_mistake_is_one_line_and_2(command: str, capsys: pytest.CaptureFixture
         (["run", "--sed", "1"], "unrecognized arguments: --sed"),
         (["runs", "extra"], "unrecognized arguments: extra"),
         (["table", "--format", "xls"], "invalid choice: 'xls'"),
+        (["methods", "kto", "--json"], "argument --json: not allowed with argument name"),
     ],
 )
 def test_other_mistakes(
@@ -80,8 +81,8 @@ def test_methods_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     for entry in entries:
         assert {"name", "summary", "needs", "hyperparameters"} <= entry.keys()
         for value in entry["hyperparameters"].values():
-            assert {"default", "source", "range"} <= value.keys()
-    assert {"dpo", "ipo", "kto", "cpo"} <= {entry["name"] for entry in entries}
+            assert {"default", "allowed", "search", "source"} == value.keys()
+    assert [entry["name"] for entry in entries] == list(METHODS)
 
 
 def test_one_method(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "wandb"}
+HEAVY = {
+    "torch", "transformers", "trl", "peft", "accelerate", "datasets", "wandb", "matplotlib",
+}  # fmt: skip
 LIGHT = [
     "tiebreak.cli",
     "tiebreak.config.compose",
@@ -18,6 +20,7 @@ LIGHT = [
     "tiebreak.launch.sweep",
     "tiebreak.launch.show",
     "tiebreak.launch.catalogue",
+    "tiebreak.launch.method_pages",
     "tiebreak.launch.worker",
     "tiebreak.stages.evaluate",
     "tiebreak.stages.summary",

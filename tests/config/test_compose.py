@@ -13,7 +13,7 @@ from tiebreak.errors import UserError
 
 WRONG = [
     ("metod=dpo", "unknown group 'metod' (nearest: 'method'); groups are model, method"),
-    ("method=dpp", "unknown method 'dpp' (nearest: 'dpo'); there are cpo, dpo, ipo, kto"),
+    ("method=dpoo", "unknown method 'dpoo' (nearest: 'dpo'); there are "),
     ("train=tinny", "unknown train 'tinny' (nearest: 'tiny')"),
     ("model=tny", "(nearest: 'tiny'); there are checkpoint"),
     ("model=tny", "or a folder, or a Hub id ORG/NAME"),
@@ -89,6 +89,14 @@ def test_a_value_that_cannot_work(override: str, message: str) -> None:
         (["model=a/b", "data=c/d"], "data.demonstrations is null; give data.demonstrations=FILE"),
         (["model=a/b", "model.base=null", "model.instruct=null", "scenario=align-from-base"],
          "starts from model.base, which model=b does not have; give model.base=FOLDER"),
+        (["method=tr-dpo", "train.adapter=lora"], "an adapter is no copy that could follow; use"),
+        (["method=rrhf", "method.k=4"], "method.k=4, and data=world holds pairs; give method.k=2"),
+        (["method=rrhf", "method.k=null"], "method.k=None is not a whole number"),
+        (["method=slic", "method.regulariser_weight=null"], "is not a number"),
+        (["method=slic", "method.regulariser_weight=???"], "method.regulariser_weight has no value;"
+         " give method.regulariser_weight=VALUE"),
+        (["method=cdpo", "method.label_smoothing=0.5"], "method.label_smoothing=0.5 must be below"),
+        (["method.search.beta=[1]"], "is what sweeps try; give the hyper-parameter"),
         (["model.instruct_tuning=null", "scenario=align-from-instruct"],
          "made by model.instruct_tuning, which is null"),
     ],

@@ -10,6 +10,7 @@ import yaml
 
 from tiebreak.config.compose import GROUPS, compose, options
 from tiebreak.config.schema import Start
+from tiebreak.config.search import search_space
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
 from tiebreak.launch.sweep import expand
@@ -26,7 +27,9 @@ def test_methods_and_their_files_are_the_same_set() -> None:
 def test_a_method_file_gives_every_default_once(name: str) -> None:
     written = yaml.safe_load((shipped("conf") / "method" / f"{name}.yaml").read_text())
     fields = {f.name: f.default for f in dataclasses.fields(METHODS[name])}
+    space = written.pop("search", {})
     assert written == {"name": name, **fields}
+    assert set(space) <= set(fields) and set(search_space(name)) == set(space)
     assert compose([f"method={name}"]).method == METHODS[name]()
 
 

@@ -26,6 +26,19 @@ def pairs(number: int = 48) -> list[dict[str, Any]]:
     ]
 
 
+def ranked(number: int = 48, k: int = 3) -> list[dict[str, Any]]:
+    """k answers to each prompt with their gold reward, in no order."""
+    examples = world.demonstrations(number * k, 0, "sft")
+    rows = []
+    for row in pairs(number):
+        answers = [row["chosen"], row["rejected"]]
+        answers += [e.responses[0] for e in examples[: k - 2]]
+        text = row["prompt"][-1]["content"]
+        scores = [world.gold(text, answer).reward for answer in answers]
+        rows.append({"prompt": row["prompt"], "responses": answers, "scores": scores})
+    return rows
+
+
 def unpaired(number: int = 48) -> list[dict[str, Any]]:
     """Every other answer is desirable."""
     return [

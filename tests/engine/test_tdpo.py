@@ -72,9 +72,7 @@ def test_equals_full_logits(tmp_path, name, kind):
         install(live.copy)
     method = METHODS[name](beta=0.7)
     policy.zero_grad()
-    expected = naive(
-        policy, reference, tokens, beta=0.7, alpha=getattr(method, "alpha", None)
-    )
+    expected = naive(policy, reference, tokens, beta=0.7, alpha=getattr(method, "alpha", None))
     expected.backward()
     wanted = gradients(policy)
     policy.zero_grad()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tiebreak.config import checks, schema
 from tiebreak.config.typed import typed, untyped
@@ -30,8 +32,7 @@ def options(group: str) -> list[str]:
 def compose(overrides: Sequence[str]) -> schema.Run:
     """`["method=kto", "train.learning_rate=1e-4"]` -> Run. Raises UserError for any mistake."""
     choices, values = _split(overrides)
-    container = _container(choices + values)
-    return to_run(container)
+    return to_run(_container(choices, values))
 
 
 def to_run(container: dict[str, Any]) -> schema.Run:
@@ -63,7 +64,9 @@ def to_run(container: dict[str, Any]) -> schema.Run:
 def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """Group choices first (with paths and Hub ids resolved), then values inside groups."""
     choices: list[str] = []
+    places: list[str] = []
     values: list[str] = []
+    seen: set[str] = set()
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals or not key:
@@ -81,10 +84,15 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         if key in CHOSEN:
             raise UserError(f"{key} follows from the group; choose it with {CHOSEN[key]}")
         if key in GROUPS:
-            choices += _choice(key, value)
+            if key in seen:
+                raise UserError(f"{item!r}: {key} is chosen twice; give it once")
+            seen.add(key)
+            choice, *more = _choice(key, value)
+            choices.append(choice)
+            places += more
         else:
             values.append(item)
-    return choices, values
+    return choices, places + values
 
 
 def _choice(group: str, value: str) -> list[str]:
@@ -109,39 +117,81 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _container(overrides: list[str]) -> dict[str, Any]:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.errors import HydraException
+def _container(choices: list[str], values: list[str]) -> dict[str, Any]:
+    """Plain configuration: the chosen files, then each value in turn."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    container = copy.deepcopy(_composed(None))
+    for choice in choices:
+        container[choice.partition("=")[0]] = copy.deepcopy(_composed(choice))
+    for item in values:
+        _set(container, item)
+    if "${" not in " ".join(values):
+        return container
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(container), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"could not read {' '.join(values)}: {_first_line(error)}") from error
+    return cast(dict[str, Any], resolved)
+
+
+@functools.cache
+def _composed(choice: str | None) -> dict[str, Any]:
+    """One group as Hydra composes it from its file; None: all groups, by default.
+
+    Hydra takes 0.1 s each time, and a plan has thousands of runs of a few choices.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
     with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-        try:
-            config = hydra_compose("config", overrides)
-            container = OmegaConf.to_container(config, resolve=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            groups = [o for o in overrides if "." not in o.partition("=")[0]]
-            plain = hydra_compose("config", [o for o in groups if not o.startswith("seed")])
-            raise _explained(overrides, OmegaConf.to_container(plain), error) from error
-    assert isinstance(container, dict)
-    return {str(k): v for k, v in container.items()}
+        config = hydra_compose("config", [] if choice is None else [choice])
+    found: Any = OmegaConf.to_container(config)
+    return found if choice is None else found[choice.partition("=")[0]]
 
 
-def _explained(overrides: list[str], plain: Any, error: Exception) -> UserError:
-    """Name the first override whose key does not exist; else give Hydra's first line."""
-    for item in overrides:
-        key = item.partition("=")[0]
-        node, walked = plain, []
-        for part in key.split("."):
-            if not isinstance(node, dict) or part not in node:
-                place = ".".join(walked)
-                if not isinstance(node, dict):
-                    return UserError(f"unknown key {key!r}: {place} is a value; give {place}=VALUE")
-                hint = nearest(part, node)
-                return UserError(f"unknown key {key!r}{hint}; {place} has {', '.join(node)}")
-            node, walked = node[part], [*walked, part]
-    return UserError(f"could not read {' '.join(overrides)}: {str(error).splitlines()[0]}")
+def _set(container: dict[str, Any], item: str) -> None:
+    """Apply one `key=value`, read by Hydra's grammar, to a key that exists."""
+    override = _parsed(item)
+    node: Any = container
+    walked: list[str] = []
+    *path, last = override.key_or_group.split(".")
+    for part in [*path, last]:
+        place = ".".join(walked)
+        if not isinstance(node, dict):
+            raise UserError(f"unknown key {override.key_or_group!r}: {place} is a value; give "
+                            f"{place}=VALUE")  # fmt: skip
+        if part not in node:
+            there = f"; {place} has {', '.join(node)}"
+            raise UserError(f"unknown key {override.key_or_group!r}{nearest(part, node)}{there}")
+        if part is last and len(walked) == len(path):
+            break
+        node, walked = node[part], [*walked, part]
+    value = override.value()
+    both = isinstance(node[last], dict) and isinstance(value, dict)
+    node[last] = {**node[last], **value} if both else value
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(item: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(item)
+    except HydraException as error:
+        raise UserError(f"could not read {item}: {_first_line(error)}") from error
+    if override.is_sweep_override():
+        raise UserError(
+            f"{item} names several values; one run takes one, and `tiebreak run -m` all"
+        )
+    return override
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _seed(value: Any) -> int:

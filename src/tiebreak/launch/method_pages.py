@@ -12,7 +12,7 @@ from typing import Any
 from tiebreak.config.search import Choice, search_space
 from tiebreak.errors import UserError
 from tiebreak.launch.catalogue import catalogue, entry, parts
-from tiebreak.launch.method_plots import FARTHEST, LENGTHS, TOKEN
+from tiebreak.launch.method_plots import FARTHEST, LENGTHS, TOKEN, draw
 from tiebreak.methods import METHODS
 
 MADE_BY = "<!-- Made by `make docs` from the method's file. Change that, not this. -->"
@@ -27,11 +27,10 @@ def pages() -> dict[str, str]:
 
 def write(folder: Path) -> int:
     """Write all pages and plots; how many methods. What else is in `folder` stays."""
-    from tiebreak.launch.method_plots import draw
-
+    made = pages()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in pages().items():
+        for name, text in made.items():
             (folder / name).write_text(text, encoding="utf-8")
         for name, cls in METHODS.items():
             draw(name, cls(), folder / f"{name}.svg")
@@ -70,7 +69,7 @@ def _page(name: str) -> str:
             f"Loss before the first update: {one['loss_at_start'].rstrip('.')}.",
             "## Use",
             _use(name, one["hyperparameters"]),
-            *(block for part in SECTIONS if part in given for block in _section(part, given)),
+            *(block for part in SECTIONS if part in given for block in _section(part, name)),
             "## Loss and gradient",
             f"![Loss and slopes of {name} against the margin]({name}.svg)",
             _caption(name),
@@ -84,9 +83,13 @@ def _card_part(part: str, given: dict[str, list[str]]) -> Iterator[str]:
         yield from _prose([f"**{part}:** {lines[0]}", *lines[1:]])
 
 
-def _section(part: str, given: dict[str, list[str]]) -> Iterator[str]:
+def _section(part: str, name: str) -> Iterator[str]:
     yield f"## {SECTIONS[part]}"
-    yield from _prose(given[part])
+    first, *others = parts(name)[part]
+    word = first.partition(" ")[0]
+    if len(word) > 1 and word not in entry(name)["hyperparameters"]:  # h stays h
+        first = first[:1].upper() + first[1:]
+    yield from _prose([first, *others])
 
 
 def _prose(lines: list[str]) -> Iterator[str]:
@@ -140,9 +143,8 @@ def _use(name: str, values: dict[str, dict[str, Any]]) -> str:
         for value in (space.values if isinstance(space, Choice) else (space.low, space.high))
         if value != values[key]["default"]
     ]
-    return "\n".join(
-        ["```", *(f"tiebreak run method={name}{one}" for one in ["", *tried[:1]]), "```"]
-    )
+    commands = [f"tiebreak run method={name}{one}" for one in ["", *tried[:1]]]
+    return "\n".join(["```", *commands, "```"])
 
 
 def _caption(name: str) -> str:

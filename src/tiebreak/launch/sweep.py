@@ -49,10 +49,16 @@ def expand(name: str, extra: Sequence[str] = ()) -> list[Run]:
     """The runs of `sweeps/NAME.yaml`, in the order they are best done."""
     plan = _read(name)
     axes, fixed = plan["axes"], [_override(k, v) for k, v in plan["fixed"].items()]
-    points = itertools.product(*([_override(k, v) for v in values] for k, values in axes.items()))
-    runs = [compose([*fixed, *point, *extra]) for point in points]
+    points = itertools.product(*([(k, v) for v in values] for k, values in axes.items()))
+    runs = [compose([*fixed, *_point(dict(point), plan["settings"]), *extra]) for point in points]
     unique = {run_id(run): run for run in runs}
     return list(unique.values())
+
+
+def _point(point: dict[str, Any], settings: dict[str, dict[str, Any]]) -> list[str]:
+    """One value of each axis, with what is set for its method alone."""
+    own = settings.get(point.get("method", ""), {})
+    return [_override(k, v) for k, v in {**point, **own}.items()]
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -67,20 +73,25 @@ def _read(name: str) -> dict[str, Any]:
         plan = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
-    plan = {"fixed": {}, **plan} if isinstance(plan, dict) else {}
-    for part in ("axes", "fixed"):
+    plan = {"fixed": {}, "settings": {}, **plan} if isinstance(plan, dict) else {}
+    for part in ("axes", "fixed", "settings"):
         if not isinstance(plan.get(part), dict):
             raise UserError(
                 f"{path.name}: {part!r} must be a group of keys, as in arizona-mini.yaml"
             )
     for key in plan:
-        if key not in ("axes", "fixed"):
-            raise UserError(f"{path.name}: unknown key {key!r}; a sweep has axes and fixed")
+        if key not in ("axes", "fixed", "settings"):
+            raise UserError(f"{path.name}: unknown key {key!r}; a sweep has axes, fixed, settings")
     for axis, values in plan["axes"].items():
         if axis.split(".")[0] not in (*GROUPS, "seed"):
             raise UserError(f"{path.name}: axis {axis!r}{nearest(axis, (*GROUPS, 'seed'))}")
         if not isinstance(values, list) or not values:
             raise UserError(f"{path.name}: axis {axis} is empty; give a list of values")
+    for method, own in plan["settings"].items():
+        if method not in plan["axes"].get("method", ()) or not isinstance(own, dict):
+            raise UserError(
+                f"{path.name}: settings.{method} must be keys and values for a method of the axes"
+            )
     return plan
 
 
