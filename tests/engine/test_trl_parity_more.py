@@ -117,7 +117,6 @@ CPO_LOSSES = {
     ),
 }  # fmt: skip
 
-
 HINGES = {"rso": 1.0, "slic": 2.0, "repo": 0.5}  # the margin from which they are flat, as set above
 
 
