@@ -105,5 +105,8 @@ def _sections(
         columns = columns_of(records, metrics)
         rows = tuple(rows_of(records, columns, scenarios, methods, level))
         first = records[0]
-        sections.append(Section(model, data, first.data_hash, first.evaluator, columns, rows))
+        validation = first.settings.get("evaluation.split") == "validation"
+        sections.append(
+            Section(model, data, first.data_hash, first.evaluator, columns, rows, validation)
+        )
     return tuple(sections)

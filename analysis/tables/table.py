@@ -81,12 +81,15 @@ class Section:
     evaluator: str | None
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    validation: bool = False
+    """Measured on validation rows, as in a search: no test results."""
 
     @property
     def title(self) -> str:
         data = f"{self.data} {self.data_hash[:SHORT]}" if self.data_hash else self.data
         evaluator = self.evaluator[:SHORT] if self.evaluator else "not recorded"
-        return f"model {self.model} · data {data} · evaluator {evaluator}"
+        split = " (validation)" if self.validation else ""
+        return f"model {self.model} · data {data} · evaluator {evaluator}{split}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ from tiebreak.errors import UserError
 HELP = {
     "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
     "plan": "which stages of a run are in the store, and which would be made",
-    "sweep": "do every run of sweeps/NAME.yaml",
+    "sweep": "do every run of sweeps/NAME.yaml (or of a file)",
+    "status": "where each run of a sweep stands",
+    "retry": "do the failed runs of a sweep again",
+    "stop": "tell the running sweep to stop; its runs save a checkpoint",
     "runs": "list the records",
     "methods": "list the methods, or show one with its convention",
     "data": "check the data of a run and show a few rows as tokens",
@@ -63,14 +66,18 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
         if name == "data":
             one.add_argument("--rows", type=_count, default=3, help="rows to show")
-    one = command("sweep", _sweep)
+    for name in ("sweep", "retry"):
+        one = command(name, _sweep)
+        one.set_defaults(retry=name == "retry")
+        one.add_argument("name")
+        one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+        one.add_argument("--engine", default="local", help="where runs are done (default: local)")
+        one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
+                         "one-core runs, else one)")  # fmt: skip
+    one = command("status", _status)
     one.add_argument("name")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    one.add_argument(
-        "--workers",
-        type=_count,
-        help="processes (default: one per core for one-core runs, else one)",
-    )
+    command("stop", _stop).add_argument("name")
     command("runs", _runs).add_argument("--json", action="store_true")
     one = command("methods", _methods)
     what = one.add_mutually_exclusive_group()
@@ -119,16 +126,39 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    from tiebreak.launch.engines import engine_for
     from tiebreak.launch.show import describe_report
-    from tiebreak.launch.sweep import default_workers, expand, sweep
+    from tiebreak.launch.study import read_study
+    from tiebreak.launch.sweep import sweep
+    from tiebreak.launch.tasks import Grid
 
-    runs = expand(options.name, options.overrides)
-    workers = options.workers or default_workers(runs)
-    report = sweep(runs, workers, _say)
+    study = read_study(options.name, options.overrides)
+    runs = study.runs()
+    tasks = Grid(runs, retry=options.retry)
+    report = sweep(study.name, tasks, engine_for(options.engine, options.workers, runs), _say)
     for line in describe_report(report):
         _say(line)
     if report.failed:
         sys.exit(1)
+    if report.stopped:
+        sys.exit(143)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from tiebreak.launch.show import status_lines
+    from tiebreak.launch.state import standing
+    from tiebreak.launch.study import read_study
+
+    study = read_study(options.name, options.overrides)
+    for line in status_lines(study.name, [standing(run) for run in study.runs()]):
+        _say(line)
+
+
+def _stop(options: argparse.Namespace) -> None:
+    from tiebreak.launch.study import read_study
+    from tiebreak.launch.sweep import stop
+
+    _say(stop(read_study(options.name).name))
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -179,7 +209,7 @@ def _table(options: argparse.Namespace) -> None:
     from analysis.tables import comparison, render
     from tiebreak.config.identity import run_id
     from tiebreak.home import runs_dir
-    from tiebreak.launch.sweep import expand
+    from tiebreak.launch.study import expand
 
     ids = {run_id(run) for run in expand(options.study)} if options.study else None
     command = f"tiebreak table {options.study}" if options.study else "tiebreak table"

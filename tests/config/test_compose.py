@@ -8,7 +8,7 @@ import pytest
 
 from tests.config.quick import quick
 from tiebreak.config.compose import compose
-from tiebreak.config.schema import Adapter, FileData, WorldData
+from tiebreak.config.schema import Adapter, FileData, Split, WorldData
 from tiebreak.errors import UserError
 
 WRONG = [
@@ -58,6 +58,8 @@ OUT_OF_RANGE = [
     ("data.num_pairs=0", "data.num_pairs: 0 is not possible; ask for at least one pair"),
     ("data.num_test_pairs=0", "data.num_test_pairs=0 must be above 0"),
     ("evaluation.num_prompts=0", "evaluation.num_prompts=0 must be above 0"),
+    ("evaluation.split=valid", "evaluation.split='valid' is not one of test, validation"),
+    ("evaluation.num_prompts=10001", "num_prompts=10001: the world has no more than 10000 prompts"),
     ("evaluation.temperature=-1", "evaluation.temperature=-1.0 must be 0 or above"),
     ("model.pretraining.hidden_size=30", "must be a multiple of twice model.pretraining.heads"),
     ("model.pretraining=null", "made by model.pretraining, which is null or incomplete; use"),
@@ -90,6 +92,14 @@ def test_a_value_that_cannot_work(override: str, message: str) -> None:
         (["model=a/b", "model.base=null", "model.instruct=null", "scenario=align-from-base"],
          "starts from model.base, which model=b does not have; give model.base=FOLDER"),
         (["method=tr-dpo", "train.adapter=lora"], "an adapter is no copy that could follow; use"),
+        (["data=c/d", "scenario=align-from-base", "evaluation.split=validation"],
+         "evaluation.split=validation, and data.validation_share=0.0 keeps no rows for it; give "
+         "data.validation_share=0.1, or use evaluation.split=test"),
+        (["data=c/d", "data.validation_share=1"],
+         "data.validation_share=1.0 is a share of the training prompts; give 0 or more, below 1"),
+        (["data=world", "data.validation_share=0.1"], "unknown key 'data.validation_share'"),
+        (["evaluation.split=validation", "evaluation.num_prompts=5001"], "no more than 5000 "
+         "prompts for evaluation.split=validation; ask for fewer"),
         (["method=rrhf", "method.k=4"], "method.k=4, and data=world holds pairs; give method.k=2"),
         (["method=rrhf", "method.k=null"], "method.k=None is not a whole number"),
         (["method=slic", "method.regulariser_weight=null"], "is not a number"),
@@ -119,6 +129,14 @@ def test_values_win_over_the_group_whatever_their_order() -> None:
     run = compose(["train.learning_rate=1e-4", "train=lora", "method.beta=1", "method=kto"])
     assert (run.train.learning_rate, run.train.adapter) == (1e-4, Adapter.LORA)
     assert run.method_name == "kto" and run.method == type(run.method)(beta=1.0)
+
+
+def test_validation_where_there_are_rows_for_it() -> None:
+    validation = "evaluation.split=validation"
+    world = compose([validation])
+    held = compose([validation, "data=c/d", "data.validation_share=0.1", "scenario=align-from-base"])
+    assert {run.evaluation.split for run in (world, held)} == {Split.VALIDATION}
+    assert compose([]).evaluation.split is Split.TEST
 
 
 @pytest.mark.parametrize("name", ["a b.jsonl", "it's.jsonl", "a,b=c.jsonl", "{x}.parquet"])

@@ -13,7 +13,7 @@ from tiebreak.config.schema import Start
 from tiebreak.config.search import search_space
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
-from tiebreak.launch.sweep import expand
+from tiebreak.launch.study import expand
 from tiebreak.methods import METHODS
 
 TEMPLATES = {("model", "checkpoint"), ("data", "files")}  # filled in by model=PLACE, data=PLACE

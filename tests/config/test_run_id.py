@@ -58,6 +58,7 @@ def test_unchanged_by(override: str) -> None:
         "data.seed=9",
         "evaluation.temperature=0.1",
         "evaluation.seed=9",
+        "evaluation.split=validation",
         "model.pretraining.seed=9",
     ],
 )

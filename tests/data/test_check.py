@@ -89,3 +89,5 @@ def test_a_split_leaves_no_side_empty():
         split_by_prompt([pair(1), pair(2)], 0.5, seed=0)
     with pytest.raises(UserError, match="data.test_share=1.5"):
         split_by_prompt([pair(1, "a"), pair(2, "b")], 1.5, seed=0)
+    with pytest.raises(UserError, match="data.validation_share=0.5: 1 different .* with data.test"):
+        split_by_prompt([pair(1)], 0.5, seed=1, key="data.validation_share")

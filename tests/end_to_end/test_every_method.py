@@ -13,7 +13,7 @@ from tiebreak.config.compose import compose
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
 from tiebreak.launch.run import execute
-from tiebreak.launch.sweep import expand
+from tiebreak.launch.study import expand
 from tiebreak.methods import METHODS
 
 SCENARIOS = ("align-from-base", "align-from-instruct", "sft-then-align")

@@ -9,7 +9,7 @@ import yaml
 
 from analysis import runs as records
 from tests.end_to_end.commands import MICRO, Command
-from tiebreak.launch import sweep as sweeps
+from tiebreak.launch import study as sweeps
 
 
 @pytest.fixture
@@ -42,6 +42,12 @@ def test_a_failing_run_does_not_stop_the_rest(study: str, home: Path, tiebreak: 
     second = tiebreak("sweep", study, "--workers", "1", "train.max_steps=4")
     assert second.code == 1
     assert "4 runs: 0 done now, 2 finished before, 2 failed" in second.out
+    assert second.out.count("(before; see tiebreak retry)") == 2 and "[1/" not in second.out
+    standing = tiebreak("status", study, "train.max_steps=4").out
+    assert "both-ways: 4 runs: 2 done, 2 failed" in standing
+    assert "do the failed ones again with: tiebreak retry both-ways" in standing
+    third = tiebreak("retry", study, "--workers", "1", "train.max_steps=4")
+    assert third.code == 1 and "[2/2] " in third.out, "only the failed ones are done again"
     found = [record.status for record in records.load(home / "runs").records]
     assert sorted(found) == ["failed", "failed", "finished", "finished", "finished"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
-from tiebreak.launch import sweep as sweeps
+from tiebreak.launch import study as sweeps
 
 Expand = Callable[..., list[Run]]
 

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, cast
 
-from tiebreak.config.schema import Adapter, FileData, Run, Start, WorldData
+from tiebreak.config.schema import Adapter, FileData, Run, Split, Start, WorldData
 from tiebreak.config.search import search_space
 from tiebreak.errors import UserError, nearest
 
@@ -17,6 +17,7 @@ def check(run: Run) -> None:
     _hyperparameters(run)
     _ranges(run)
     _limits(run)
+    _held_out(run)
     _start(run)
     _reference(run)
     _lists(run)
@@ -84,6 +85,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "must be above 0": (lambda value: value > 0, _ABOVE_0),
     "must be 0 or above": (lambda value: value >= 0, _FROM_0),
     "is a share; give a number from 0 to 1": (lambda value: 0 <= value <= 1, _SHARES),
+    "is a share of the training prompts; give 0 or more, below 1": (
+        lambda value: 0 <= value < 1,
+        "data.validation_share",
+    ),
     "is a share of the steps; give 0 or more, below 1": (
         lambda value: 0 <= value < 1,
         "train.warmup_share",
@@ -144,12 +149,23 @@ def _counted(stage: Any) -> bool:
 def _limits(run: Run) -> None:
     from tiebreak.data.tokenise import Limits
 
-    data = run.data
-    Limits(data.max_length, data.max_prompt_length)
-    if isinstance(data, WorldData) and run.evaluation.num_prompts > 10_000:
+    Limits(run.data.max_length, run.data.max_prompt_length)
+
+
+def _held_out(run: Run) -> None:
+    """Each split must have rows; the world's validation prompts follow as many for testing."""
+    data, evaluation = run.data, run.evaluation
+    validation = evaluation.split is Split.VALIDATION
+    if isinstance(data, FileData) and validation and data.validation_share == 0:
         raise UserError(
-            f"evaluation.num_prompts={run.evaluation.num_prompts}: the world has no more than "
-            "10000 held-out prompts; ask for fewer"
+            "evaluation.split=validation, and data.validation_share=0.0 keeps no rows for it; "
+            "give data.validation_share=0.1, or use evaluation.split=test"
+        )
+    most = 5_000 if validation else 10_000
+    if isinstance(data, WorldData) and evaluation.num_prompts > most:
+        raise UserError(
+            f"evaluation.num_prompts={evaluation.num_prompts}: the world has no more than {most} "
+            f"prompts for evaluation.split={evaluation.split}; ask for fewer"
         )
 
 

@@ -50,6 +50,13 @@ class DataKind(StrEnum):
     FILES = "files"
 
 
+class Split(StrEnum):
+    """The held-out rows an evaluation uses."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+
+
 @dataclass(frozen=True)
 class Tuning:
     """A supervised stage: learning rate, examples per optimiser step, passes over the data."""
@@ -128,6 +135,7 @@ class FileData:
     test: str | None
     test_split: str
     test_share: float
+    validation_share: float
     as_conversation: bool
     demonstrations: str | None
     demonstrations_split: str
@@ -180,7 +188,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
+    """How a model is judged. `split`: a search judges its trials on rows of their own, so that
+    the test rows are met once, by what it chose."""
+
     name: str
+    split: Split
     num_prompts: int
     max_new_tokens: int
     temperature: float

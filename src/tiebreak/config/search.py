@@ -46,12 +46,15 @@ def search_space(method: str) -> Space:
     path = shipped("conf") / "method" / f"{method}.yaml"
     given = yaml.safe_load(path.read_text()).get("search") or {}
     fields = {f.name for f in dataclasses.fields(METHODS[method])}
-    return {key: _dimension(key, value, fields, path.name) for key, value in given.items()}
+    for key in given:
+        if key not in fields:
+            hint = nearest(key, fields)
+            raise UserError(f"{path.name}: search.{key} is no hyper-parameter{hint}")
+    return {key: dimension(f"search.{key}", value, path.name) for key, value in given.items()}
 
 
-def _dimension(key: str, value: Any, fields: set[str], where: str) -> Choice | Interval:
-    if key not in fields:
-        raise UserError(f"{where}: search.{key} is no hyper-parameter{nearest(key, fields)}")
+def dimension(key: str, value: Any, where: str) -> Choice | Interval:
+    """What a file says of one key: a list of values, or {low, high, log}."""
     if isinstance(value, list) and value:
         return Choice(tuple(value))
     if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
@@ -60,6 +63,6 @@ def _dimension(key: str, value: Any, fields: set[str], where: str) -> Choice | I
         if numbers and low < high and (low > 0 or not log):
             return Interval(low, high, bool(log))
     raise UserError(
-        f"{where}: search.{key}={value!r} is not a space; give a list of values, or "
+        f"{where}: {key}={value!r} is not a space; give a list of values, or "
         "{low: 0.1, high: 1, log: true} with low < high"
     )

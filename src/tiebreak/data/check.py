@@ -80,31 +80,32 @@ def refuse_shared_prompts(train: Sequence[Example], test: Sequence[Example]) -> 
 
 
 def split_by_prompt(
-    examples: Sequence[Example], test_share: float, seed: int
+    examples: Sequence[Example], share: float, seed: int, key: str = "data.test_share"
 ) -> tuple[list[Example], list[Example]]:
-    """(train, test) with no prompt on both sides.
+    """(training, held out) with no prompt on both sides. `key`: what set the share, for errors.
 
-    Prompts are ranked by a hash of the seed and the prompt and move to the test side, with all
-    their rows, until it holds test_share of the rows. The order of the rows changes nothing, and
-    adding rows moves few prompts.
+    Prompts are ranked by a hash of the seed and the prompt and are held out, with all their rows,
+    until these are `share` of the rows. The order of the rows changes nothing, and adding rows
+    moves few prompts.
     """
-    if not 0 < test_share < 1:
-        raise UserError(f"data.test_share={test_share!r}; give a share between 0 and 1")
+    if not 0 < share < 1:
+        raise UserError(f"{key}={share!r}; give a share between 0 and 1")
     groups: dict[str, list[int]] = {}
     for i, example in enumerate(examples):
         groups.setdefault(_rank(example, seed), []).append(i)
     if len(groups) < 2:
         raise UserError(
-            f"{len(groups)} different prompts cannot be split; give a separate test file"
+            f"{key}={share!r}: {len(groups)} different prompts cannot be split; give more rows, or "
+            "a separate test file with data.test"
         )
-    wanted = max(1, round(test_share * len(examples)))
-    in_test: set[int] = set()
+    wanted = max(1, round(share * len(examples)))
+    held_out: set[int] = set()
     for rank in sorted(groups)[:-1]:  # one prompt at least stays on the training side
-        if len(in_test) >= wanted:
+        if len(held_out) >= wanted:
             break
-        in_test.update(groups[rank])
-    train = [example for i, example in enumerate(examples) if i not in in_test]
-    return train, [examples[i] for i in sorted(in_test)]
+        held_out.update(groups[rank])
+    train = [example for i, example in enumerate(examples) if i not in held_out]
+    return train, [examples[i] for i in sorted(held_out)]
 
 
 def _reason(example: Example) -> str | None:

@@ -8,6 +8,7 @@ transformers 5.23 (pinned); `tests/engine/test_checkpoints.py` notices when they
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,7 +21,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import TrainerCallback
 
+from tiebreak import interrupt
 from tiebreak.errors import UserError
 from tiebreak.store import error_number
 
@@ -40,6 +43,24 @@ def last_checkpoint(folder: Path, clean: bool = True) -> Path | None:
 
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+class _SaveAndStop(TrainerCallback):
+    """Told to stop: save after this step, then leave."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        if interrupt.requested():
+            control.should_save = control.should_training_stop = True
+
+
+def train(trainer: Any, resume: Path | None) -> None:
+    """Train from the start or from a checkpoint. Raises `Stopped`, with a checkpoint on disk, when
+    the process is told to stop. Several processes could not agree on the step: they stop at once.
+    """
+    one_process = trainer.args.world_size == 1
+    trainer.add_callback(_SaveAndStop())
+    with interrupt.deferred() if one_process else contextlib.nullcontext():
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
 
 class SafeCheckpoints:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tiebreak.engine import _trl
 from tiebreak.engine.arguments import common_arguments, one_device
-from tiebreak.engine.checkpoints import SafeCheckpoints, last_checkpoint
+from tiebreak.engine.checkpoints import SafeCheckpoints, last_checkpoint, train
 from tiebreak.engine.progress import quiet_trainer
 from tiebreak.errors import TrainingFailed
 
@@ -73,7 +73,7 @@ def fine_tune(
     resume = last_checkpoint(work / "checkpoints")
     if resume:
         print(f"{what}: resumed from {resume.name}", file=sys.stderr, flush=True)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    train(trainer, resume)
     log = [_without_times(entry) for entry in trainer.state.log_history]
     if trainer.args.should_save:
         trainer.model.save_pretrained(work)

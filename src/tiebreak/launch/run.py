@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,13 +18,14 @@ from tiebreak.config.identity import group_id, run_id
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
+from tiebreak.interrupt import Pruned, Stopped
 from tiebreak.launch.results import Made, data_hash, token_lines
 from tiebreak.stages.align import METRICS, Line, check_kind
 from tiebreak.stages.evaluate import evaluation_stages
 from tiebreak.stages.stage import Stage, ensure
 from tiebreak.store import Artefact, Store
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import Record, is_finished
+from tiebreak.track.record import TRACE, Record, is_finished
 
 
 @dataclass
@@ -66,7 +68,7 @@ def execute(run: Run, say: Callable[[str], None] = lambda line: None) -> Outcome
             with mirror:
                 _execute(run, record, log, outcome)
         finally:
-            log.fail_unless_finished(sys.exc_info()[1])
+            log.close(sys.exc_info()[1])
     return outcome
 
 
@@ -178,14 +180,23 @@ class RunLog:
         found = last_checkpoint(self.checkpoints, clean=False) if self.checkpoints else None
         return found.relative_to(artefacts_dir()).as_posix() if found else None
 
-    def fail_unless_finished(self, error: BaseException | None) -> None:
-        if not self.finished:
-            what = f"{type(error).__name__}: {error}" if error else "stopped"
-            if isinstance(error, KeyboardInterrupt):
-                what = "stopped by its user; the same command goes on"
-            if isinstance(error, UserError):
-                what = str(error)
-            self.write("failed", error=what)
+    def close(self, error: BaseException | None) -> None:
+        """The last word of a run that did not finish: failed, pruned or only stopped."""
+        if self.finished:
+            return
+        if error is None or isinstance(error, KeyboardInterrupt | Stopped):
+            return self.write("stopped", error="told to stop; the same command goes on")
+        if isinstance(error, Pruned):
+            return self.write("pruned", error=str(error))
+        if isinstance(error, UserError):
+            return self.write("failed", error=str(error))
+        trace = "".join(traceback.format_exception(error))
+        (self.record.folder / TRACE).write_text(trace)
+        self.write("failed", error=f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")
 
 
 def quiet_libraries() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
 from tiebreak.home import artefacts_dir, runs_dir
 from tiebreak.launch.run import Outcome
-from tiebreak.launch.sweep import Report, describe
+from tiebreak.launch.state import Standing, State, wall_seconds
+from tiebreak.launch.tasks import Report, describe
 from tiebreak.store import Store
-from tiebreak.track.record import is_finished, is_live, read_result
+from tiebreak.track.record import TRACE, is_finished, is_live, read_result
 
 SHOWN = ("gold/reward", "win_rate/start", "accuracy/likelihood", "accuracy/drift",
          "drift/chosen", "drift/rejected", "displaced/share", "kl/reference",
@@ -54,10 +57,11 @@ def outcome_line(outcome: Outcome) -> str:
 
 def describe_report(report: Report) -> Iterator[str]:
     """What a sweep did, stage by stage."""
-    ran = report.total - report.skipped - len(report.failed)
+    more = {"pruned": report.pruned, "stopped": report.stopped}
+    told = "".join(f", {count} {what}" for what, count in more.items() if count)
     yield (
-        f"{report.total} runs: {ran} done now, {report.skipped} finished before, "
-        f"{len(report.failed)} failed"
+        f"{report.total} runs: {report.done} done now, {report.skipped} finished before, "
+        f"{len(report.failed)} failed{told}"
     )
     stages = report.stages()
     built = sum(b for b, _ in stages.values())
@@ -67,7 +71,44 @@ def describe_report(report: Report) -> Iterator[str]:
         yield f"  {stage:<12}{made:>4} built {found:>4} reused"
     for run, error in report.failed:
         yield f"failed: {describe(run)}: {error}"
+        yield from _last_lines(runs_dir() / run_id(run) / TRACE)
     yield f"records: {runs_dir()}"
+
+
+def _last_lines(path: Path, number: int = 3) -> Iterator[str]:
+    """The end of a failed run's trace."""
+    if path.is_file():
+        lines = path.read_text().splitlines()
+        yield from (f"  {line}" for line in lines[-number:])
+        yield f"  all of it: {path}"
+
+
+def status_lines(name: str, standings: Sequence[Standing]) -> Iterator[str]:
+    """Where a study stands: counts, what runs now, what failed, and the time left."""
+    counts = Counter(one.state for one in standings)
+    told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    yield f"{name}: {len(standings)} runs: {told}"
+    for one in standings:
+        if one.state is State.RUNNING:
+            where = f" at step {one.step} of {one.steps}" if one.step is not None else ""
+            yield f"  running  {describe(one.run)}{where}"
+        if one.state is State.FAILED:
+            yield f"  failed   {describe(one.run)}: {one.error}"
+    if counts[State.FAILED]:
+        yield f"do the failed ones again with: tiebreak retry {name}"
+    yield from _time_left(standings, counts[State.RUNNING])
+
+
+def _time_left(standings: Sequence[Standing], workers: int) -> Iterator[str]:
+    """From the median of the finished runs' wall time; nothing to say before the first."""
+    took = sorted(
+        seconds for one in standings if one.state is State.DONE
+        if (seconds := wall_seconds(one.folder)) is not None
+    )  # fmt: skip
+    left = sum(one.state in (State.WAITING, State.STOPPED, State.RUNNING) for one in standings)
+    if took and left and workers:
+        minutes = took[len(took) // 2] * left / workers / 60
+        yield f"about {minutes:.0f} minutes left, at a median run's time and {workers} at once"
 
 
 def with_liveness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

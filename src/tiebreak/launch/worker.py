@@ -1,17 +1,25 @@
-"""A child process that runs what its parent sends, one JSON line each, keeping torch imported.
+"""A child process that does what its parent sends, one JSON line each, keeping torch imported.
 
-It answers one JSON line per run on stdout. A user's mistake is an answer. Anything else (memory,
+It answers one JSON line per task on stdout. A user's mistake is an answer. Anything else (memory,
 a defect, a library's refusal) ends it with its trace; the parent notices and starts another.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
+import time
+from typing import Any
 
 from tiebreak.config.compose import to_run
+from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
+from tiebreak.home import runs_dir
+from tiebreak.track.record import is_live
 
 
 def command(what: str) -> list[str]:
@@ -19,22 +27,40 @@ def command(what: str) -> list[str]:
     return [sys.executable, "-m", "tiebreak.launch.worker", what]
 
 
-def payload(run: Run) -> str:
-    """A run as one line."""
-    return json.dumps(run.resolved) + "\n"
+def payload(run: Run, trial: dict[str, Any] | None = None) -> str:
+    """A task as one line."""
+    return json.dumps({"run": run.resolved, "trial": trial}) + "\n"
 
 
 def main() -> None:
+    from tiebreak import interrupt
+
     what, answers = sys.argv[1], sys.stdout
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     sys.stdout = sys.stderr  # libraries that print must not disturb the answers
-    for line in sys.stdin:
-        answer = _do(what, to_run(json.loads(line)))
-        print(json.dumps(answer), file=answers, flush=True)
-        if what == "prepare" and "error" in answer:
-            sys.exit(2)
+    interrupt.install()
+    try:
+        for line in sys.stdin:
+            task = json.loads(line)
+            answer = do(what, to_run(task["run"]), task["trial"])
+            print(json.dumps(answer), file=answers, flush=True)
+            if what == "prepare" and "error" in answer:
+                sys.exit(2)
+    except interrupt.Stopped:
+        print(json.dumps({"stopped": True}), file=answers, flush=True)
+        sys.exit(143)
 
 
-def _do(what: str, run: Run) -> dict:
+def _leave_with(parent: int) -> None:
+    """Nobody reads the answers of an orphan: save a checkpoint and go."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One task, here. A user's mistake is in the answer; anything else is raised."""
     from tiebreak.launch import ranks
     from tiebreak.launch.run import execute, quiet_libraries
 
@@ -43,12 +69,33 @@ def _do(what: str, run: Run) -> dict:
             quiet_libraries()
             ranks.build_parents(run)
             return {}
+        wait_for_others(run)
         outcome = execute(run, lambda text: print(text, file=sys.stderr, flush=True))
-        return {"artefacts": [[s, k, r] for (s, k), r in outcome.artefacts.items()]}
     except UserError as error:
         print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
+    answer: dict[str, Any] = {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
+    return answer
+
+
+def wait_for_others(run: Run) -> None:
+    """Another sweep may be at this very run; then its result is ours."""
+    folder, said = runs_dir() / run_id(run), False
+    while is_live(folder):
+        if not said:
+            print(f"waiting for run {folder.name}: another process does it", file=sys.stderr)
+        said = True
+        time.sleep(0.5)
+
+
+def exit_words(code: int) -> str:
+    """Why a process that gave no answer ended."""
+    if code < 0:
+        return f"its process was killed by signal {-code} (out of memory?)"
+    return f"its process ended with code {code}; its trace is in the record's error.txt"
 
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # libraries' threads have nothing left to say

@@ -5,7 +5,7 @@
     delta = running mean of beta * drift, over every response trained on so far, without gradient
 
 Paper: Jung et al. 2024, arXiv 2404.04656 (classifier loss with its reward shift).
-Official code: none found from the authors; TRL's `trl/experimental/bco/bco_trainer.py` is
+Official code: none found from the authors; earlier TRL's `bco_trainer.py` (gone in 1.16) is
 followed.
 
 Convention: log-probs are token sums; delta is on the scale of rewards. As in TRL delta is the

@@ -80,7 +80,7 @@ def align_stage(run: Run, start: Checkpoint, tokens: Stage, log: Log | None) -> 
 
 
 def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | None) -> None:
-    from tiebreak.engine.checkpoints import last_checkpoint, step_of
+    from tiebreak.engine.checkpoints import last_checkpoint, step_of, train
     from tiebreak.engine.progress import quiet_trainer
     from tiebreak.stages.threads import use_threads
 
@@ -102,7 +102,7 @@ def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | Non
     quiet_trainer(trainer, f"align, {run.method_name}")
     if log is not None:
         log.begin(len(rows), len(trainer.plan), work / "checkpoints")
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    train(trainer, resume)
     if trainer.args.should_save:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(work)
         start.tokenizer(paths).save_pretrained(work)

@@ -2,7 +2,7 @@
 
 One stage per model, the start model like any other, so that its row is made once and shared.
 `generate` leaves answers; `evaluate` scores them (gold reward, divergence from the start model) and
-the held-out pairs.
+the held-out pairs. `answer`, `judge` and `compare` are their parts for a model in memory.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 from tiebreak.config.identity import plain
 from tiebreak.config.schema import Run, WorldData
 from tiebreak.engine.precision import resolve_precision
-from tiebreak.stages.align import Line
 from tiebreak.stages.stage import Paths, Stage, recipe
 from tiebreak.stages.start import tokenizer_inputs
-from tiebreak.stages.tokens import test_content
+from tiebreak.stages.tokens import PROMPTS, held_out_content
 
 if TYPE_CHECKING:
     from tiebreak.engine.rows import Branches
+    from tiebreak.stages.align import Line
 
+Row = dict[str, Any]
 GENERATIONS = "generations.jsonl"
 PAIRS = "pairs.jsonl"
 
@@ -30,7 +31,7 @@ PAIRS = "pairs.jsonl"
 def evaluator_inputs(run: Run) -> dict[str, Any]:
     """What a metric's value depends on beside the model and its tokenizer: the held-out rows and
     how answers are drawn. Tables never mix two of these."""
-    return {"evaluation": plain(run, "evaluation"), "test": test_content(run)}
+    return {"evaluation": plain(run, "evaluation"), "rows": held_out_content(run)}
 
 
 def evaluation_stages(run: Run, line: Line) -> tuple[Stage, Stage]:
@@ -84,46 +85,55 @@ def _model(line: Line, paths: Paths) -> Any:
 
 
 def _generate(work: Path, run: Run, line: Line, paths: Paths) -> None:
+    from tiebreak.stages.threads import use_threads
+
+    use_threads(run.train.execution.num_threads)
+    tokenizer = line.start.tokenizer(paths)
+    _write_lines(
+        work / GENERATIONS, answer(run, _model(line, paths), tokenizer, paths["tokens"], "generate")
+    )
+
+
+def answer(run: Run, model: Any, tokenizer: Any, tokens: Path, what: str) -> list[Row]:
+    """What a model in memory answers to the prompts of the run's evaluation."""
     from tiebreak.data.tokenise import encode_prompts
     from tiebreak.engine.generate import generate
     from tiebreak.engine.models import autocast
     from tiebreak.engine.progress import progress
-    from tiebreak.stages.threads import use_threads
 
-    use_threads(run.train.execution.num_threads)
-    evaluation, tokenizer = run.evaluation, line.start.tokenizer(paths)
-    examples = _prompts(run, paths)
+    evaluation = run.evaluation
+    examples = _prompts(run, tokens)
     prompts = encode_prompts([e["prompt"] for e in examples], tokenizer)
-    report = json.loads((paths["tokens"] / "report.json").read_text())
-    with progress("generate", len(prompts)) as advance:
+    report = json.loads((tokens / "report.json").read_text())
+    with progress(what, len(prompts)) as advance:
         with autocast(resolve_precision(run.train.precision)):
             responses = generate(
-                _model(line, paths),
+                model,
                 prompts,
                 pad_id=tokenizer.pad_token_id,
-                end_ids=report["test"]["end_ids"],
+                end_ids=report[evaluation.split]["end_ids"],
                 max_new_tokens=evaluation.max_new_tokens,
                 temperature=evaluation.temperature,
                 batch_size=evaluation.batch_size,
                 seed=evaluation.seed,
                 progress=advance,
             )
-    rows = [
+    return [
         {"id": e["id"], "prompt": _shown(e["prompt"]), "prompt_ids": p, "response_ids": r,
          "response": tokenizer.decode(r, skip_special_tokens=True)}
         for e, p, r in zip(examples, prompts, responses, strict=True)
     ]  # fmt: skip
-    _write_lines(work / GENERATIONS, rows)
 
 
-def _prompts(run: Run, paths: Paths) -> list[dict[str, Any]]:
+def _prompts(run: Run, tokens: Path) -> list[dict[str, Any]]:
+    evaluation = run.evaluation
     if isinstance(run.data, WorldData):
         from tiebreak.data import world
 
-        examples = world.prompts(run.evaluation.num_prompts, run.evaluation.seed)
+        examples = world.prompts(evaluation.num_prompts, evaluation.seed, evaluation.split.value)
         return [{"id": e.id, "prompt": e.prompt} for e in examples]
-    rows = json.loads((paths["tokens"] / "prompts.json").read_text())
-    return rows[: run.evaluation.num_prompts]
+    rows = json.loads((tokens / evaluation.split / PROMPTS).read_text())
+    return rows[: evaluation.num_prompts]
 
 
 def _shown(prompt: Any) -> str:
@@ -136,30 +146,44 @@ def _shown(prompt: Any) -> str:
 
 
 def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
-    from tiebreak.data.tokens import Tokens
     from tiebreak.engine.models import load_model
     from tiebreak.engine.rows import Branches
-    from tiebreak.engine.scorer import TrainingData
     from tiebreak.stages.threads import use_threads
 
     use_threads(run.train.execution.num_threads)
     generations = read_lines(paths["generations"] / GENERATIONS)
-    tokens = Tokens.load(paths["tokens"] / "test")
-    data = TrainingData(tokens)
     answers = [Branches(g["prompt_ids"], [g["response_ids"]]) for g in generations]
-    held_out = [_ends(data.branches(row)) for row in range(len(tokens))]
-    scored = _score(run, _model(line, paths), [*answers, *held_out], "evaluate")
-    policy_logp = [row[0] for row in scored[: len(answers)]]
-    start_logp = policy_logp
+    model = _model(line, paths)
+    _write_lines(work / PAIRS, compare(run, model, paths["tokens"], "evaluate, pairs"))
+    logp = start_logp = _score(run, model, answers, "evaluate, answers")
     if "policy" in paths:
+        del model  # one at a time in memory
         start = load_model(line.start.place(paths), line.start.revision)
-        start_logp = [row[0] for row in _score(run, start, answers, "evaluate, start model")]
-    rows = []
-    for g, policy, start in zip(generations, policy_logp, start_logp, strict=True):
-        row = {"id": g["id"], "tokens": len(g["response_ids"]), "logp": policy, "logp_start": start}
-        rows.append(row | _gold(run, g["prompt"], g["response"]))
+        start_logp = _score(run, start, answers, "evaluate, start model")
+    rows = [
+        row | {"logp": after, "logp_start": before}
+        for row, (after,), (before,) in zip(judge(run, generations), logp, start_logp, strict=True)
+    ]
     _write_lines(work / "items.jsonl", rows)
-    _write_lines(work / PAIRS, _pair_rows(tokens, scored[len(answers) :]))
+
+
+def compare(run: Run, model: Any, tokens: Path, what: str) -> list[Row]:
+    """What a model in memory holds of the responses of the run's held-out rows."""
+    from tiebreak.data.tokens import Tokens
+    from tiebreak.engine.scorer import TrainingData
+
+    held_out = Tokens.load(tokens / run.evaluation.split)
+    data = TrainingData(held_out)
+    rows = [_ends(data.branches(row)) for row in range(len(held_out))]
+    return _pair_rows(held_out, _score(run, model, rows, what))
+
+
+def judge(run: Run, generations: Sequence[Row]) -> list[Row]:
+    """What can be said of answers by themselves: their length, and on world data their gold."""
+    return [
+        {"id": g["id"], "tokens": len(g["response_ids"])} | _gold(run, g["prompt"], g["response"])
+        for g in generations
+    ]
 
 
 def _ends(row: Branches) -> Branches:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.identity import data_content
-from tiebreak.config.schema import FileData, Run, WorldData
+from tiebreak.config.schema import FileData, Run, Split, WorldData
 from tiebreak.stages.stage import Paths, Stage, recipe
 from tiebreak.stages.start import Checkpoint, tokenizer_inputs
 
@@ -19,25 +19,29 @@ if TYPE_CHECKING:
     from tiebreak.data.tokenise import TokenReport
     from tiebreak.data.tokens import Tokens
 
-# What the align stage trains on, what evaluation uses, and what SFT imitates.
+# What the align stage trains on, what evaluation uses, and what SFT imitates. Which split is
+# evaluated is not among it: the tokens hold both, so that a search's policy is tested as it is.
 PREFERENCES = frozenset(
     "seed num_pairs num_test_pairs label_noise length_bias edit_distance temperature train "
-    "train_split test test_split test_share revision max_rows max_test_rows as_conversation".split()
+    "train_split test test_split test_share validation_share revision max_rows max_test_rows "
+    "as_conversation".split()
 )
-TEST = frozenset(
-    "seed num_test_pairs edit_distance train train_split test test_split test_share revision "
-    "max_test_rows as_conversation".split()
+HELD_OUT = frozenset(
+    "seed num_test_pairs edit_distance train train_split test test_split test_share "
+    "validation_share revision max_test_rows as_conversation".split()
 )
+TRAINING = frozenset({"train", "train_split"})
 DEMONSTRATIONS = frozenset(
     "seed num_demonstrations demonstrations demonstrations_split revision as_conversation".split()
 )
 LIMITS = frozenset("kind world_version max_length max_prompt_length".split())
+PROMPTS = "prompts.json"
 
 
 def preferences(run: Run, start: Checkpoint) -> Stage:
-    """train/, test/ and report.json: the preference data as token ids."""
+    """train/, test/, validation/ (where there is one) and report.json: the data as token ids."""
     content = _only(data_content(run), PREFERENCES | LIMITS)
-    inputs = {"data": content, "tokenizer": tokenizer_inputs(run), "rows": "preferences"}
+    inputs = {"data": content, "tokenizer": tokenizer_inputs(run), "rows": "all splits"}
 
     def build(work: Path, paths: Paths) -> None:
         _build_preferences(work, run, start.tokenizer(paths))
@@ -45,13 +49,16 @@ def preferences(run: Run, start: Checkpoint) -> Stage:
     return recipe("tokens", inputs, build=build, what="preferences")
 
 
-def test_content(run: Run) -> dict[str, Any]:
-    """What determines the held-out rows; how many or how noisy the training rows are does not."""
-    content = _only(data_content(run), TEST | LIMITS)
-    if content.get("test"):  # held-out rows are not split off the training file
-        for key in ("train", "train_split", "test_share"):
-            content.pop(key)
-    return content
+def held_out_content(run: Run) -> dict[str, Any]:
+    """What determines the rows of this evaluation's split; how many or how noisy the training rows
+    are does not."""
+    content = _only(data_content(run), HELD_OUT | LIMITS)
+    apart = bool(content.get("test"))  # a file of its own: no test rows are split off the training
+    if run.evaluation.split is Split.VALIDATION:
+        unused = {"test", "test_split"} | ({"test_share"} if apart else set())
+    else:
+        unused = {"validation_share"} | (TRAINING | {"test_share"} if apart else set())
+    return {k: v for k, v in content.items() if k not in unused}
 
 
 def demonstrations(run: Run, start: Checkpoint) -> Stage:
@@ -81,12 +88,18 @@ def read_demonstrations(run: Run) -> list[Example]:
 
 def read_preferences(run: Run) -> tuple[list[Example], list[Example]]:
     """(train, test)."""
+    sides = read_sides(run)
+    return sides["train"], sides["test"]
+
+
+def read_sides(run: Run) -> dict[str, list[Example]]:
+    """The rows of "train", "test" and, where there is one, "validation"; no prompt on two sides."""
     if isinstance(run.data, WorldData):
         return _world(run.data)
     return _files(run.data)
 
 
-def _world(data: WorldData) -> tuple[list[Example], list[Example]]:
+def _world(data: WorldData) -> dict[str, list[Example]]:
     from tiebreak.data import world
 
     knobs = world.Knobs(
@@ -96,12 +109,15 @@ def _world(data: WorldData) -> tuple[list[Example], list[Example]]:
         edit_distance=data.edit_distance,
         temperature=data.temperature,
     )
-    train = world.preference_pairs(knobs, data.seed, "train")
-    test = world.preference_pairs(replace(knobs, num_pairs=data.num_test_pairs), data.seed, "test")
-    return train, test
+    few = replace(knobs, num_pairs=data.num_test_pairs)
+    return {
+        "train": world.preference_pairs(knobs, data.seed, "train"),
+        "test": world.preference_pairs(few, data.seed, "test"),
+        "validation": world.preference_pairs(few, data.seed, "validation"),
+    }
 
 
-def _files(data: FileData) -> tuple[list[Example], list[Example]]:
+def _files(data: FileData) -> dict[str, list[Example]]:
     from tiebreak.data.check import refuse_shared_prompts, split_by_prompt
     from tiebreak.data.read import read_preferences
 
@@ -111,10 +127,16 @@ def _files(data: FileData) -> tuple[list[Example], list[Example]]:
     else:
         test = read_preferences(data.test, data.test_split, data.revision)
         refuse_shared_prompts(train, test)
-    train, test = train[: data.max_rows], test[: data.max_test_rows]
+    held_out = {"test": test}
+    if data.validation_share > 0:
+        train, held_out["validation"] = split_by_prompt(
+            train, data.validation_share, seed=1, key="data.validation_share"
+        )
+    sides = {"train": train[: data.max_rows]}
+    sides |= {side: examples[: data.max_test_rows] for side, examples in held_out.items()}
     if data.as_conversation:
-        train, test = [_as_turn(e) for e in train], [_as_turn(e) for e in test]
-    return train, test
+        return {side: [_as_turn(e) for e in examples] for side, examples in sides.items()}
+    return sides
 
 
 def _as_turn(example: Example) -> Example:
@@ -125,13 +147,14 @@ def _as_turn(example: Example) -> Example:
 
 
 def _build_preferences(work: Path, run: Run, tokenizer: Any) -> None:
-    train, test = read_preferences(run)
     report: dict[str, Any] = {}
-    _encode(work, "train", train, run, tokenizer, report)
-    kept = set(_encode(work, "test", test, run, tokenizer, report).ids)
-    unique = {json.dumps(e.prompt): e for e in reversed(test) if e.id in kept}
-    rows = [{"id": e.id, "prompt": e.prompt} for e in reversed(unique.values())]
-    (work / "prompts.json").write_text(json.dumps(rows))
+    for side, examples in read_sides(run).items():
+        kept = set(_encode(work, side, examples, run, tokenizer, report).ids)
+        if side == "train":
+            continue
+        unique = {json.dumps(e.prompt): e for e in reversed(examples) if e.id in kept}
+        rows = [{"id": e.id, "prompt": e.prompt} for e in reversed(unique.values())]
+        (work / side / PROMPTS).write_text(json.dumps(rows))
 
 
 def _encode(

@@ -24,7 +24,8 @@ from tiebreak.store import FULL, UNWRITABLE, disk_errors
 FORMAT = 1
 METRICS = "metrics.jsonl"
 THROUGHPUT = "throughput.jsonl"
-STATUSES = ("running", "finished", "failed")
+STATUSES = ("running", "finished", "failed", "stopped", "pruned")
+TRACE = "error.txt"
 
 
 class Record:
@@ -271,6 +272,16 @@ def is_finished(run_dir: Path) -> bool:
     status = read_status(run_dir)
     said_so = status is not None and status["status"] == "finished"
     return said_so and (run_dir / "result.json").is_file()
+
+
+def mark_failed(run_dir: Path, why: str) -> None:
+    """Say so in the record of a run whose process could not: it was killed."""
+    if not run_dir.is_dir():
+        return
+    status = read_status(run_dir)
+    if status is not None and status["status"] == "running" and not is_live(run_dir):
+        failed = {**status, "status": "failed", "error": why}
+        _write(run_dir / "status.json", _pretty(failed, run_dir / "status.json"))
 
 
 def is_live(run_dir: Path) -> bool:

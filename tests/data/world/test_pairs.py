@@ -101,6 +101,19 @@ def test_train_and_test_prompts_are_disjoint():
     assert {read_request(question).split for question in questions} == {"train"}
 
 
+def test_validation_stays_clear_of_the_test():
+    """Pairs of pairs, prompts of prompts; both are of the test side, which no training sees."""
+    tested, validated = (preference_pairs(SMALL, 0, split) for split in ("test", "validation"))
+    assert len(validated) == len(tested) == 400
+    assert not {text(p) for p in validated} & {text(p) for p in tested}
+    assert agreement(validated) == 1.0
+    asked, later = prompts(200, 0), prompts(200, 0, "validation")
+    assert [*asked, *later] == prompts(400, 0)
+    assert len({e.id for e in [*tested, *validated, *asked, *later]}) == 1200
+    sides = {read_request(text(e)).split for e in [*validated, *later]}
+    assert sides == {"test"}
+
+
 def test_shapes_and_ids():
     pairs, held_out = preference_pairs(SMALL, 3), preference_pairs(SMALL, 3, split="test")
     assert all(len(p.responses) == 2 and p.responses[0] != p.responses[1] for p in pairs)
@@ -134,7 +147,8 @@ def test_the_same_bytes_in_every_process():
         "from tiebreak.data.world import *; import hashlib;"
         "k = Knobs(num_pairs=30, edit_distance=.3);"
         "d = [corpus(30, 1), preference_pairs(k, 1), preference_pairs(k, 1, split='test'),"
-        " demonstrations(30, 1, quality='instruct'), prompts(30, 1)];"
+        " demonstrations(30, 1, quality='instruct'), prompts(30, 1),"
+        " preference_pairs(k, 1, split='validation'), prompts(30, 1, split='validation')];"
         "print(hashlib.sha256(repr(d).encode()).hexdigest())"
     )
     path = os.pathsep.join(p for p in sys.path if p)
@@ -166,6 +180,10 @@ def test_misspelt_words_are_named():
         demonstrations(3, 0, quality="instrct")
     with pytest.raises(UserError, match="prompts: .* 10000"):
         prompts(10_001, 0)
+    with pytest.raises(UserError, match="too few prompts for 10002; ask for 10000"):
+        prompts(5_001, 0, split="validation")
+    with pytest.raises(UserError, match="split: 'train' is not known; use 'validation' or 'test'"):
+        prompts(3, 0, split="train")
 
 
 def test_describe_counts():

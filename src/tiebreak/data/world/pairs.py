@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from tiebreak.data.examples import Example, Message
+from tiebreak.data.examples import Example, Message, prompt_key
 from tiebreak.data.world.gold import gold
 from tiebreak.data.world.grammar import (
     Split,
@@ -105,19 +106,23 @@ def change_words(rng: Random, text: str, share: float) -> str:
     return join_words(words)
 
 
-def _draw_two(rng: Random, knobs: Knobs, split: Split) -> tuple[str, str, str]:
-    """A prompt and two different answers to it."""
+def _draw_two(
+    rng: Random, knobs: Knobs, side: Split, taken: Collection[object]
+) -> tuple[str, str, str]:
+    """A prompt that is not among those taken, and two different answers to it."""
     low, high, share_long = QUALITY["pairs"]
     while True:
-        request = draw_request(rng, split, share_long)
+        request = draw_request(rng, side, share_long)
         prompt = write_request(rng, request)
+        if prompt_key(prompt) in taken:
+            continue
         first = write_answer(rng, request, rng.uniform(low, high))
         if knobs.edit_distance < 1:
             second = change_words(rng, first, knobs.edit_distance)
         else:
             second = write_answer(rng, request, rng.uniform(low, high))
         tied = _worth(prompt, first) == _worth(prompt, second)
-        if first != second and not (tied and split == "test"):  # a test label needs a winner
+        if first != second and not (tied and side == "test"):  # a test label needs a winner
             return prompt, first, second
 
 
@@ -134,18 +139,24 @@ def _prefers_first(rng: Random, knobs: Knobs, prompt: str, first: str, second: s
     return prefers != (rng.random() < knobs.label_noise)
 
 
-def preference_pairs(knobs: Knobs, seed: int, split: Split = "train") -> list[Example]:
+def preference_pairs(
+    knobs: Knobs, seed: int, split: Literal["train", "validation", "test"] = "train"
+) -> list[Example]:
     """Pairs of off-policy answers, (chosen, rejected).
 
     Training labels are Bradley-Terry draws on the gold reward, with the knobs' noise and bias.
     Test labels have neither noise nor bias nor chance: the chosen answer has the higher gold.
+    Validation pairs are made like test pairs; none has the prompt of one of the test pairs.
     """
-    _check_word("split", split, ("train", "test"))
+    _check_word("split", split, ("train", "validation", "test"))
     rng = make_rng("pairs", split, seed)
+    side: Split = "train" if split == "train" else "test"
+    tested = preference_pairs(knobs, seed, "test") if split == "validation" else []
+    taken = {prompt_key(example.prompt) for example in tested}
     pairs: list[Example] = []
     for index in range(knobs.num_pairs):
-        prompt, first, second = _draw_two(rng, knobs, split)
-        if split == "test":
+        prompt, first, second = _draw_two(rng, knobs, side, taken)
+        if side == "test":
             swap = _worth(prompt, first) < _worth(prompt, second)
         else:
             swap = not _prefers_first(rng, knobs, prompt, first, second)
@@ -170,15 +181,23 @@ def demonstrations(
     return examples
 
 
-def prompts(num: int, seed: int) -> list[Example]:
-    """Evaluation prompts from the test side, all different, without responses."""
-    if num > 10_000:
-        raise UserError(f"prompts: the test side has too few prompts for {num}; ask for 10000")
+def prompts(num: int, seed: int, split: Literal["validation", "test"] = "test") -> list[Example]:
+    """Evaluation prompts from the test side, all different, without responses.
+
+    Those for validation are the `num` that follow the `num` for testing in one sequence.
+    """
+    _check_word("split", split, ("validation", "test"))
+    first = num if split == "validation" else 0
+    if first + num > 10_000:
+        raise UserError(
+            f"prompts: the test side has too few prompts for {first + num}; ask for 10000"
+        )
     rng = make_rng("prompts", seed)
     texts: dict[str, None] = {}
-    while len(texts) < num:
+    while len(texts) < first + num:
         texts[write_request(rng, draw_request(rng, "test"))] = None
-    return [Example(f"prompt-{seed}-{i:05d}", _user(text), ()) for i, text in enumerate(texts)]
+    drawn = [Example(f"prompt-{seed}-{i:05d}", _user(text), ()) for i, text in enumerate(texts)]
+    return drawn[first:]
 
 
 def _check_word(key: str, value: str, options: tuple[str, ...]) -> None:

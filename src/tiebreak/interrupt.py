@@ -1,0 +1,56 @@
+"""Being told to stop (SIGTERM): training saves a checkpoint first, anything else ends at once.
+
+Schedulers and `tiebreak stop` send SIGTERM. A run that is stopped so goes on from where it was.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+
+_requested = False
+_deferred = False
+
+
+class Pruned(Exception):
+    """A search ended this run early: its metric is behind the others' at the same step."""
+
+
+class Stopped(BaseException):
+    """The process was told to stop. Not an error: nothing may swallow it."""
+
+
+def install() -> None:
+    """From now on SIGTERM raises `Stopped`, or waits for the end of a `deferred` block's step."""
+    global _requested
+    _requested = False
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _handle)
+
+
+def requested() -> bool:
+    """Whether to stop at the next safe place."""
+    return _requested
+
+
+@contextmanager
+def deferred() -> Generator[None]:
+    """Inside, a request waits: the block asks `requested()` and leaves when it has saved."""
+    global _deferred
+    _deferred = True
+    try:
+        yield
+    finally:
+        _deferred = False
+    if _requested:
+        raise Stopped
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _requested
+    _requested = True
+    if not _deferred:
+        raise Stopped

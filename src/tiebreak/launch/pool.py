@@ -1,0 +1,133 @@
+"""The local engine: worker processes on this machine that stay warm between runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tiebreak import provenance
+from tiebreak.config.identity import run_id
+from tiebreak.config.schema import Run
+from tiebreak.home import runs_dir
+from tiebreak.launch.tasks import Answer, Task, Tasks
+from tiebreak.launch.worker import command, exit_words, payload
+from tiebreak.track.record import mark_failed
+
+Told = Callable[[Task, Answer], None]
+
+
+def default_workers(runs: Sequence[Run]) -> int:
+    """One process per core where every run keeps to one core; else one, which may use them all."""
+    single = all(run.train.execution.num_threads == 1 for run in runs)
+    return provenance.cpus() if single else 1
+
+
+class Pool:
+    """Does tasks with a few workers until none is left, or `stop` was called."""
+
+    def __init__(self, workers: int) -> None:
+        self._free = threading.Condition()
+        self._workers = [Worker() for _ in range(workers)]
+        self._stopping = False
+        self._in_hand = 0
+
+    def run(self, tasks: Tasks, told: Told) -> None:
+        """`told` hears of each answer, one at a time."""
+        with ThreadPoolExecutor(len(self._workers)) as threads:
+            done = [threads.submit(self._work, worker, tasks, told) for worker in self._workers]
+            for one in done:
+                one.result()
+
+    def stop(self) -> None:
+        """No new tasks; every worker saves a checkpoint and leaves."""
+        with self._free:
+            self._stopping = True
+            self._free.notify_all()
+        for worker in self._workers:
+            worker.stop()
+
+    def _work(self, worker: Worker, tasks: Tasks, told: Told) -> None:
+        with worker:
+            while (task := self._take(tasks)) is not None:
+                answer = worker.do(task)
+                with self._free:
+                    self._in_hand -= 1
+                    tasks.answer(task, answer)
+                    told(task, answer)
+                    self._free.notify_all()
+
+    def _take(self, tasks: Tasks) -> Task | None:
+        with self._free:
+            while not self._stopping:
+                task = tasks.next()
+                if task is not None:
+                    self._in_hand += 1
+                    return task
+                if self._in_hand == 0:
+                    break
+                self._free.wait()
+            self._free.notify_all()
+            return None
+
+
+class Worker:
+    """A child process that keeps torch imported between runs; replaced when it dies."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._stopped = False
+
+    def do(self, task: Task) -> dict[str, Any]:
+        if self._stopped:
+            return {"stopped": True}
+        process = self._process = self._process or self._start()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(payload(task.run, task.trial))
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if answer:
+            return json.loads(answer)
+        code = self._end()
+        if self._stopped:
+            return {"stopped": True}
+        words = exit_words(code)
+        mark_failed(runs_dir() / run_id(task.run), words)
+        return {"error": words}
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._process is not None:
+            self._process.terminate()
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command("run"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _end(self) -> int:
+        """Close what the process reads, wait for it, and give its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        code = process.wait()
+        process.stdout.close()
+        return code
