@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
-STATUSES = ("running", "finished", "failed")
+STATUSES = ("running", "finished", "failed", "stopped", "pruned")
 UNTOLD = ("seed", "tracker")  # parts of a config that are no hyper-parameter
 
 Setting = str | int | float | bool | None

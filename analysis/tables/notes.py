@@ -66,7 +66,8 @@ def _few_seeds(sections: Sequence[Section]) -> Iterator[str]:
 def _unfinished(
     runs: Runs, chosen: Sequence[Record], run_ids: Collection[str] | None
 ) -> Iterator[str]:
-    counts = {s: sum(r.status == s for r in chosen) for s in ("failed", "running")}
+    unfinished = ("failed", "running", "stopped", "pruned")
+    counts = {s: sum(r.status == s for r in chosen) for s in unfinished}
     skipped = [(p, why) for p, why in runs.skipped if run_ids is None or p.name in run_ids]
     if run_ids is not None:
         known = {r.run_id for r in runs.records} | {path.name for path, _ in runs.skipped}

@@ -7,8 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tiebreak.errors import UserError
+from tiebreak.interrupt import Stopped
+
+if TYPE_CHECKING:
+    from tiebreak.launch.study import Study
 
 HELP = {
     "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
@@ -33,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"tiebreak: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as stop:
         print("tiebreak: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(stop, Stopped) else 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
@@ -74,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--engine", default="local", help="where runs are done (default: local)")
         one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
                          "one-core runs, else one)")  # fmt: skip
+        if name == "sweep":
+            one.add_argument("--export", choices=("wandb",), help="do nothing; write it for W&B")
+            one.add_argument("--out", type=Path, help="with --export: write to a file instead")
     one = command("status", _status)
     one.add_argument("name")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
@@ -87,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     command("fetch", _fetch).add_argument("name")
     one = command("table", _table)
     one.add_argument("study", nargs="?", help="a sweep: only its runs")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as given to the sweep")
     one.add_argument("--format", choices=("md", "tex", "csv"), default="md")
     one.add_argument("--out", type=Path, help="write to a file instead")
     return parser
@@ -103,13 +112,14 @@ def _say(line: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from tiebreak import interrupt
     from tiebreak.config.compose import compose
     from tiebreak.launch.ranks import rank
     from tiebreak.launch.run import execute
     from tiebreak.launch.show import outcome_line, result_lines
 
-    run = compose(options.overrides)
-    outcome = execute(run, _say)
+    with interrupt.installed():
+        outcome = execute(compose(options.overrides), _say)
     if rank() > 0:
         return
     for line in result_lines(outcome):
@@ -131,17 +141,30 @@ def _sweep(options: argparse.Namespace) -> None:
     from tiebreak.launch.study import read_study
     from tiebreak.launch.sweep import sweep
     from tiebreak.launch.tasks import Grid
+    from tiebreak.launch.tuning import Tuning
 
     study = read_study(options.name, options.overrides)
-    runs = study.runs()
-    tasks = Grid(runs, retry=options.retry)
+    if not options.retry and (options.export or options.out):
+        return _export(study, options)
+    runs = study.runs()  # all composed before the first starts: mistakes come now
+    tasks = Tuning(study, options.retry) if study.search else Grid(runs, options.retry)
     report = sweep(study.name, tasks, engine_for(options.engine, options.workers, runs), _say)
     for line in describe_report(report):
         _say(line)
+    if report.stopped or (report.interrupted and report.left):
+        sys.exit(143)
     if report.failed:
         sys.exit(1)
-    if report.stopped:
-        sys.exit(143)
+
+
+def _export(study: Study, options: argparse.Namespace) -> None:
+    from tiebreak.launch.wandb_sweep import export
+
+    if not options.export:
+        raise UserError(f"--out {options.out}: a sweep writes no file; give --export wandb too")
+    if options.workers or options.engine != "local":
+        raise UserError("--export does no run; leave --workers and --engine out")
+    _give(export(study), options.out, "W&B sweep")
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -209,10 +232,11 @@ def _table(options: argparse.Namespace) -> None:
     from analysis.tables import comparison, render
     from tiebreak.config.identity import run_id
     from tiebreak.home import runs_dir
-    from tiebreak.launch.study import expand
+    from tiebreak.launch.tuning import compared
 
-    ids = {run_id(run) for run in expand(options.study)} if options.study else None
-    command = f"tiebreak table {options.study}" if options.study else "tiebreak table"
+    study = [options.study, *options.overrides] if options.study else []
+    ids = {run_id(run) for run in compared(options.study, options.overrides)} if study else None
+    command = " ".join(["tiebreak table", *study])
     found = runs.load(runs_dir())
     if ids is not None and not any(one.finished and one.run_id in ids for one in found.records):
         name = options.study
@@ -220,13 +244,18 @@ def _table(options: argparse.Namespace) -> None:
     table = comparison.comparison(found, run_ids=ids, command=command)
     writers = {"md": render.markdown, "tex": render.latex, "csv": render.csv}
     text = writers[options.format](table)
-    if options.out is None:
+    _give(text, options.out, "table")
+
+
+def _give(text: str, out: Path | None, what: str) -> None:
+    """To a file, or to stdout."""
+    if out is None:
         return _say(text.rstrip("\n"))
     try:
-        options.out.write_text(text)
+        out.write_text(text)
     except OSError as error:
-        raise UserError(f"--out {options.out}: {error.strerror}; give a file to write") from error
-    _say(f"table: {options.out}")
+        raise UserError(f"--out {out}: {error.strerror}; give a file to write") from error
+    _say(f"{what}: {out}")
 
 
 if __name__ == "__main__":

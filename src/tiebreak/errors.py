@@ -10,6 +10,10 @@ class UserError(ValueError):
     """A mistake in input or environment. The command line prints it and exits with 2."""
 
 
+class Busy(UserError):
+    """Another process is at this very run."""
+
+
 class TrainingFailed(UserError):
     """A run that cannot go on (for example: its loss is no longer a number)."""
 

@@ -23,17 +23,34 @@ class Stopped(BaseException):
     """The process was told to stop. Not an error: nothing may swallow it."""
 
 
-def install() -> None:
-    """From now on SIGTERM raises `Stopped`, or waits for the end of a `deferred` block's step."""
+@contextmanager
+def installed() -> Generator[None]:
+    """Inside, SIGTERM raises `Stopped`, once, or waits for the end of a `deferred` block's step.
+
+    Once: a scheduler tells the sweep and its workers, and the sweep tells its workers again, while
+    they write their last words. `check` catches what a library may have swallowed.
+    """
     global _requested
     _requested = False
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _handle)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def requested() -> bool:
     """Whether to stop at the next safe place."""
     return _requested
+
+
+def check() -> None:
+    """A safe place: raises `Stopped` when it was requested."""
+    if _requested:
+        raise Stopped
 
 
 @contextmanager
@@ -45,12 +62,11 @@ def deferred() -> Generator[None]:
         yield
     finally:
         _deferred = False
-    if _requested:
-        raise Stopped
+    check()
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _requested
-    _requested = True
-    if not _deferred:
+    again, _requested = _requested, True
+    if not (_deferred or again):
         raise Stopped

@@ -105,9 +105,9 @@ class Store:
         """The artefact, building it when it is not there; one process builds, the others wait.
 
         `builder(work)` fills `work`, which may hold what a killed build left. Folders named in
-        `scratch` (checkpoints) are removed before publishing. What the builder raises is raised,
-        except a full disk, which is a UserError; `work` is then left as it is, nothing is
-        published and the next build goes on from there.
+        `scratch` (checkpoints) are removed once everything else has reached the disk. What the
+        builder raises is raised, except a full disk, which is a UserError; `work` is then left as
+        it is, nothing is published and the next build goes on from there.
         """
         assert key == _key(stage, inputs), f"{stage}/{key} is not the key of these inputs"
         path, work = self.path(stage, key), self.work(stage, key)
@@ -118,12 +118,15 @@ class Store:
                 if self.has(stage, key):
                     return Artefact(path, stage, key, reused=True)
                 work.mkdir(exist_ok=True)
-                (work / ARTEFACT).unlink(missing_ok=True)
-                builder(work)
+                if not (work / ARTEFACT).is_file():  # else only publishing was left to do
+                    builder(work)
+                    about = {"stage": stage, "key": key, "inputs": dict(inputs)}
+                    _seal(work, scratch, about)
                 for folder in scratch:
                     if (work / folder).is_dir():
                         shutil.rmtree(work / folder)
-                _publish(work, path, {"stage": stage, "key": key, "inputs": dict(inputs)})
+                os.rename(work, path)
+                _sync_folder(path.parent)
         return Artefact(path, stage, key, reused=False)
 
     @contextlib.contextmanager
@@ -188,9 +191,12 @@ def read_artefact(path: Path) -> dict[str, Any]:
     return content
 
 
-def _publish(work: Path, path: Path, about: dict[str, Any]) -> None:
-    files, folders = {}, {work}
-    for file in sorted(p for p in work.rglob("*") if not p.is_dir() or p.is_symlink()):
+def _seal(work: Path, scratch: Sequence[str], about: dict[str, Any]) -> None:
+    """Flush every file but the scratch, then write the list of them: `work` is then complete."""
+    files, folders, partial = {}, {work}, work / f".{ARTEFACT}"
+    partial.unlink(missing_ok=True)
+    found = (p for p in work.rglob("*") if not p.is_dir() or p.is_symlink())
+    for file in sorted(p for p in found if p.relative_to(work).parts[0] not in scratch):
         assert file.is_file() and not file.is_symlink(), f"{file}: artefacts hold plain files only"
         sha256 = _file_hash(file, sync=True)
         files[file.relative_to(work).as_posix()] = {
@@ -200,12 +206,12 @@ def _publish(work: Path, path: Path, about: dict[str, Any]) -> None:
         folders.add(file.parent)
     assert files, f"the builder of {about['stage']}/{about['key']} left no file"
     text = json.dumps({"format": FORMAT, **about, "files": files}, sort_keys=True, indent=1)
-    (work / ARTEFACT).write_text(text + "\n")
-    _file_hash(work / ARTEFACT, sync=True)
+    partial.write_text(text + "\n")
+    _file_hash(partial, sync=True)
     for folder in folders:
         _sync_folder(folder)
-    os.rename(work, path)
-    _sync_folder(path.parent)
+    os.replace(partial, work / ARTEFACT)
+    _sync_folder(work)
 
 
 def _file_hash(file: Path, *, sync: bool = False) -> str:

@@ -144,16 +144,6 @@ def test_only_like_is_compared_with_like(runs_dir: Path, write_run: WriteRun, ot
     assert not any(cell.best for row in rows(table) for cell in row.cells if cell is not None)
 
 
-def test_a_section_of_validation_results_says_so(runs_dir: Path, write_run: WriteRun):
-    for split, evaluator in (("test", "e" * 64), ("validation", "f" * 64)):
-        write_run("dpo", evaluator=evaluator, config={"evaluation": {"split": split}})
-    told = [section.title for section in comparison(load(runs_dir)).sections]
-    assert told == [
-        "model tiny · data world dddddddd · evaluator eeeeeeee",
-        "model tiny · data world dddddddd · evaluator ffffffff (validation)",
-    ]
-
-
 def test_scenarios_that_differ_have_their_own_start(runs_dir: Path, write_run: WriteRun):
     for rate in (1e-5, 2e-5):
         scenario = {"name": "sft-then-align", "learning_rate": rate}

@@ -98,6 +98,16 @@ def test_two_sections_join_their_columns_in_csv(runs_dir: Path, write_run: Write
     assert latex(table).count(r"\begin{table}") == markdown(table).count("### ") == 2
 
 
+def test_a_section_of_validation_results_says_so(runs_dir: Path, write_run: WriteRun):
+    for split, evaluator in (("test", "e" * 64), ("validation", "f" * 64)):
+        write_run("dpo", evaluator=evaluator, config={"evaluation": {"split": split}})
+    table = comparison(load(runs_dir))
+    assert re.findall("^### .* · (.*)$", markdown(table), re.MULTILINE) == [
+        "evaluator eeeeeeee", "evaluator ffffffff (validation)",
+    ]  # fmt: skip
+    assert latex(table).count("(validation)") == 1
+
+
 def test_names_cannot_break_the_text(runs_dir: Path, write_run: WriteRun):
     write_run(model=NASTY, data="two\nlines", scenario=NASTY)
     table = comparison(load(runs_dir))

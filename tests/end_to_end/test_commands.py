@@ -44,6 +44,18 @@ def test_a_plan_is_what_a_run_does(home: Path, tiebreak: Command) -> None:
     assert planned == ["align", "generate", "evaluate"]
 
 
+def test_a_policy_is_evaluated_on_validation_rows_without_training_again(
+    home: Path, tiebreak: Command
+) -> None:
+    validation = [*MICRO, "evaluation.split=validation"]
+    planned = re.findall(r"would run +(\w+)", tiebreak("plan", *validation).out)
+    assert planned == ["generate", "evaluate", "generate", "evaluate"]
+    assert "stages: 4 built" in tiebreak("run", *validation).out
+    headings = re.findall("^### .*", tiebreak("table").out, re.MULTILINE)
+    assert len(headings) == 2
+    assert [heading.endswith("(validation)") for heading in headings].count(True) == 1
+
+
 def test_a_record_says_what_it_is(prepared: Path) -> None:
     run, folder = compose(MICRO), only_run(prepared)
     manifest, result = read_json(folder / "manifest.json"), read_json(folder / "result.json")

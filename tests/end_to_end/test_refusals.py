@@ -35,7 +35,9 @@ def refused(
 
     def refuse(rows: list[Any], *overrides: str) -> str:
         write(tmp_path / "rows.jsonl", rows)
+        chosen = {one.partition("=")[0] for one in overrides}
         given = ["model=./model", "data=rows.jsonl", "scenario=align-from-base"]
+        given = [one for one in given if one.partition("=")[0] not in chosen]
         return message(tiebreak("run", *SMALL, *given, *overrides))
 
     return refuse
@@ -109,7 +111,7 @@ def test_a_conversation_without_a_template(refused: Refused, tmp_path: Path) -> 
 def test_labelled_answers_and_a_method_for_pairs(refused: Refused, tmp_path: Path) -> None:
     assert refused(unpaired(24), "method=ipo") == (
         "method=ipo needs pairs and data=rows is unpaired (one labelled response per row); "
-        "use method=kto, or data with chosen and rejected"
+        "use method=kto or method=bco, or data with chosen and rejected"
     )
     # Said before anything is computed.
     assert {p.name for p in (tmp_path / "home" / "artefacts").iterdir()} == {"tokens"}

@@ -8,20 +8,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.track.conftest import KEY
 from tests.track.wandb_stub import Stub
 from tiebreak.errors import UserError
 from tiebreak.track import environment
 from tiebreak.track import mirror as mirrors
 from tiebreak.track.mirror import Mirror, open_mirror, table
 
-RUN, GROUP, KEY = "0123456789ab", "ba9876543210", "0f" * 20
+pytestmark = pytest.mark.usefixtures("clean")
+RUN, GROUP = "0123456789ab", "ba9876543210"
 NAMES = {"model": "m" * 80, "method": "dpo", "scenario": "align-from-base", "data": "world"}
 RESULT = {"metrics": {"gold/reward": 0.5}, "start": {"metrics": {"gold/reward": 0.25}}}
 DIES = """
@@ -47,30 +48,6 @@ class Tracker:
     project: str = "tiebreak"
     entity: str | None = None
     mode: str = "auto"
-
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A home of its own, none of the user's W&B settings, and no wandb process left behind."""
-    for name in [name for name in os.environ if name.startswith(("WANDB_", "XDG_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.delenv("NETRC", raising=False)
-    (tmp_path / "user").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    import wandb
-
-    wandb.teardown()
-    yield
-    wandb.teardown()
-    assert list((tmp_path / "user").iterdir()) == [], "wandb wrote to the user's home"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    with Stub() as stub:
-        monkeypatch.setenv("WANDB_BASE_URL", stub.url)
-        yield stub
 
 
 def opened(folder: Path, tracker: Tracker | None = None, run_id: str = RUN) -> Mirror:

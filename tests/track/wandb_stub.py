@@ -1,4 +1,5 @@
-"""A W&B server small enough to read: what `wandb.init`, `log` and `finish` ask of one, on loopback.
+"""A W&B server small enough to read: what `wandb.init`, `log` and `finish` ask of one, on loopback;
+and `wandb sweep` and `wandb agent`.
 
 It keeps what it is sent in plain attributes. `answer` may be "well", "unauthorised" (every key is
 wrong), or "never" (it takes a request and says nothing, as a server behind a dead link does).
@@ -7,6 +8,7 @@ wrong), or "never" (it takes a request and says nothing, as a server behind a de
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import sys
 import threading
@@ -14,11 +16,57 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+import yaml
+
 VIEWER = {"id": "1", "username": "someone", "entity": "team", "flags": "{}", "admin": False}
+
+
+class GridSweep:
+    """One sweep over a grid. An agent that has nothing in hand is given the next point, once."""
+
+    def __init__(self) -> None:
+        self.config = ""
+        self.given: dict[str, dict[str, Any]] = {}  # run id -> parameters
+        self._left: list[dict[str, Any]] = []
+
+    def register(self, config: str) -> None:
+        self.config = config
+        parameters = dict(sorted(yaml.safe_load(config)["parameters"].items()))
+        points = itertools.product(*(one["values"] for one in parameters.values()))
+        self._left = [dict(zip(parameters, point, strict=True)) for point in points]
+
+    def commands(self, running: dict[str, bool]) -> list[dict[str, Any]]:
+        if running:
+            return []
+        if not self._left:
+            return [{"type": "exit"}]
+        run_id, point = f"sweeprun{len(self.given)}", self._left.pop(0)
+        self.given[run_id] = point
+        args = {name: {"value": value} for name, value in point.items()}
+        program = yaml.safe_load(self.config)["program"]
+        return [{"type": "run", "run_id": run_id, "program": program, "args": args}]
+
+    def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any] | None:
+        """None: the question is about something else."""
+        project = {"id": "1", "name": "tiebreak", "entity": {"id": "1", "name": "team"}}
+        if "upsertSweep" in query:
+            self.register(variables["config"])
+            sweep = {"name": "sweep1", "project": project}
+            return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+        if "createAgent" in query:
+            return {"createAgent": {"agent": {"id": "agent1"}}}
+        if "agentHeartbeat" in query:
+            commands = json.dumps(self.commands(json.loads(variables["runState"])))
+            return {"agentHeartbeat": {"agent": {"id": "agent1"}, "commands": commands}}
+        if "sweep(" in query:
+            sweep = {"id": "1", "name": "sweep1", "config": self.config, "runs": {"edges": []}}
+            return {"project": {**project, "sweep": sweep}}
+        return None
 
 
 class Stub:
     def __init__(self) -> None:
+        self.sweep = GridSweep()
         self.answer = "well"
         self.runs: dict[str, dict[str, Any]] = {}  # by run id: the variables of the upserts
         self.history: list[dict[str, Any]] = []
@@ -51,6 +99,9 @@ class Stub:
         self._server.server_close()
 
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        about_sweep = self.sweep.graphql(query, variables)
+        if about_sweep is not None:
+            return about_sweep
         if "upsertBucket" in query:
             run_id = variables["name"]
             project = {"name": variables["project"], "entity": {"name": "team"}}

@@ -164,7 +164,8 @@ def _set(container: dict[str, Any], item: str) -> None:
             raise UserError(f"unknown key {override.key_or_group!r}: {place} is a value; give "
                             f"{place}=VALUE")  # fmt: skip
         if part not in node:
-            there = f"; {place} has {', '.join(node)}"
+            keys = [key for key in node if (place, key) != ("method", "search")]
+            there = f"; {place} has {', '.join(keys)}"
             raise UserError(f"unknown key {override.key_or_group!r}{nearest(part, node)}{there}")
         if part is last and len(walked) == len(path):
             break

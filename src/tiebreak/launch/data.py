@@ -6,19 +6,19 @@ from tiebreak.config.schema import Run
 
 
 def show_data(run: Run, num_rows: int) -> None:
-    """Rows, counts by reason and lint findings of both sides. Raises what a run would raise."""
+    """Rows, counts by reason and lint findings of each side. Raises what a run would raise."""
     from rich.console import Console
 
     from tiebreak.data.view import show
     from tiebreak.launch.run import quiet_libraries
     from tiebreak.stages.start import start_checkpoint
-    from tiebreak.stages.tokens import encode, read_preferences, refuse_unfit
+    from tiebreak.stages.tokens import encode, read_sides, refuse_unfit
 
     quiet_libraries()
     tokenizer = start_checkpoint(run).tokenizer({})
-    train, test = read_preferences(run)
     console = Console()
-    for side, examples, rows in (("train", train, num_rows), ("test", test, 0)):
+    for side, examples in read_sides(run).items():
+        rows = num_rows if side == "train" else 0
         found = encode(run, examples, tokenizer)
         console.rule(f"{run.data.name}: {side}, {len(found.tokens)} rows")
         show(found.tokens, tokenizer, found.report, found.findings, rows, console, found.dropped)

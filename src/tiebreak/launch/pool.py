@@ -55,12 +55,15 @@ class Pool:
     def _work(self, worker: Worker, tasks: Tasks, told: Told) -> None:
         with worker:
             while (task := self._take(tasks)) is not None:
-                answer = worker.do(task)
-                with self._free:
-                    self._in_hand -= 1
-                    tasks.answer(task, answer)
-                    told(task, answer)
-                    self._free.notify_all()
+                try:
+                    answer = worker.do(task)
+                    with self._free:
+                        tasks.answer(task, answer)
+                        told(task, answer)
+                finally:  # or the others would wait for this one's answer for ever
+                    with self._free:
+                        self._in_hand -= 1
+                        self._free.notify_all()
 
     def _take(self, tasks: Tasks) -> Task | None:
         with self._free:
@@ -87,6 +90,8 @@ class Worker:
         if self._stopped:
             return {"stopped": True}
         process = self._process = self._process or self._start()
+        if self._stopped:  # told while it started
+            process.terminate()
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(payload(task.run, task.trial))
@@ -95,7 +100,10 @@ class Worker:
         except BrokenPipeError:
             answer = ""
         if answer:
-            return json.loads(answer)
+            found = json.loads(answer)
+            if "stopped" in found:  # that was its last word; the next task needs another process
+                self._end()
+            return found
         code = self._end()
         if self._stopped:
             return {"stopped": True}
@@ -105,8 +113,9 @@ class Worker:
 
     def stop(self) -> None:
         self._stopped = True
-        if self._process is not None:
-            self._process.terminate()
+        process = self._process
+        if process is not None:
+            process.terminate()
 
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -60,7 +60,7 @@ class Made:
                 "tokens": report["train"]["content"],
                 "evaluator": artefacts.key("evaluator", evaluator_inputs(self.run)),
             },
-            "dropped": {side: report[side]["dropped"] for side in ("train", "test")},
+            "dropped": {side: found["dropped"] for side, found in report.items()},
             "host": provenance.host(_devices()),
         }
 
@@ -92,7 +92,7 @@ def data_hash(run: Run) -> str:
 def token_lines(report: dict[str, Any]) -> list[str]:
     """What a user should know of the rows before training: dropped by reason, and warnings."""
     lines = []
-    for side in ("train", "test"):
+    for side in report:
         if report[side]["dropped"]:
             reasons = ", ".join(f"{n} {reason}" for reason, n in report[side]["dropped"].items())
             lines.append(f"{side}: {report[side]['rows']} rows kept, dropped {reasons}")

@@ -13,19 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiebreak import provenance
+from tiebreak import interrupt, provenance
 from tiebreak.config.identity import group_id, run_id
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
 from tiebreak.interrupt import Pruned, Stopped
 from tiebreak.launch.results import Made, data_hash, token_lines
-from tiebreak.stages.align import METRICS, Line, check_kind
+from tiebreak.stages.align import METRICS, Line, Look, check_kind
 from tiebreak.stages.evaluate import evaluation_stages
 from tiebreak.stages.stage import Stage, ensure
 from tiebreak.store import Artefact, Store
+from tiebreak.track.environment import is_agents
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import TRACE, Record, is_finished
+from tiebreak.track.record import TRACE, Record, is_finished, read_result
 
 
 @dataclass
@@ -42,15 +43,22 @@ class Outcome:
         self.artefacts[at] = self.artefacts.get(at, True) and done.reused
 
 
-def execute(run: Run, say: Callable[[str], None] = lambda line: None) -> Outcome:
-    """Do what is missing of this run. Raises UserError; the record then says "failed"."""
+def execute(
+    run: Run, say: Callable[[str], None] = lambda line: None, look: Look | None = None
+) -> Outcome:
+    """Do what is missing of this run. Raises UserError; the record then says "failed".
+
+    `look` is called after every update of the policy and may raise Pruned.
+    """
+    from tiebreak.launch import ranks
+
     folder = runs_dir() / run_id(run)
     outcome = Outcome(folder)
     if is_finished(folder):
         outcome.already = True
+        if is_agents() and ranks.rank() == 0:
+            _show_again(run, folder)
         return outcome
-    from tiebreak.launch import ranks
-
     quiet_libraries()
     if ranks.world_size() > 1:
         ranks.prepare(run)
@@ -60,24 +68,24 @@ def execute(run: Run, say: Callable[[str], None] = lambda line: None) -> Outcome
     from omegaconf import OmegaConf
 
     with Record.open(folder, OmegaConf.to_yaml(run.resolved), _manifest(run)) as record:
-        mirror = open_mirror(
-            run.tracker, run_id(run), group_id(run), run.names, run.resolved, home(), seed=run.seed
-        )
+        mirror = _mirror(run)
         log = RunLog(record, mirror, say)
+        (folder / TRACE).unlink(missing_ok=True)  # of an attempt before this one
         try:
             with mirror:
-                _execute(run, record, log, outcome)
+                _execute(run, record, log, outcome, look)
         finally:
             log.close(sys.exc_info()[1])
     return outcome
 
 
-def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome) -> None:
+def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome, look: Look | None) -> None:
     store = Store(artefacts_dir())
-    line = Line.of(run, log)
+    line = Line.of(run, log, look)
     made = Made(run, line, store, outcome.artefacts)
 
     def built(stage: Stage) -> Path:
+        interrupt.check()
         log.stage = stage.name
         log.write()
         path = ensure(stage, store, outcome.note).path
@@ -97,6 +105,21 @@ def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome) -> None:
     log.finished = True
     log.mirror.generations(last_step(record.folder / METRICS), generations)
     log.mirror.summary(result)
+
+
+def _mirror(run: Run) -> Mirror:
+    return open_mirror(
+        run.tracker, run_id(run), group_id(run), run.names, run.resolved, home(), seed=run.seed
+    )
+
+
+def _show_again(run: Run, folder: Path) -> None:
+    """A W&B sweep that asks for a finished run waits for its numbers."""
+    with _mirror(run) as mirror:
+        for line in (folder / METRICS).read_text().splitlines():
+            row = json.loads(line)
+            mirror.log(row.pop("step"), row)
+        mirror.summary(read_result(folder))
 
 
 def last_step(metrics: Path) -> int:

@@ -58,6 +58,7 @@ def outcome_line(outcome: Outcome) -> str:
 def describe_report(report: Report) -> Iterator[str]:
     """What a sweep did, stage by stage."""
     more = {"pruned": report.pruned, "stopped": report.stopped}
+    more |= {"not begun": report.left} if report.interrupted else {}
     told = "".join(f", {count} {what}" for what, count in more.items() if count)
     yield (
         f"{report.total} runs: {report.done} done now, {report.skipped} finished before, "

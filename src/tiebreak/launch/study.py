@@ -49,7 +49,7 @@ class Search:
     sampler: Sampler = Sampler.RANDOM
     pruner: Pruner = Pruner.NONE
     seed: int = 1
-    rungs: int = 3
+    rungs: int = 2
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,15 @@ class Study:
 
     def run(self, cell: Values, more: Mapping[str, Any]) -> Run:
         """The run of a cell with `more` keys set; what the command line says comes last."""
-        own = self.settings.get(cell.get("method", ""), {})
-        values = {**self.fixed, **cell, **own, **more}
-        return compose([*(_override(k, v) for k, v in values.items()), *self.extra])
+        said = {one.partition("=")[0] for one in self.extra}
+        values = {k: v for k, v in {**self.values(cell), **more}.items() if k not in said}
+        return compose([*(override(k, v) for k, v in values.items()), *self.extra])
+
+    def values(self, cell: Values) -> Values:
+        """What the file says of a cell: fixed keys, the cell's own, its method's settings."""
+        said = dict(one.split("=", 1) for one in self.extra if "=" in one)
+        method = said.get("method", cell.get("method", ""))
+        return {**self.fixed, **cell, **self.settings.get(method, {})}
 
     def space(self, cell: Values) -> Space:
         """What is tuned in a cell: the method's own space, and the study's."""
@@ -90,14 +96,18 @@ class Study:
         both = {**own, **self.shared_space}
         return {key: values for key, values in both.items() if key not in fixed}
 
-    def runs(self) -> list[Run]:
-        """Every combination of the axes, in their order; equal runs once."""
-        names = list(self.axes)
-        unique: dict[str, Run] = {}
+    def points(self) -> Iterator[tuple[Values, Values]]:
+        """Every combination of the axes, in their order: its cell, and its seed as a key."""
         for point in itertools.product(*self.axes.values()):
-            cell = dict(zip(names, point, strict=True))
-            run = self.run({k: v for k, v in cell.items() if k != "seed"},
-                           {"seed": cell["seed"]} if "seed" in cell else {})  # fmt: skip
+            cell = dict(zip(self.axes, point, strict=True))
+            seed = {"seed": cell.pop("seed")} if "seed" in cell else {}
+            yield cell, seed
+
+    def runs(self) -> list[Run]:
+        """The run of every point; equal runs once."""
+        unique: dict[str, Run] = {}
+        for cell, seed in self.points():
+            run = self.run(cell, seed)
             unique.setdefault(run_id(run), run)
         return list(unique.values())
 
@@ -175,6 +185,6 @@ def _search(given: Any, where: str) -> tuple[Search | None, Space]:
     return search, {k: dimension(f"search.space.{k}", v, where) for k, v in space.items()}
 
 
-def _override(key: str, value: Any) -> str:
+def override(key: str, value: Any) -> str:
     """A value of YAML as Hydra reads it on a command line."""
     return f"{key}={value if isinstance(value, str) else json.dumps(value)}"

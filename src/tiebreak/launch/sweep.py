@@ -24,6 +24,7 @@ from tiebreak.home import home
 from tiebreak.launch.pool import Told
 from tiebreak.launch.tasks import Answer, Report, Task, Tasks, describe
 from tiebreak.store import FULL, UNWRITABLE, disk_errors
+from tiebreak.track import outage
 
 
 class Engine(Protocol):
@@ -40,10 +41,10 @@ def sweep(name: str, tasks: Tasks, engine: Engine, say: Callable[[str], None]) -
 
     def told(task: Task, answer: Answer) -> None:
         what = "done" if "stopped" not in answer else "stopped"
-        what = f"pruned at step {answer['pruned']}" if "pruned" in answer else what
+        what = f"pruned: {answer['pruned']}" if "pruned" in answer else what
         say(f"[{next(done)}/{left}] {describe(task.run)}: {answer.get('error', what)}")
 
-    with _alone(name), _stops(engine, say):
+    with _alone(name), outage.shared_by(folder(name)), _stops(engine, tasks.report, say):
         engine.run(tasks, told)
     return tasks.report
 
@@ -96,16 +97,20 @@ def stop(name: str) -> str:
 
 
 @contextmanager
-def _stops(engine: Engine, say: Callable[[str], None]) -> Generator[None]:
+def _stops(engine: Engine, report: Report, say: Callable[[str], None]) -> Generator[None]:
     """SIGTERM and Ctrl-C end the sweep in order: runs in hand save a checkpoint."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def leave() -> None:
         say("stopping: the runs in hand save a checkpoint; the same command goes on")
-        # Not here: a handler must not wait for a lock that the interrupted code may hold.
-        threading.Thread(target=engine.stop).start()
+        engine.stop()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        report.interrupted = True
+        # A handler must not wait for a lock that the interrupted code may hold.
+        threading.Thread(target=leave).start()
 
     before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -27,15 +27,23 @@ class Task:
 
 @dataclass
 class Report:
-    """What a sweep did. artefacts: (stage, key) -> found in the store, not built."""
+    """What a sweep did. interrupted: it was told to stop; artefacts: (stage, key) -> found in the
+    store, not built."""
 
     total: int = 0
     skipped: int = 0
     done: int = 0
     pruned: int = 0
     stopped: int = 0
+    interrupted: bool = False
     failed: list[tuple[Run, str]] = field(default_factory=list)
     artefacts: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """How many were not begun."""
+        ended = self.skipped + self.done + self.pruned + self.stopped + len(self.failed)
+        return self.total - ended
 
     def stages(self) -> dict[str, tuple[int, int]]:
         """Stage -> (artefacts built, artefacts found in the store)."""

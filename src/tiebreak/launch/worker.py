@@ -12,14 +12,21 @@ import signal
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.compose import to_run
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
-from tiebreak.errors import UserError
+from tiebreak.errors import Busy, UserError
 from tiebreak.home import runs_dir
+from tiebreak.interrupt import Pruned
+from tiebreak.stages.align import Line
 from tiebreak.track.record import is_live
+
+if TYPE_CHECKING:
+    from tiebreak.launch.run import Outcome
+    from tiebreak.stages.align import Look
+    from tiebreak.stages.stage import Paths
 
 
 def command(what: str) -> list[str]:
@@ -39,17 +46,17 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     sys.stdout = sys.stderr  # libraries that print must not disturb the answers
-    interrupt.install()
-    try:
-        for line in sys.stdin:
-            task = json.loads(line)
-            answer = do(what, to_run(task["run"]), task["trial"])
-            print(json.dumps(answer), file=answers, flush=True)
-            if what == "prepare" and "error" in answer:
-                sys.exit(2)
-    except interrupt.Stopped:
-        print(json.dumps({"stopped": True}), file=answers, flush=True)
-        sys.exit(143)
+    with interrupt.installed():
+        try:
+            for line in sys.stdin:
+                task = json.loads(line)
+                answer = do(what, to_run(task["run"]), task["trial"])
+                print(json.dumps(answer), file=answers, flush=True)
+                if what == "prepare" and "error" in answer:
+                    sys.exit(2)
+        except interrupt.Stopped:
+            print(json.dumps({"stopped": True}), file=answers, flush=True)
+            sys.exit(143)
 
 
 def _leave_with(parent: int) -> None:
@@ -62,15 +69,16 @@ def _leave_with(parent: int) -> None:
 def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
     """One task, here. A user's mistake is in the answer; anything else is raised."""
     from tiebreak.launch import ranks
-    from tiebreak.launch.run import execute, quiet_libraries
+    from tiebreak.launch.run import quiet_libraries
 
     try:
         if what == "prepare":
             quiet_libraries()
             ranks.build_parents(run)
             return {}
-        wait_for_others(run)
-        outcome = execute(run, lambda text: print(text, file=sys.stderr, flush=True))
+        outcome = take_turns(run, None if trial is None else looking(run, trial))
+    except Pruned as pruned:
+        return {"pruned": str(pruned)}
     except UserError as error:
         print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
@@ -78,8 +86,35 @@ def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, An
     return answer
 
 
-def wait_for_others(run: Run) -> None:
+def looking(run: Run, trial: dict[str, Any]) -> Look:
+    """Judges a trial on validation rows where its search wants to know how far it is."""
+    from tiebreak.launch.trials import Watch
+    from tiebreak.stages.validate import validate
+
+    watch = Watch(trial)
+
+    def look(step: int, steps: int, paths: Paths, model: Any) -> None:
+        rung = watch.rung(step, steps)
+        if rung is not None:
+            value = validate(run, Line.of(run), paths, model)[watch.metric]
+            watch.report(rung, value, step)
+
+    return look
+
+
+def take_turns(run: Run, look: Look | None) -> Outcome:
     """Another sweep may be at this very run; then its result is ours."""
+    from tiebreak.launch.run import execute
+
+    while True:
+        wait_for_others(run)
+        try:
+            return execute(run, lambda text: print(text, file=sys.stderr, flush=True), look)
+        except Busy:
+            continue  # both began at once, and it was first
+
+
+def wait_for_others(run: Run) -> None:
     folder, said = runs_dir() / run_id(run), False
     while is_live(folder):
         if not said:
@@ -91,7 +126,8 @@ def wait_for_others(run: Run) -> None:
 def exit_words(code: int) -> str:
     """Why a process that gave no answer ended."""
     if code < 0:
-        return f"its process was killed by signal {-code} (out of memory?)"
+        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"its process was killed by signal {-code}{memory}"
     return f"its process ended with code {code}; its trace is in the record's error.txt"
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tiebreak.config.identity import train_content
 from tiebreak.config.schema import Adapter, Reference, Run, Schedule
@@ -36,6 +36,10 @@ class Log(Protocol):
     def step(self, step: int, metrics: Mapping[str, float], speed: Mapping[str, float]) -> None: ...
 
 
+# Called after each update with (step, steps, folders of the parents, model); may raise Pruned.
+Look = Callable[[int, int, Paths, Any], None]
+
+
 @dataclass(frozen=True)
 class Line:
     """The stages of one run, named."""
@@ -45,10 +49,10 @@ class Line:
     align: Stage
 
     @classmethod
-    def of(cls, run: Run, log: Log | None = None) -> Line:
+    def of(cls, run: Run, log: Log | None = None, look: Look | None = None) -> Line:
         start = start_checkpoint(run)
         tokens = token_stage.preferences(run, start)
-        return cls(start, tokens, align_stage(run, start, tokens, log))
+        return cls(start, tokens, align_stage(run, start, tokens, log, look))
 
 
 def wants_reference(run: Run) -> bool:
@@ -56,7 +60,9 @@ def wants_reference(run: Run) -> bool:
     return run.method.needs.reference or run.train.drift
 
 
-def align_stage(run: Run, start: Checkpoint, tokens: Stage, log: Log | None) -> Stage:
+def align_stage(
+    run: Run, start: Checkpoint, tokens: Stage, log: Log | None, look: Look | None = None
+) -> Stage:
     """Keyed by everything that determines the policy; evaluation is not part of it."""
     parents = {**start.parents(), "tokens": tokens}
     stored = run.train.reference is Reference.STORE and not run.method.needs.live
@@ -74,12 +80,14 @@ def align_stage(run: Run, start: Checkpoint, tokens: Stage, log: Log | None) -> 
     }
 
     def build(work: Path, paths: Paths) -> None:
-        _build(work, run, start, paths, log)
+        _build(work, run, start, paths, log, look)
 
     return checkpoint_recipe("align", inputs, build=build, parents=parents)
 
 
-def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | None) -> None:
+def _build(
+    work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | None, look: Look | None
+) -> None:
     from tiebreak.engine.checkpoints import last_checkpoint, step_of, train
     from tiebreak.engine.progress import quiet_trainer
     from tiebreak.stages.threads import use_threads
@@ -97,6 +105,8 @@ def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | Non
             stream.write(json.dumps({"step": step, **metrics}, sort_keys=True) + "\n")
         if log is not None:
             log.step(step, metrics, speed)
+        if look is not None:
+            look(step, len(trainer.plan), paths, trainer.accelerator.unwrap_model(trainer.model))
 
     trainer = make_trainer(run, start, paths, work / "checkpoints", on_step)
     quiet_trainer(trainer, f"align, {run.method_name}")

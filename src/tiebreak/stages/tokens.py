@@ -86,12 +86,6 @@ def read_demonstrations(run: Run) -> list[Example]:
     return [_as_turn(e) for e in found] if data.as_conversation else found
 
 
-def read_preferences(run: Run) -> tuple[list[Example], list[Example]]:
-    """(train, test)."""
-    sides = read_sides(run)
-    return sides["train"], sides["test"]
-
-
 def read_sides(run: Run) -> dict[str, list[Example]]:
     """The rows of "train", "test" and, where there is one, "validation"; no prompt on two sides."""
     if isinstance(run.data, WorldData):

@@ -23,6 +23,11 @@ def mode(wanted: str) -> str:
     return "online" if has_key() else "offline"
 
 
+def is_agents() -> bool:
+    """Whether `wandb agent` started this process; it then has chosen the W&B run and project."""
+    return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
+
+
 def has_key() -> bool:
     """A key in WANDB_API_KEY, or one that `wandb login` left for this server."""
     if os.environ.get("WANDB_API_KEY"):

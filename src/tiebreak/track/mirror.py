@@ -10,14 +10,14 @@ import contextlib
 import html
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from tiebreak.errors import UserError, nearest
-from tiebreak.track import environment
+from tiebreak.track import environment, outage
+from tiebreak.track.outage import Loss
 
 NAMES = ("wandb", "none")
 INIT_SECONDS = 20
@@ -100,7 +100,7 @@ class Mirror:
             action(self._run)
         except errors as error:
             self._run = None
-            _say(f"{_short(error)}; {loss}")
+            outage.say(f"{_short(error)}; {loss}")
             _forget_service(errors)
 
 
@@ -121,7 +121,8 @@ def open_mirror(
     """
     _check(tracker)
     mode = environment.mode(tracker.mode)
-    if tracker.name == "none" or mode == "disabled":
+    known = outage.known()
+    if tracker.name == "none" or mode == "disabled" or known is Loss.NOTHING:
         return Mirror(None)
     arguments: dict[str, Any] = {
         "id": run_id,
@@ -129,14 +130,34 @@ def open_mirror(
         "name": f"{names['method']} · {names['scenario']} · {names['data']} · seed {seed}",
         "job_type": names["method"],
         "tags": _tags(names),
-        "config": dict(config),
+        "config": {"run_id": run_id, "group_id": group_id, **config},
         "project": tracker.project,
         "entity": tracker.entity,
         "dir": str(folder),
         "resume": "allow",
         "reinit": "finish_previous",  # the default hands out the previous run
     }
-    return _open(arguments, "online" if mode == "online" else "offline")
+    if environment.is_agents():
+        arguments |= _of_agent(arguments)
+    return _open(arguments, "online" if mode == "online" and known is None else "offline")
+
+
+def _of_agent(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A W&B sweep has its own run id and project; ours goes into the name.
+
+    Its parameters take the place of config keys of the same name, so `method` would lose what is
+    below it: our groups are given as `method.name`, `method.beta`.
+    """
+    name, config = f"{arguments['name']} · {arguments['id']}", _dotted(arguments["config"])
+    return {"id": None, "project": None, "entity": None, "name": name, "config": config}
+
+
+def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        more = isinstance(value, Mapping)
+        flat |= _dotted(value, f"{above}{key}.") if more else {f"{above}{key}": value}
+    return flat
 
 
 def _check(tracker: Tracker) -> None:
@@ -153,14 +174,14 @@ def _open(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Mirr
     try:
         errors = _errors()
     except ImportError:
-        _say("wandb is not installed; this run is not mirrored")
+        outage.tell("wandb is not installed", Loss.NOTHING)
         return Mirror(None)
     before: dict[str, str | None] = {}
     try:
         before = environment.use_folder(Path(arguments["dir"]) / "wandb")
         return Mirror(_init(arguments, mode), before)
     except errors as error:
-        _say(f"{_short(error)}; this run is not mirrored")
+        outage.tell(_short(error), Loss.NOTHING)
         _forget_service(errors)
         environment.restore(before)
         return Mirror(None)
@@ -170,7 +191,7 @@ def _init(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Any:
     import wandb
 
     if mode == "online" and not environment.has_key():  # wandb would ask for one, and wait
-        _say("no key (set WANDB_API_KEY); this run is kept offline, for `wandb sync`")
+        outage.tell("no key (set WANDB_API_KEY)", Loss.OFFLINE)
         mode = "offline"
     wandb.setup(wandb.Settings(silent=True))
     try:
@@ -179,8 +200,9 @@ def _init(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Any:
         if mode == "offline":
             raise
         _forget_service(_errors())  # it holds on to the run id
+        wandb.setup(wandb.Settings(silent=True))
         run = wandb.init(**arguments, mode="offline", settings=_settings())
-        _say(f"{_short(error)}; this run is kept offline, for `wandb sync`")
+        outage.tell(_short(error), Loss.OFFLINE)
     run.define_metric("*", step_metric="step")
     return run
 
@@ -268,7 +290,3 @@ def _short(error: BaseException) -> str:
     text = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     key = os.environ.get("WANDB_API_KEY")
     return text.replace(key, "***") if key else text
-
-
-def _say(text: str) -> None:
-    print(f"W&B: {text}", file=sys.stderr, flush=True)

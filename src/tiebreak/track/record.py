@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tiebreak import provenance
-from tiebreak.errors import UserError
+from tiebreak.errors import Busy, UserError
 from tiebreak.store import FULL, UNWRITABLE, disk_errors
 
 FORMAT = 1
@@ -161,7 +161,7 @@ def _take_lock(run_dir: Path) -> int:
         except BlockingIOError:
             time.sleep(0.05)
     os.close(lock)
-    raise UserError(f"another process is running {run_dir}; wait for it or stop it")
+    raise Busy(f"another process is running {run_dir}; wait for it or stop it")
 
 
 def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,252 @@
+"""Which stages runs still need, each once, and the cost of each.
+
+A study has thousands of runs that differ by their seed: everything is worked out once for runs that
+are alike but for it, with a seed that is nobody's, and a stage whose inputs hold that seed is
+another one for every seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tiebreak.config.identity import RESULT_VERSION
+from tiebreak.config.schema import Run
+from tiebreak.launch.costs.facts import Book, Facts
+from tiebreak.launch.costs.machine import Machine, Place, Source, Speeds
+from tiebreak.launch.costs.past import graph
+from tiebreak.launch.costs.room import record_disk
+from tiebreak.launch.costs.work import load
+from tiebreak.stages.align import Line
+from tiebreak.stages.stage import Stage
+from tiebreak.store import Store
+
+NO_SEED = 7_402_119_386_551_203
+
+
+@dataclass(frozen=True)
+class Cost:
+    """None: not known, and `missing` says why. memory: bytes at most; disk: bytes kept; transient:
+    bytes while it is built; source: of the seconds."""
+
+    seconds: float | None
+    memory: int | None
+    disk: int | None
+    transient: int | None
+    source: Source
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One artefact to build. number: its place in the estimate; what: tells two of a name apart."""
+
+    number: int
+    name: str
+    what: str
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """A run to do, and what it needs that is not in the store. record: bytes of its record."""
+
+    run: Run
+    stages: tuple[StageCost, ...]
+    record: int
+
+    @property
+    def cost(self) -> Cost:
+        """As if it were alone."""
+        costs = [stage.cost for stage in self.stages]
+        known = [one.memory for one in costs if one.memory is not None]
+        disk = total([one.disk for one in costs])
+        return Cost(
+            total([one.seconds for one in costs]),
+            max(known, default=0) if len(known) == len(costs) else None,
+            None if disk is None else round(disk) + self.record,
+            max((one.transient or 0 for one in costs), default=0),
+            max((one.source for one in costs), key=list(Source).index, default=Source.SAME),
+            next((one.missing for one in costs if one.missing), ""),
+        )
+
+
+def total(values: Sequence[float | None]) -> float | None:
+    """The sum; None when one of them is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A stage of runs that are alike but for the seed. mark: what it is; parents: their places."""
+
+    stage: Stage
+    mark: str
+    seeded: bool
+    parents: tuple[int, ...]
+    policy: int | None
+    cost: Cost
+
+    def of(self, run: Run) -> tuple[str, int | None]:
+        """Which artefact this is for a run."""
+        return self.mark, run.seed if self.seeded else None
+
+
+@dataclass(frozen=True)
+class _Alike:
+    nodes: tuple[_Node, ...]
+    roots: tuple[int, ...]
+    record: int
+
+
+class Tally:
+    """Counts the stages of one run after another."""
+
+    def __init__(self, store: Store, speeds: Speeds, machine: Machine) -> None:
+        self.stages: list[StageCost] = []
+        self._store, self._speeds, self._machine = store, speeds, machine
+        self._book = Book(store)
+        self._alike: dict[tuple[Any, ...], _Alike] = {}
+        self._numbers: dict[tuple[str, int | None], int] = {}
+        self._cached: dict[tuple[str, int | None], bool] = {}
+        self._published: dict[str, frozenset[str]] = {}
+        self._texts: dict[str, str] = {}
+        self._costs: dict[tuple[Any, ...], Cost] = {}
+
+    def add(self, run: Run) -> RunCost:
+        at = (run.model, run.method_name, run.method, run.scenario, run.data, run.train,
+              run.evaluation)  # fmt: skip
+        alike = self._alike.get(at)
+        if alike is None:
+            alike = self._alike[at] = self._work_out(run)
+        needed = [False] * len(alike.nodes)
+        for root in alike.roots:
+            needed[root] = True
+        for place in reversed(range(len(needed))):  # nothing below a cached stage is needed
+            needed[place] = needed[place] and not self._is_cached(run, alike, place)
+            if needed[place]:
+                for parent in alike.nodes[place].parents:
+                    needed[parent] = True
+        stages = [self._stage(run, node) for node, asked in
+                  zip(alike.nodes, needed, strict=True) if asked]  # fmt: skip
+        return RunCost(run, tuple(stages), alike.record)
+
+    def _stage(self, run: Run, node: _Node) -> StageCost:
+        """Made on first sight, parents first."""
+        at = node.of(run)
+        if at not in self._numbers:
+            self._numbers[at] = number = len(self.stages)
+            self.stages.append(StageCost(number, node.stage.name, node.stage.what, node.cost))
+        return self.stages[self._numbers[at]]
+
+    def _is_cached(self, run: Run, alike: _Alike, place: int) -> bool:
+        at = alike.nodes[place].of(run)
+        if at not in self._cached:
+            self._cached[at] = self._look(run, alike, place)
+        return self._cached[at]
+
+    def _look(self, run: Run, alike: _Alike, place: int) -> bool:
+        node = alike.nodes[place]
+        published = self._names(node.stage.name)
+        if not published:
+            return False
+        if node.policy is not None and not self._is_cached(run, alike, node.policy):
+            return False  # a policy that is not there was not judged: keys take time
+        key = self._key(run, node, place)
+        return key in published and self._store.has(node.stage.name, str(key))
+
+    def _key(self, run: Run, node: _Node, place: int) -> str | None:
+        stage = node.stage
+        if not node.seeded:
+            return stage.key(self._store)
+        if stage.by_content:
+            return graph(run, Line.of(run))[place].key(self._store)
+        # Making the stages of every seed again takes too long: its digits are put into the text.
+        if node.mark not in self._texts:
+            text = _key_text(stage)
+            assert _sha256(text)[:16] == stage.key(self._store), "store.key hashes another text"
+            self._texts[node.mark] = text
+        return _sha256(self._texts[node.mark].replace(str(NO_SEED), str(run.seed)))[:16]
+
+    def _names(self, stage: str) -> frozenset[str]:
+        """Keys of the artefacts of a stage, listed once."""
+        if stage not in self._published:
+            folder = self._store.root / stage
+            found = folder.iterdir() if folder.is_dir() else ()
+            self._published[stage] = frozenset(p.name for p in found if p.name[0] != ".")
+        return self._published[stage]
+
+    def _work_out(self, run: Run) -> _Alike:
+        run = dataclasses.replace(run, seed=NO_SEED)
+        line = Line.of(run)
+        facts, stages = self._book.facts(run, line), graph(run, line)
+        places = {id(stage): place for place, stage in enumerate(stages)}
+        marks: dict[int, str] = {}  # of inputs that others contain
+        nodes: list[_Node] = []
+        for stage in stages:
+            parents = {role: places[id(parent)] for role, parent in stage.parents.items()}
+            above = [nodes[place] for place in parents.values()]
+            mark, seeded = _mark(stage, run, above, marks)
+            cost = self._cost(stage, facts)
+            policy = parents.get("policy")
+            nodes.append(_Node(stage, mark, seeded, tuple(parents.values()), policy, cost))
+        last = {*range(len(nodes))} - {place for node in nodes for place in node.parents}
+        roots = last | {places[id(line.tokens)], places[id(line.align)]}  # a run reads both
+        return _Alike(tuple(nodes), tuple(sorted(roots)), record_disk(facts))
+
+    def _cost(self, stage: Stage, facts: Facts) -> Cost:
+        """The same for all values of a method's hyper-parameters."""
+        run = facts.run
+        at = (stage.name, stage.what, id(facts.lengths), run.train, run.evaluation,
+              run.method_name, run.method.needs)  # fmt: skip
+        if at not in self._costs:
+            self._costs[at] = self._counted(stage, facts)
+        return self._costs[at]
+
+    def _counted(self, stage: Stage, facts: Facts) -> Cost:
+        asked, machine = load(stage.name, stage.what, facts), self._machine
+        flops = None
+        if asked.work is not None and facts.shape is not None:
+            flops = asked.work * facts.shape.parameters
+        place, threads = Place.of(stage.name, stage.what, facts), machine.threads(facts.run)
+        seconds, source = self._speeds.seconds(place, asked, flops, threads, bool(machine.devices))
+        return Cost(seconds, asked.memory, asked.disk, asked.transient, source, asked.missing)
+
+
+def _mark(
+    stage: Stage, run: Run, above: Sequence[_Node], marks: dict[int, str]
+) -> tuple[str, bool]:
+    """(what tells a stage from others, whether the seed is part of that)."""
+    known: Any
+    if stage.by_content:  # its parents have no content yet
+        known = [stage.what, str(run.train.precision), *(node.mark for node in above)]
+        seeded = any(node.seeded for node in above)
+        return _digest(stage.name, known, seeded)
+    inputs = stage.inputs({})
+    known = {name: marks.get(id(value), value) for name, value in inputs.items()}
+    mark, seeded = _digest(stage.name, known, False)
+    marks[id(inputs)] = mark
+    return mark, seeded
+
+
+def _digest(name: str, known: Any, seeded: bool) -> tuple[str, bool]:
+    """Marks of what holds the seed begin with it, so that what holds them is seen to hold it."""
+    text = json.dumps([name, known], sort_keys=True)
+    seeded = seeded or str(NO_SEED) in text
+    return (f"{NO_SEED} {_sha256(text)}" if seeded else _sha256(text)), seeded
+
+
+def _key_text(stage: Stage) -> str:
+    """What `store.key` hashes for a stage that is keyed by settings."""
+    inputs = {**stage.inputs({}), "result_version": RESULT_VERSION}
+    text = {"stage": stage.name, "inputs": inputs}
+    return json.dumps(text, sort_keys=True, separators=(",", ":"))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,124 @@
+"""Optuna, as far as a search needs it: where trials are kept, how settings are drawn and pruned."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tiebreak.config.search import Choice, Space
+from tiebreak.interrupt import Pruned
+
+if TYPE_CHECKING:
+    import optuna
+
+REDUCTION = 3  # of the trials that reach a rung, one in three goes on
+
+
+def open_study(reference: Mapping[str, Any]) -> optuna.Study:
+    """The trials of one cell, from the journal; made when they are not there."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    Path(reference["journal"]).parent.mkdir(parents=True, exist_ok=True)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(reference["journal"])),
+        study_name=reference["study"],
+        direction="maximize" if reference["maximise"] else "minimize",
+        sampler=optuna.samplers.TPESampler(seed=reference["seed"], constant_liar=True),
+        pruner=_pruner(reference["pruner"], reference["rungs"]),
+        load_if_exists=True,
+    )
+
+
+def _pruner(name: str, rungs: int) -> Any:
+    """Resources are counted in rungs: the k-th look at a trial is resource REDUCTION ** k."""
+    import optuna
+
+    if name == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(1, REDUCTION)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(1, REDUCTION**rungs, REDUCTION)
+    return optuna.pruners.NopPruner()
+
+
+def distributions(space: Space) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    return {
+        key: CategoricalDistribution([plain(v) for v in values.values])
+        if isinstance(values, Choice)
+        else FloatDistribution(values.low, values.high, log=values.log)
+        for key, values in space.items()
+    }
+
+
+def plain(value: Any) -> Any:
+    """What a categorical choice may be: lists are kept as their JSON."""
+    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Every combination of the values of a space of lists."""
+    values = [v.values for v in space.values() if isinstance(v, Choice)]
+    return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
+
+
+def draw(space: Space, name: str, number: int) -> dict[str, Any]:
+    """The settings of trial `number`, drawn at random and all different; fixed by `name`."""
+    rng, seen = random.Random(f"trials {name}"), []
+    while len(seen) <= number:
+        point = _draw(space, rng)
+        if point not in seen:
+            seen.append(point)
+    return seen[number]
+
+
+def num_points(space: Space) -> float:
+    """How many settings there are."""
+    sizes = [len(v.values) if isinstance(v, Choice) else math.inf for v in space.values()]
+    return math.prod(sizes)
+
+
+def _draw(space: Space, rng: random.Random) -> dict[str, Any]:
+    point: dict[str, Any] = {}
+    for key, values in space.items():
+        if isinstance(values, Choice):
+            point[key] = rng.choice(values.values)
+        elif values.log:
+            point[key] = math.exp(rng.uniform(math.log(values.low), math.log(values.high)))
+        else:
+            point[key] = rng.uniform(values.low, values.high)
+    return point
+
+
+class Watch:
+    """Looks at a trial's training now and then, and ends it where the search says so."""
+
+    def __init__(self, reference: Mapping[str, Any]) -> None:
+        import optuna
+
+        self.metric, self.rungs = reference["metric"], reference["rungs"]
+        study = open_study(reference)
+        (found,) = [t for t in study.trials if t.number == reference["number"]]
+        self.trial = optuna.trial.Trial(study, found._trial_id)
+        self.looks = reference["pruner"] != "none"
+
+    def rung(self, step: int, steps: int) -> int | None:
+        """Which rung ends at this step: 0 is the first; None: none does."""
+        if not self.looks:
+            return None
+        at = [max(1, round(steps / REDUCTION ** (self.rungs - k))) for k in range(self.rungs)]
+        return at.index(step) if step in at and step < steps else None
+
+    def report(self, rung: int, value: float, step: int) -> None:
+        """Raises Pruned when the trial is not among the best of those that came this far."""
+        self.trial.report(value, REDUCTION**rung)
+        if self.trial.should_prune():
+            raise Pruned(f"{self.metric} {value:.4g} at step {step}: behind the other trials")

@@ -1,0 +1,164 @@
+"""The tokens stage: which rows it holds, and what its key and an evaluator's depend on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.config.quick import quick
+from tiebreak.config.compose import compose
+from tiebreak.config.schema import Run
+from tiebreak.data import world
+from tiebreak.data.examples import prompt_key
+from tiebreak.data.tokens import Tokens
+from tiebreak.errors import UserError
+from tiebreak.stages.align import Line
+from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
+from tiebreak.stages.stage import ensure
+from tiebreak.stages.tokens import read_sides
+from tiebreak.store import Store
+
+FEW = ("data.num_pairs=24", "data.num_test_pairs=12")
+VALIDATION = "evaluation.split=validation"
+
+
+def rows(path: Path, number: int, first: int = 0) -> Path:
+    """Two pairs to each prompt."""
+    lines = [
+        {"prompt": f"say {i // 2}", "chosen": f"yes {i}", "rejected": f"no {i}"}
+        for i in range(first, first + number)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A checkpoint as far as keys and tokens go: the world's tokenizer, and some weights."""
+    folder = tmp_path / "model"
+    world.build_tokenizer().save_pretrained(folder)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return f"model={folder}"
+
+
+@pytest.fixture
+def files(tmp_path: Path, model: str) -> list[str]:
+    data = rows(tmp_path / "rows.jsonl", 200)
+    return [model, f"data={data}", "scenario=align-from-base", "data.as_conversation=true"]
+
+
+def keys(run: Run, store: Store) -> tuple[str | None, list[str | None]]:
+    """(of the policy, of what evaluates): the latter of both models, generations included."""
+    line = Line.of(run)
+    last = evaluation_stages(run, line)
+    stages = [*last, *(stage.parents["generations"] for stage in last)]
+    return line.align.key(store), [stage.key(store) for stage in stages]
+
+
+def content(run: Run) -> dict[str, Any]:
+    return evaluator_inputs(run)["rows"]
+
+
+def test_the_world_always_has_validation_rows(tmp_path: Path) -> None:
+    line = Line.of(quick(*FEW))
+    made = ensure(line.tokens, Store(tmp_path)).path
+    report = json.loads((made / "report.json").read_text())
+    assert {side: report[side]["rows"] for side in report} == {
+        "train": 24, "test": 12, "validation": 12,
+    }  # fmt: skip
+    for side in ("test", "validation"):
+        prompts = json.loads((made / side / "prompts.json").read_text())
+        held_out = Tokens.load(made / side)
+        assert {row["id"] for row in prompts} <= set(held_out.ids)
+        assert len(prompts) == len({tuple(prompt) for prompt in held_out.prompts})
+    assert report["test"]["content"] != report["validation"]["content"]
+
+
+def test_a_policy_is_found_again_whatever_its_evaluation(tmp_path: Path, files: list[str]) -> None:
+    store = Store(tmp_path)
+    for overrides in ([*FEW], [*files, "data.validation_share=0.1"]):
+        policy, evaluations = keys(compose(overrides), store)
+        same, others = keys(compose([*overrides, VALIDATION]), store)
+        assert policy == same
+        assert len(set(evaluations) | set(others)) == 8, "start model and policy, twice, each split"
+
+
+def test_files_hold_a_share_of_the_training_prompts(tmp_path: Path, files: list[str]) -> None:
+    whole = read_sides(compose(files))
+    assert {side: len(examples) for side, examples in whole.items()} == {"train": 180, "test": 20}
+    sides = read_sides(compose([*files, "data.validation_share=0.25"]))
+    assert {side: len(found) for side, found in sides.items()} == {
+        "train": 134, "test": 20, "validation": 46,
+    }  # fmt: skip
+    asked = [{prompt_key(e.prompt) for e in examples} for examples in sides.values()]
+    assert not asked[0] & asked[1] | asked[0] & asked[2] | asked[1] & asked[2]
+    assert sides["test"] == whole["test"]
+    assert {e.id for e in whole["train"]} == {
+        e.id for s in ("train", "validation") for e in sides[s]
+    }
+
+
+def test_limits_cut_after_the_split(files: list[str]) -> None:
+    """As many training rows as asked for, and the same validation rows for any number of them."""
+    share = "data.validation_share=0.25"
+    whole = read_sides(compose([*files, share]))
+    few = read_sides(compose([*files, share, "data.max_rows=10", "data.max_test_rows=7"]))
+    assert few["train"] == whole["train"][:10]
+    assert few["validation"] == whole["validation"][:7] and few["test"] == whole["test"][:7]
+
+
+def test_the_stage_holds_the_validation_of_files(tmp_path: Path, files: list[str]) -> None:
+    store = Store(tmp_path / "store")
+    wide = "data.max_dropped_share=1"
+    plain = ensure(Line.of(compose([*files, wide])).tokens, store).path
+    assert not (plain / "validation").exists() and (plain / "test" / "prompts.json").is_file()
+    made = ensure(Line.of(compose([*files, wide, "data.validation_share=0.25"])).tokens, store).path
+    prompts = json.loads((made / "validation" / "prompts.json").read_text())
+    assert len(prompts) == 23 and len(Tokens.load(made / "validation")) == 46
+
+
+def test_too_few_prompts_to_split(tmp_path: Path, model: str) -> None:
+    data = rows(tmp_path / "few.jsonl", 2)
+    held = rows(tmp_path / "held.jsonl", 2, first=2)
+    run = compose([model, f"data={data}", f"data.test={held}", "scenario=align-from-base",
+                   "data.validation_share=0.5"])  # fmt: skip
+    with pytest.raises(UserError, match="data.validation_share=0.5: 1 different prompts cannot"):
+        read_sides(run)
+
+
+@pytest.mark.parametrize(
+    ("split", "override", "matters"),
+    [
+        ("test", "data.validation_share=0.2", False),
+        ("validation", "data.validation_share=0.2", True),
+        ("test", "data.test_share=0.2", True),
+        ("validation", "data.test_share=0.2", True),  # what is left to split is another
+        ("test", "data.max_rows=7", False),
+        ("validation", "data.max_rows=7", False),
+        ("test", "data.max_test_rows=7", True),
+        ("validation", "data.max_test_rows=7", True),
+    ],
+)
+def test_what_an_evaluator_of_files_depends_on(
+    split: str, override: str, matters: bool, files: list[str]
+) -> None:
+    given = [*files, f"evaluation.split={split}", "data.validation_share=0.1"]
+    assert (content(compose(given)) != content(compose([*given, override]))) == matters
+
+
+def test_what_an_evaluator_depends_on_beside_a_test_file(tmp_path: Path, files: list[str]) -> None:
+    held, other = (rows(tmp_path / f"held{n}.jsonl", 8, first=n) for n in (200, 300))
+    apart = [*files, "data.validation_share=0.1"]
+    for split, by_train, by_test in (("test", False, True), ("validation", True, False)):
+        asked = [*apart, f"evaluation.split={split}"]
+        base = content(compose([*asked, f"data.test={held}"]))
+        more = compose(
+            [*asked, f"data.test={held}", f"data.train={rows(tmp_path / 'm.jsonl', 60)}"]
+        )
+        assert (content(more) != base) == by_train
+        assert (content(compose([*asked, f"data.test={other}"])) != base) == by_test
+        assert "test_share" not in base
