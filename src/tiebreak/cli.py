@@ -69,18 +69,17 @@ def _parser() -> argparse.ArgumentParser:
     for name, do in (("run", _run), ("plan", _plan), ("data", _data)):
         one = command(name, do)
         one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+        if name == "run":
+            one.add_argument("-m", "--multirun", action="store_true", help="every combination of "
+                             "values: method=dpo,simpo seed=1,2")  # fmt: skip
         if name == "data":
             one.add_argument("--rows", type=_count, default=3, help="rows to show")
     for name in ("sweep", "retry"):
         one = command(name, _sweep)
-        one.set_defaults(retry=name == "retry")
-        one.add_argument("name")
-        one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-        one.add_argument("--engine", default="local", help="where runs are done (default: local)")
-        one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
-                         "one-core runs, else one)")  # fmt: skip
+        one.set_defaults(retry=name == "retry", export=None, out=None)
+        _sweep_options(one)
         if name == "sweep":
-            one.add_argument("--export", choices=("wandb",), help="do nothing; write it for W&B")
+            one.add_argument("--export", choices=("wandb",), help="do no run; write it for W&B")
             one.add_argument("--out", type=Path, help="with --export: write to a file instead")
     one = command("status", _status)
     one.add_argument("name")
@@ -101,6 +100,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _sweep_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("name")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    one.add_argument("--engine", default="local", help="where runs are done (default: local)")
+    one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
+                     "one-core runs, else one)")  # fmt: skip
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
@@ -112,6 +119,11 @@ def _say(line: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.multirun:
+        from tiebreak.launch.multirun import multirun
+
+        study, engine = multirun(options.overrides)
+        return _do(study, engine, None, retry=False)
     from tiebreak import interrupt
     from tiebreak.config.compose import compose
     from tiebreak.launch.ranks import rank
@@ -136,19 +148,25 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    from tiebreak.launch.study import read_study
+
+    study = read_study(options.name, options.overrides)
+    if options.export or options.out:
+        return _export(study, options)
+    _do(study, options.engine, options.workers, options.retry)
+
+
+def _do(study: Study, engine: str, workers: int | None, retry: bool) -> None:
+    """Every run of a study; exit code 1 when one failed, 143 when it was told to stop."""
     from tiebreak.launch.engines import engine_for
     from tiebreak.launch.show import describe_report
-    from tiebreak.launch.study import read_study
     from tiebreak.launch.sweep import sweep
     from tiebreak.launch.tasks import Grid
     from tiebreak.launch.tuning import Tuning
 
-    study = read_study(options.name, options.overrides)
-    if not options.retry and (options.export or options.out):
-        return _export(study, options)
     runs = study.runs()  # all composed before the first starts: mistakes come now
-    tasks = Tuning(study, options.retry) if study.search else Grid(runs, options.retry)
-    report = sweep(study.name, tasks, engine_for(options.engine, options.workers, runs), _say)
+    tasks = Tuning(study, retry) if study.search else Grid(runs, retry)
+    report = sweep(study.name, tasks, engine_for(engine, workers, runs), _say)
     for line in describe_report(report):
         _say(line)
     if report.stopped or (report.interrupted and report.left):

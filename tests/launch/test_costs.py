@@ -16,9 +16,11 @@ from tiebreak.data.world import build_tokenizer
 from tiebreak.errors import UserError
 from tiebreak.launch.costs import sizes
 from tiebreak.launch.costs.facts import Facts, seen
+from tiebreak.launch.costs.past import graph, what_of
 from tiebreak.launch.costs.room import RUNTIME
 from tiebreak.launch.costs.sizes import Lengths, Shape
 from tiebreak.launch.costs.work import load
+from tiebreak.stages.align import Line
 
 SHAPE = Shape(1000, layers=2, hidden=8, intermediate=16, vocabulary=50, modules=(("q_proj", 32),))
 ROWS = Lengths(rows=100, prompt=10, response=20)
@@ -118,6 +120,35 @@ def test_lengths_of_a_file_come_from_its_rows_and_bytes(tmp_path: Path) -> None:
     assert test is not None and test.rows == 4
     hub = quick("data=some/rows", "scenario=align-from-base")
     assert sizes.expected_lengths(hub, "train") is None
+
+
+def test_a_hub_model_is_found_in_the_cache_by_its_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    model, cache, commit = llama(300), tmp_path / "models--some--model", "a" * 40
+    model.save_pretrained(cache / "snapshots" / commit)
+    pinned = quick("model=some/model", f"model.revision={commit}", "scenario=align-from-base")
+    newest = quick("model=some/model", "scenario=align-from-base")
+    assert sizes.start_shape(newest) is None
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    for run in (pinned, newest):
+        shape = sizes.start_shape(run)
+        assert shape is not None and shape.parameters == model.num_parameters()
+
+
+@pytest.mark.parametrize("scenario", ["sft-then-align", "align-from-instruct"])
+def test_an_artefact_says_what_it_is(scenario: str) -> None:
+    run = quick("method=kto", f"scenario={scenario}")
+    for stage in graph(run, Line.of(run)):
+        if not stage.by_content:
+            assert what_of(stage.name, stage.inputs({})) == stage.what
+    assert [what_of("reference", {"rows": rows}) for rows in ("responses", "mismatched")] == [
+        "responses", "mismatched responses",
+    ]  # fmt: skip
 
 
 def test_steps_are_those_of_the_plan() -> None:

@@ -60,7 +60,6 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 MpiDefault=none
 ReturnToService=2
-KillWait=5
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 StateSaveLocation=$state/slurmctld

@@ -126,8 +126,7 @@ def test_a_run_of_wandb_agent(
     tmp_path: Path, server: Stub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     parameters = tmp_path / "parameters.yaml"
-    given = {"method": {"value": "dpo"}, "method.beta": {"value": 0.1}}
-    parameters.write_text(yaml.safe_dump({"wandb_version": 1, **given}))
+    parameters.write_text(yaml.safe_dump({"wandb_version": 1, "method": {"value": "dpo"}}))
     agents = {"SWEEP_ID": "sweep1", "RUN_ID": "sweeprun0", "PROJECT": "theirs", "ENTITY": "team",
               "SWEEP_PARAM_PATH": str(parameters)}  # fmt: skip
     for name, value in agents.items():

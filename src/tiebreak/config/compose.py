@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import functools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +26,12 @@ CHOSEN = {
 
 def options(group: str) -> list[str]:
     """The configurations a group offers."""
-    return sorted(p.stem for p in (shipped("conf") / group).glob("*.yaml"))
+    return _options(shipped("conf") / group)
+
+
+@functools.cache
+def _options(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def compose(overrides: Sequence[str]) -> schema.Run:
@@ -44,21 +49,31 @@ def to_run(container: dict[str, Any]) -> schema.Run:
     name = method.pop("name")
     method.pop("search", None)  # what sweeps try; no part of a run
     data = schema.WorldData if container["data"].get("kind") == "world" else schema.FileData
-    parts = {
-        "model": typed(schema.ModelConfig, container["model"], "model"),
-        "method": typed(METHODS[name], method, "method"),
-        "scenario": typed(schema.ScenarioConfig, container["scenario"], "scenario"),
-        "data": typed(data, container["data"], "data"),
-        "train": typed(schema.TrainConfig, container["train"], "train"),
-        "evaluation": typed(schema.EvaluationConfig, container["evaluation"], "evaluation"),
-        "tracker": typed(schema.TrackerConfig, container["tracker"], "tracker"),
+    classes = {
+        "model": schema.ModelConfig,
+        "method": METHODS[name],
+        "scenario": schema.ScenarioConfig,
+        "data": data,
+        "train": schema.TrainConfig,
+        "evaluation": schema.EvaluationConfig,
+        "tracker": schema.TrackerConfig,
     }
-    resolved = {group: untyped(part) for group, part in parts.items()}
+    given = {**container, "method": method}
+    found = {key: _part(cls, json.dumps(given[key]), key) for key, cls in classes.items()}
+    parts: dict[str, Any] = {key: part for key, (part, _) in found.items()}
+    resolved = {key: plain for key, (_, plain) in found.items()}
     resolved["method"] = {"name": name, **resolved["method"]}
     seed = _seed(container["seed"])
     run = schema.Run(**parts, method_name=name, seed=seed, resolved={**resolved, "seed": seed})
     checks.check(run)
     return run
+
+
+@functools.lru_cache(maxsize=4096)
+def _part(cls: type, text: str, where: str) -> tuple[Any, Any]:
+    """A group as its dataclass and as plain values; most runs of a plan share most groups."""
+    part = typed(cls, json.loads(text), where)
+    return part, untyped(part)
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -122,9 +137,9 @@ def _container(choices: list[str], values: list[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    container = copy.deepcopy(_composed(None))
+    container = dict(_composed(None))  # parts are shared; `_set` copies what it changes
     for choice in choices:
-        container[choice.partition("=")[0]] = copy.deepcopy(_composed(choice))
+        container[choice.partition("=")[0]] = _composed(choice)
     for item in values:
         _set(container, item)
     if "${" not in " ".join(values):
@@ -153,8 +168,12 @@ def _composed(choice: str | None) -> dict[str, Any]:
 
 
 def _set(container: dict[str, Any], item: str) -> None:
-    """Apply one `key=value`, read by Hydra's grammar, to a key that exists."""
-    override = _parsed(item)
+    """Apply one `key=value`, read by Hydra's grammar, to a key that exists; copies on the way."""
+    override = parse(item)
+    if override.is_sweep_override():
+        raise UserError(
+            f"{item} names several values; one run takes one, and `tiebreak run -m` all"
+        )
     node: Any = container
     walked: list[str] = []
     *path, last = override.key_or_group.split(".")
@@ -169,6 +188,8 @@ def _set(container: dict[str, Any], item: str) -> None:
             raise UserError(f"unknown key {override.key_or_group!r}{nearest(part, node)}{there}")
         if part is last and len(walked) == len(path):
             break
+        if isinstance(node[part], dict):
+            node[part] = dict(node[part])  # the original is shared with other runs
         node, walked = node[part], [*walked, part]
     value = override.value()
     both = isinstance(node[last], dict) and isinstance(value, dict)
@@ -176,19 +197,15 @@ def _set(container: dict[str, Any], item: str) -> None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(item: str) -> Any:
+def parse(item: str) -> Any:
+    """`key=value` as Hydra's grammar reads it. UserError when it cannot."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        override = OverridesParser.create().parse_override(item)
+        return OverridesParser.create().parse_override(item)
     except HydraException as error:
         raise UserError(f"could not read {item}: {_first_line(error)}") from error
-    if override.is_sweep_override():
-        raise UserError(
-            f"{item} names several values; one run takes one, and `tiebreak run -m` all"
-        )
-    return override
 
 
 def _first_line(error: Exception) -> str:

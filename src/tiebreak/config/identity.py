@@ -22,8 +22,11 @@ DEMONSTRATIONS = frozenset({"num_demonstrations", "demonstrations", "demonstrati
 
 
 def run_id(run: Run) -> str:
-    """12 hex characters."""
-    return _hash({"seed": run.seed, **_content(run)})
+    """12 hex characters; worked out once, so that a run keeps its name when its data go away."""
+    known = vars(run)  # the run itself is frozen
+    if "_run_id" not in known:
+        known["_run_id"] = _hash({"seed": run.seed, **_content(run)})
+    return known["_run_id"]
 
 
 def group_id(run: Run) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -17,7 +18,7 @@ def typed(cls: type, values: Any, where: str) -> Any:
     """Build `cls` from a mapping; every field must be given, and no other."""
     if not isinstance(values, Mapping):
         raise UserError(f"{where} must be a group of keys, got {values!r}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     names = [f.name for f in dataclasses.fields(cast(Any, cls))]
     for key in values:
         if key not in names:
@@ -26,6 +27,11 @@ def typed(cls: type, values: Any, where: str) -> Any:
     if missing:
         raise UserError(f"{where}.{missing[0]} is missing; give {where}.{missing[0]}=VALUE")
     return cls(**{name: _value(hints[name], values[name], f"{where}.{name}") for name in names})
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def untyped(value: Any) -> Any:

@@ -17,11 +17,12 @@ gradients are few), and 2 more with gradient checkpointing.
     tokens                   rows, not FLOPs
 
 **Seconds** = work / speed; the speed is the median of records on this kind of machine (`host` of
-the manifest), and `Source` says which: (a) the same model shape, adapter, data and method, and
-stage; (b) the same shape and adapter: another method, data or size, scaled by its work; (c) FLOPs
-per second and thread of any record, of the same kind of computation if there is one; else a stated
-default. What was measured with several workers at once is a speed with several workers. Starting
-a worker is counted once, at a stated 10 s.
+the manifest), and `Source` says which: (a) the same shape of model, adapter, precision, threads,
+data, stage and method; (b) the same but for data and method, scaled by the work; (c) FLOPs per
+second and thread of any record, of the same kind of computation if there is one; else a stated
+default: 2e10 a thread of a CPU, 5e13 a GPU, answers at a half or a twentieth of that. What was
+measured with several workers at once is a speed with several workers. Starting a worker is counted
+once, at a stated 10 s.
 
 **Memory** = 600 MiB of libraries + 4 bytes x (N + adapter + 3 T: gradient and Adam's two moments),
 + 4 N for a frozen copy (live reference, no adapter), + activations: positions of a micro-batch

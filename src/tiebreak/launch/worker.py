@@ -36,7 +36,7 @@ def command(what: str) -> list[str]:
 
 def payload(run: Run, trial: dict[str, Any] | None = None) -> str:
     """A task as one line."""
-    return json.dumps({"run": run.resolved, "trial": trial}) + "\n"
+    return json.dumps({"run": run.resolved, "run_id": run_id(run), "trial": trial}) + "\n"
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
         try:
             for line in sys.stdin:
                 task = json.loads(line)
-                answer = do(what, to_run(task["run"]), task["trial"])
+                answer = attempt(what, task)
                 print(json.dumps(answer), file=answers, flush=True)
                 if what == "prepare" and "error" in answer:
                     sys.exit(2)
@@ -64,6 +64,21 @@ def _leave_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def attempt(what: str, task: dict[str, Any]) -> dict[str, Any]:
+    """One line of the parent's. What it named may have gone or changed since."""
+    try:
+        run = to_run(task["run"])
+        if run_id(run) != task["run_id"]:
+            raise UserError(
+                f"the data or the model of run {task['run_id']} changed since it was composed; "
+                "give the same command again"
+            )
+    except UserError as error:
+        print(f"tiebreak: {error}", file=sys.stderr, flush=True)
+        return {"error": str(error)}
+    return do(what, run, task["trial"])
 
 
 def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:

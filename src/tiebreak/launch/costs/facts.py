@@ -19,9 +19,7 @@ from tiebreak.launch.costs.sizes import (
     start_shape,
     stored_lengths,
 )
-from tiebreak.stages.align import Line, wants_reference
-from tiebreak.stages.stage import Stage
-from tiebreak.store import Store
+from tiebreak.stages.align import wants_reference
 
 # Steps between checkpoints where no setting gives them: see stages/pretrain.py.
 PRETRAIN_EVERY, INSTRUCT_EVERY = 200, 100
@@ -81,32 +79,29 @@ class Facts:
 class Book:
     """Facts of many runs; headers are read once per model, scenario and data."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._known: dict[Hashable, tuple[Shape | None, dict[str, Lengths | None]]] = {}
 
-    def facts(self, run: Run, line: Line) -> Facts:
+    def facts(self, run: Run, preferences: Path | None, demonstrations: Path | None) -> Facts:
+        """preferences, demonstrations: where these tokens are, or would be; None: nowhere."""
         at = (run.model, run.scenario, run.data)
         if at not in self._known:
-            self._known[at] = start_shape(run), self._lengths(run, line)
+            lengths = {side: _lengths(run, side, preferences, side) for side in _sides(run)}
+            if trains_sft(run):
+                side = "demonstrations"
+                lengths[side] = _lengths(run, side, demonstrations, "train")
+            self._known[at] = start_shape(run), lengths
         return Facts(run, *self._known[at])
 
-    def _lengths(self, run: Run, line: Line) -> dict[str, Lengths | None]:
-        data, sides = run.data, ["train", "test"]
-        if isinstance(data, WorldData) or data.validation_share > 0:
-            sides.append("validation")
-        folder = self._folder(line.tokens)
-        found = {s: stored_lengths(folder, s) or expected_lengths(run, s) for s in sides}
-        if trains_sft(run):
-            assert line.start.stage is not None
-            folder, side = self._folder(line.start.stage.parents["tokens"]), "demonstrations"
-            found[side] = stored_lengths(folder, "train") or expected_lengths(run, side)
-        return found
 
-    def _folder(self, tokens: Stage) -> Path:
-        key = tokens.key(self._store)
-        assert key is not None, "tokens are keyed by settings"
-        return self._store.path(tokens.name, key)
+def _sides(run: Run) -> list[str]:
+    validation = isinstance(run.data, WorldData) or run.data.validation_share > 0
+    return ["train", "test", *(["validation"] if validation else [])]
+
+
+def _lengths(run: Run, side: str, tokens: Path | None, stored: str) -> Lengths | None:
+    found = None if tokens is None else stored_lengths(tokens, stored)
+    return found or expected_lengths(run, side)
 
 
 def seen(rows: float, batch: int, epochs: float, most: int | None = None) -> tuple[int, float]:

@@ -24,7 +24,7 @@ from tiebreak.launch.costs.work import load
 from tiebreak.stages.align import Line
 from tiebreak.stages.evaluate import evaluation_stages
 from tiebreak.stages.stage import Stage
-from tiebreak.store import ARTEFACT, Store
+from tiebreak.store import ARTEFACT, Store, read_artefact
 from tiebreak.track.record import THROUGHPUT, read_manifest
 
 NEWEST = 1000  # records looked at
@@ -34,7 +34,7 @@ TAIL = 2**16  # bytes of a log that are read
 
 def read_speeds(runs: Path, store: Store, machine: Machine) -> Speeds:
     """From the newest records of this kind of machine, a few of each kind."""
-    paces, unread, book = [], 0, Book(store)
+    paces, unread, book = [], 0, Book()
     for manifest in _chosen(runs, machine):
         try:
             paces += _paces(runs / manifest["run_id"], manifest, store, machine, book)
@@ -94,25 +94,43 @@ def _paces(
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster
     run = to_run(yaml.load((folder / "config.yaml").read_text(), loader))
-    line = Line.of(run)
-    facts = book.facts(run, line)
-    built = {(e["stage"], e["key"]) for e in manifest["stages"] if not e["reused"]}
-    names = {name for name, _ in built} | {"align"}
-    for stage in graph(run, line):
-        if stage.name not in names:
-            continue
-        at = stage.name, stage.key(store)
-        seconds = build_seconds(store, *at, manifest["times"]) if at in built else None
-        if stage.name == "align":
-            trained = training_seconds(folder, facts)
-            seconds = max(trained, seconds or 0.0) if trained else None
-        asked = load(stage.name, stage.what, facts)
+    built = list(_built(manifest, store))
+    tokens = {what: store.path(name, key) for name, what, key, _ in built if name == "tokens"}
+    facts = book.facts(run, tokens.get("preferences"), tokens.get("demonstrations"))
+    times = {(name, what): build_seconds(store, name, key, manifest["times"])
+             for name, what, key, reused in built if not reused}  # fmt: skip
+    trained = training_seconds(folder, facts)
+    times["align", ""] = max(trained, times.get(("align", "")) or 0.0) if trained else None
+    for (name, what), seconds in times.items():
+        asked = load(name, what, facts)
         if seconds and asked.work:
-            flops = None if facts.shape is None else asked.work * facts.shape.parameters
-            if asked.kind == "rows":
-                flops = None
-            place = Place.of(stage.name, stage.what, facts)
-            yield Pace(place, asked.kind, asked.work, flops, machine.threads(run), seconds)
+            known = facts.shape is not None and asked.kind != "rows"
+            flops = asked.work * facts.model().parameters if known else None
+            place, threads = Place.of(name, what, facts), machine.threads(run)
+            yield Pace(place, asked.kind, asked.work, flops, threads, seconds)
+
+
+def _built(manifest: Mapping[str, Any], store: Store) -> Iterator[tuple[str, str, str, bool]]:
+    """(stage, what, key, reused) of a record's artefacts that are still there.
+
+    They tell what they are themselves: keys of a record's run would ask for its model again.
+    """
+    for entry in manifest["stages"]:
+        name, key = entry["stage"], entry["key"]
+        path = store.path(name, key)
+        if path.is_dir():
+            yield name, what_of(name, read_artefact(path)["inputs"]), key, entry["reused"]
+
+
+def what_of(name: str, inputs: Mapping[str, Any]) -> str:
+    """`Stage.what` of an artefact."""
+    if name == "tokens":
+        return "demonstrations" if inputs["rows"] == "demonstrations" else "preferences"
+    if name == "reference":
+        return "mismatched responses" if inputs["rows"] == "mismatched" else "responses"
+    if name in ("generate", "evaluate"):
+        return "policy" if inputs["policy"] else "start model"
+    return ""
 
 
 def graph(run: Run, line: Line) -> list[Stage]:

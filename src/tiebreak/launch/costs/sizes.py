@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.identity import model_commit, start_source
+from tiebreak.config.identity import start_source
 from tiebreak.config.schema import Lora, Run, WorldData
 from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
@@ -162,12 +162,13 @@ def header(file: Path) -> dict[str, list[int]]:
 
 
 def _cached_folder(hub_id: str, revision: str | None) -> Path | None:
-    """Where `huggingface_hub` keeps this revision, if it has its config."""
+    """Where `huggingface_hub` keeps this revision, if it has its config. Asks no server."""
     from huggingface_hub import constants
 
-    commit = model_commit(hub_id, revision)
-    place = f"models--{hub_id.replace('/', '--')}/snapshots/{commit}"
-    folder = Path(constants.HF_HUB_CACHE) / place
+    cache = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+    note = cache / "refs" / (revision or "main")  # a commit has no such note
+    commit = note.read_text().strip() if note.is_file() else str(revision)
+    folder = cache / "snapshots" / commit
     return folder if (folder / "config.json").is_file() else None
 
 

@@ -12,9 +12,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tiebreak.config.identity import RESULT_VERSION
+from tiebreak.config.identity import RESULT_VERSION, trains_sft
 from tiebreak.config.schema import Run
 from tiebreak.launch.costs.facts import Book, Facts
 from tiebreak.launch.costs.machine import Machine, Place, Source, Speeds
@@ -110,7 +111,7 @@ class Tally:
     def __init__(self, store: Store, speeds: Speeds, machine: Machine) -> None:
         self.stages: list[StageCost] = []
         self._store, self._speeds, self._machine = store, speeds, machine
-        self._book = Book(store)
+        self._book = Book()
         self._alike: dict[tuple[Any, ...], _Alike] = {}
         self._numbers: dict[tuple[str, int | None], int] = {}
         self._cached: dict[tuple[str, int | None], bool] = {}
@@ -184,7 +185,7 @@ class Tally:
     def _work_out(self, run: Run) -> _Alike:
         run = dataclasses.replace(run, seed=NO_SEED)
         line = Line.of(run)
-        facts, stages = self._book.facts(run, line), graph(run, line)
+        facts, stages = self._facts(run, line), graph(run, line)
         places = {id(stage): place for place, stage in enumerate(stages)}
         marks: dict[int, str] = {}  # of inputs that others contain
         nodes: list[_Node] = []
@@ -198,6 +199,14 @@ class Tally:
         last = {*range(len(nodes))} - {place for node in nodes for place in node.parents}
         roots = last | {places[id(line.tokens)], places[id(line.align)]}  # a run reads both
         return _Alike(tuple(nodes), tuple(sorted(roots)), record_disk(facts))
+
+    def _facts(self, run: Run, line: Line) -> Facts:
+        def folder(tokens: Stage) -> Path:
+            return self._store.path(tokens.name, str(tokens.key(self._store)))
+
+        made = line.start.stage if trains_sft(run) else None
+        demonstrations = None if made is None else folder(made.parents["tokens"])
+        return self._book.facts(run, folder(line.tokens), demonstrations)
 
     def _cost(self, stage: Stage, facts: Facts) -> Cost:
         """The same for all values of a method's hyper-parameters."""

@@ -100,9 +100,10 @@ def compare(estimate: Estimate, root: Path | None = None) -> Iterator[str]:
         guess, real = (statistics.fmean(values) for values in zip(*both, strict=True))
         show = size if name.startswith("memory") else duration
         spread = statistics.median(abs(g - r) / r for g, r in both)
+        told = f", half of them within {spread:.0%}" if len(both) > 1 else ""
         yield (
             f"{name}: estimated {show(guess)}, was {show(real)}: {guess / real - 1:+.0%} "
-            f"({len(both)} measured, half of them within {spread:.0%})"
+            f"({len(both)} measured{told})"
         )
     if done and len(done) == len(estimate.runs):
         manifests = [read_manifest(root / "runs" / run_id(one.run)) for one in done]
