@@ -22,7 +22,11 @@ LIGHT = [
     "tiebreak.launch.catalogue",
     "tiebreak.launch.method_pages",
     "tiebreak.launch.worker",
+    "tiebreak.launch.estimate",
+    "tiebreak.launch.study",
+    "tiebreak.launch.tuning",
     "tiebreak.stages.evaluate",
+    "tiebreak.stages.validate",
     "tiebreak.stages.summary",
     "tiebreak.store",
     "tiebreak.track.record",
@@ -67,5 +71,5 @@ def test_help_imports_little() -> None:
         "pass"
     )
     ours = sorted(name for name in names if name.split(".")[0] in ("tiebreak", "analysis"))
-    assert ours == ["tiebreak", "tiebreak.cli", "tiebreak.errors"]
+    assert ours == ["tiebreak", "tiebreak.cli", "tiebreak.errors", "tiebreak.interrupt"]
     assert not names & (HEAVY | {"hydra", "omegaconf", "yaml", "numpy", "pandas", "rich"})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HELP = {
     "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
-    "plan": "which stages of a run are in the store, and which would be made",
+    "plan": "which stages of a run, or of a sweep, are in the store; what the rest would cost",
     "sweep": "do every run of sweeps/NAME.yaml (or of a file)",
     "status": "where each run of a sweep stands",
     "retry": "do the failed runs of a sweep again",
@@ -72,15 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == "run":
             one.add_argument("-m", "--multirun", action="store_true", help="every combination of "
                              "values: method=dpo,simpo seed=1,2")  # fmt: skip
+        if name == "plan":
+            one.add_argument("--workers", type=_count, help="of a sweep: runs at once")
+            one.add_argument("--price", type=float, help="of a sweep: money per hour")
         if name == "data":
             one.add_argument("--rows", type=_count, default=3, help="rows to show")
     for name in ("sweep", "retry"):
-        one = command(name, _sweep)
-        one.set_defaults(retry=name == "retry", export=None, out=None)
-        _sweep_options(one)
-        if name == "sweep":
-            one.add_argument("--export", choices=("wandb",), help="do no run; write it for W&B")
-            one.add_argument("--out", type=Path, help="with --export: write to a file instead")
+        _sweep_options(command(name, _sweep), name)
     one = command("status", _status)
     one.add_argument("name")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
@@ -100,12 +98,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sweep_options(one: argparse.ArgumentParser) -> None:
+def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
+    one.set_defaults(retry=name == "retry", export=None, out=None)
     one.add_argument("name")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     one.add_argument("--engine", default="local", help="where runs are done (default: local)")
     one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
                      "one-core runs, else one)")  # fmt: skip
+    if name == "sweep":
+        one.add_argument("--export", choices=("wandb",), help="do no run; write it for W&B")
+        one.add_argument("--out", type=Path, help="with --export: write to a file instead")
 
 
 def _count(text: str) -> int:
@@ -143,7 +145,17 @@ def _plan(options: argparse.Namespace) -> None:
     from tiebreak.config.compose import compose
     from tiebreak.launch.show import plan_lines
 
-    for line in plan_lines(compose(options.overrides)):
+    if not options.overrides or "=" in options.overrides[0]:
+        for line in plan_lines(compose(options.overrides)):
+            _say(line)
+        return
+    from tiebreak.launch.engines import workers_for
+    from tiebreak.launch.estimate import estimate, lines
+    from tiebreak.launch.study import read_study
+
+    name, *overrides = options.overrides
+    runs = read_study(name, overrides).runs()
+    for line in lines(estimate(runs, workers_for(options.workers, runs)), options.price):
         _say(line)
 
 
@@ -158,7 +170,8 @@ def _sweep(options: argparse.Namespace) -> None:
 
 def _do(study: Study, engine: str, workers: int | None, retry: bool) -> None:
     """Every run of a study; exit code 1 when one failed, 143 when it was told to stop."""
-    from tiebreak.launch.engines import engine_for
+    from tiebreak.launch.engines import engine_for, workers_for
+    from tiebreak.launch.estimate import compare, estimate
     from tiebreak.launch.show import describe_report
     from tiebreak.launch.sweep import sweep
     from tiebreak.launch.tasks import Grid
@@ -166,8 +179,9 @@ def _do(study: Study, engine: str, workers: int | None, retry: bool) -> None:
 
     runs = study.runs()  # all composed before the first starts: mistakes come now
     tasks = Tuning(study, retry) if study.search else Grid(runs, retry)
+    expected = estimate(runs, workers_for(workers, runs))
     report = sweep(study.name, tasks, engine_for(engine, workers, runs), _say)
-    for line in describe_report(report):
+    for line in [*describe_report(report), *compare(expected)]:
         _say(line)
     if report.stopped or (report.interrupted and report.left):
         sys.exit(143)

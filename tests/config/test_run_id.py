@@ -150,6 +150,7 @@ def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
     for commit in ("a" * 40, "b" * 40):
         note.write_text(commit)
         model_commit.cache_clear()  # as a new process begins
+        run = compose(["model=org/name", "scenario=align-from-base"])
         ids.append(run_id(run))
         pinned = compose(["model=org/name", "scenario=align-from-base", f"model.revision={commit}"])
         assert run_id(pinned) == ids[-1]

@@ -37,6 +37,16 @@ def test_plan_before_and_after(
     assert re.search(r"cached +sft ", other) and re.search(r"would run +align ", other)
 
 
+def test_the_plan_of_a_sweep_counts_what_is_cached(home: Path, tiebreak: Command) -> None:
+    answer = tiebreak("plan", "arizona-mini", *MICRO, "--workers", "2", "--price", "3")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("35 runs to do, 1 finished")
+    built = {line.split()[0]: line for line in answer.out.splitlines() if line.startswith("  ")}
+    assert "pretrain" not in built and re.search(r"align +35 ", built["align"])
+    assert "by the clock: " in answer.out and "money: " in answer.out
+    assert len(list((home / "runs").iterdir())) == 1, "a plan makes nothing"
+
+
 def test_a_plan_is_what_a_run_does(home: Path, tiebreak: Command) -> None:
     planned = re.findall(r"would run +(\w+)", tiebreak("plan", *MICRO, "method=cpo").out)
     done = tiebreak("run", *MICRO, "method=cpo")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,9 +15,17 @@ import pytest
 from tiebreak.config.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.launch import pool
-from tiebreak.launch.pool import Pool, Worker
+from tiebreak.launch.pool import Pool, Told, Worker
+from tiebreak.launch.show import describe_report
+from tiebreak.launch.state import State, standing
 from tiebreak.launch.sweep import sweep
-from tiebreak.launch.tasks import Grid, Report, Task
+from tiebreak.launch.tasks import Grid, Report, Task, Tasks
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +41,90 @@ def test_a_process_that_dies_is_named_and_replaced(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, "import os; input(); os.kill(os.getpid(), 9)")
+    words = "its process was killed by signal 9 (out of memory?)"
     with Worker() as worker:
         for _ in range(2):
-            assert worker.do(Task(run)) == {
-                "error": "its process was killed by signal 9 (out of memory?)"
-            }
+            assert worker.do(Task(run)) == {"error": words}
+    found = standing(run)  # it never came so far as to open a record; retry must know it
+    assert (found.state, found.error) == (State.FAILED, words)
+
+
+def test_a_stopped_process_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody told one worker to stop, not the sweep: the next task gets another."""
+    pretend(
+        monkeypatch,
+        "import sys, json, os\n"
+        "seed = json.loads(input())['run']['seed']\n"
+        "print(json.dumps({'stopped': True} if seed == 1 else {'artefacts': []}), flush=True)",
+    )
+    with Worker() as worker:
+        assert worker.do(Task(run)) == {"stopped": True}
+        assert worker.do(Task(compose(["tracker=none", "seed=2"]))) == {"artefacts": []}
+
+
+def test_a_worker_told_to_stop_before_its_process_is_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, "import time; time.sleep(60)")
+    worker = Worker()
+    start = worker._start
+
+    def told_meanwhile() -> subprocess.Popen[str]:
+        worker.stop()
+        return start()
+
+    monkeypatch.setattr(worker, "_start", told_meanwhile)
+    with worker:
+        began = time.monotonic()
+        assert worker.do(Task(run)) == worker.do(Task(run)) == {"stopped": True}
+    assert time.monotonic() - began < 30
+    assert standing(run).state is State.WAITING
+
+
+def test_a_sweep_told_to_stop_between_two_runs_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is in hand then, and yet it is not through."""
+    runs = [compose(["tracker=none", f"seed={seed}"]) for seed in (1, 2, 3)]
+
+    class Engine:
+        def run(self, tasks: Tasks, told: Told) -> None:
+            task = tasks.next()
+            assert task is not None
+            tasks.answer(task, {"artefacts": []})
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert self.stopped.wait(30)
+
+        def __init__(self) -> None:
+            self.stopped = threading.Event()
+
+        def stop(self) -> None:
+            self.stopped.set()
+
+    said: list[str] = []
+    report = sweep("mine", Grid(runs), Engine(), said.append)
+    assert report.interrupted and (report.done, report.stopped, report.left) == (1, 0, 2)
+    assert said == ["stopping: the runs in hand save a checkpoint; the same command goes on"]
+    assert next(describe_report(report)) == (
+        "3 runs: 1 done now, 0 finished before, 0 failed, 2 not begun"
+    )
+
+
+def test_an_answer_that_cannot_be_told_ends_the_sweep(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tiebreak sweep | head` closes the pipe: the other worker must not wait for ever."""
+    pretend(
+        monkeypatch,
+        "import sys\nfor line in sys.stdin: print('{\"artefacts\": []}', flush=True)",
+    )
+    runs = [compose(["tracker=none", f"seed={seed}"]) for seed in (1, 2, 3)]
+
+    def say(line: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        sweep("mine", Grid(runs), Pool(2), say)
 
 
 def test_a_process_that_answers_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,10 +141,7 @@ def test_a_process_that_answers_is_kept(run: Run, monkeypatch: pytest.MonkeyPatc
     assert answers[0] == answers[1] and answers[0]["seed"] == 1
 
 
-def test_a_sweep_goes_on_after_a_death(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
+def test_a_sweep_goes_on_after_a_death(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(
         monkeypatch,
         "import sys, json, os\n"

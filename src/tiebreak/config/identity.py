@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,28 @@ RESULT_VERSION = 1
 DEMONSTRATIONS = frozenset({"num_demonstrations", "demonstrations", "demonstrations_split"})
 
 
+Content = Callable[[Run], dict[str, Any]]
+
+
+def _once(name: str) -> Callable[[Content], Content]:
+    """Worked out once, so that a run keeps its name when its data change or go away."""
+
+    def decorate(function: Content) -> Content:
+        @functools.wraps(function)
+        def remembered(run: Run) -> dict[str, Any]:
+            known = vars(run)  # not a field: the run is frozen, and compared without it
+            if name not in known:
+                known[name] = function(run)
+            return known[name]
+
+        return remembered
+
+    return decorate
+
+
 def run_id(run: Run) -> str:
-    """12 hex characters; worked out once, so that a run keeps its name when its data go away."""
-    known = vars(run)  # the run itself is frozen
-    if "_run_id" not in known:
-        known["_run_id"] = _hash({"seed": run.seed, **_content(run)})
-    return known["_run_id"]
+    """12 hex characters."""
+    return _hash({"seed": run.seed, **_content(run)})
 
 
 def group_id(run: Run) -> str:
@@ -42,6 +59,7 @@ def plain(run: Run, group: str) -> dict[str, Any]:
     return values
 
 
+@_once("_content")
 def _content(run: Run) -> dict[str, Any]:
     data = data_content(run)
     if not trains_sft(run):
@@ -122,6 +140,7 @@ def _stamp(file: Path) -> tuple[str, int, int]:
     return str(file), about.st_size, about.st_mtime_ns
 
 
+@_once("_data_content")
 def data_content(run: Run) -> dict[str, Any]:
     """The data settings, with the content of files and Hub data sets in place of their names."""
     values = plain(run, "data")

@@ -12,12 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tiebreak import provenance
-from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
-from tiebreak.home import runs_dir
+from tiebreak.launch.run import failed_elsewhere
 from tiebreak.launch.tasks import Answer, Task, Tasks
 from tiebreak.launch.worker import command, exit_words, payload
-from tiebreak.track.record import mark_failed
 
 Told = Callable[[Task, Answer], None]
 
@@ -103,13 +101,12 @@ class Worker:
             found = json.loads(answer)
             if "stopped" in found:  # that was its last word; the next task needs another process
                 self._end()
-            return found
-        code = self._end()
-        if self._stopped:
-            return {"stopped": True}
-        words = exit_words(code)
-        mark_failed(runs_dir() / run_id(task.run), words)
-        return {"error": words}
+        else:
+            code = self._end()
+            found = {"stopped": True} if self._stopped else {"error": exit_words(code)}
+        if "error" in found:
+            failed_elsewhere(task.run, found["error"])
+        return found
 
     def stop(self) -> None:
         self._stopped = True

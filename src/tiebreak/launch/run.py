@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 from tiebreak import interrupt, provenance
 from tiebreak.config.identity import group_id, run_id
 from tiebreak.config.schema import Run
-from tiebreak.errors import UserError
+from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
 from tiebreak.interrupt import Pruned, Stopped
 from tiebreak.launch.results import Made, data_hash, token_lines
@@ -26,7 +27,7 @@ from tiebreak.stages.stage import Stage, ensure
 from tiebreak.store import Artefact, Store
 from tiebreak.track.environment import is_agents
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import TRACE, Record, is_finished, read_result
+from tiebreak.track.record import TRACE, Record, is_finished, mark_failed, read_result, read_status
 
 
 @dataclass
@@ -148,6 +149,18 @@ def _manifest(run: Run) -> dict[str, Any]:
         "git": provenance.git(checkout()),
         "host": provenance.host(),
     }
+
+
+def failed_elsewhere(run: Run, why: str) -> None:
+    """Say so in the record of a run whose process could not: it died, or never came so far."""
+    from omegaconf import OmegaConf
+
+    folder = runs_dir() / run_id(run)
+    if read_status(folder) is not None:
+        return mark_failed(folder, why)
+    with contextlib.suppress(Busy):  # another process has just begun it
+        with Record.open(folder, OmegaConf.to_yaml(run.resolved), _manifest(run)) as record:
+            record.status("failed", error=why)
 
 
 @dataclass

@@ -279,7 +279,8 @@ def mark_failed(run_dir: Path, why: str) -> None:
     if not run_dir.is_dir():
         return
     status = read_status(run_dir)
-    if status is not None and status["status"] == "running" and not is_live(run_dir):
+    begun = status is not None and status["status"] in ("running", "stopped")
+    if status is not None and begun and not is_live(run_dir):
         failed = {**status, "status": "failed", "error": why}
         _write(run_dir / "status.json", _pretty(failed, run_dir / "status.json"))
 
