@@ -12,6 +12,7 @@ inode with the same time of change at the end, so nobody wrote it again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import os
 import random
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,15 @@ class Sweep:
     def command(self) -> list[str]:
         return ["sweep", str(self.path), "--workers", str(self.workers)]
 
-    def sweep(self) -> subprocess.Popen[str]:
-        return self.start(*self.command())
+    @contextlib.contextmanager
+    def sweep(self) -> Generator[subprocess.Popen[str]]:
+        """The sweep, which does not outlive this block."""
+        process = self.start(*self.command())
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
     def answer(self, *arguments: str) -> str:
         """What a command prints; SystemExit when it fails."""
@@ -158,9 +166,9 @@ class Found:
 def undisturbed(one: Sweep) -> Found:
     """The sweep from start to end, with the time until its first worker begins."""
     start = time.monotonic()
-    process = one.sweep()
-    begin = wait_for_work(one, process, one.began())
-    said, _ = process.communicate()
+    with one.sweep() as process:
+        begin = wait_for_work(one, process, one.began())
+        said, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"the undisturbed sweep ended with {process.returncode}:\n{said}")
     return Found(time.monotonic() - start, begin)
@@ -185,14 +193,11 @@ def kill_at_random(one: Sweep, found: Found, draw: random.Random, kills: int, sa
     settled: dict[str, Stamp] = {}
     for number in range(1, kills + 1):
         start, before = time.monotonic(), one.began()
-        process = one.sweep()
-        early = draw.random() < STARTING
-        if not early:
-            wait_for_work(one, process, before)
-        try:
-            process.wait(draw.uniform(0, found.starting_s if early else span))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        early, share = draw.random() < STARTING, draw.random()
+        with one.sweep() as process, contextlib.suppress(subprocess.TimeoutExpired):
+            if not early:
+                wait_for_work(one, process, before)
+            process.wait(share * (found.starting_s if early else span))
         output, _ = process.communicate()  # until the last worker's end of the pipe is closed
         if process.returncode != -signal.SIGKILL:
             if process.returncode:

@@ -102,7 +102,10 @@ def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
     one.set_defaults(retry=name == "retry", export=None, out=None)
     one.add_argument("name")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    one.add_argument("--engine", default="local", help="where runs are done (default: local)")
+    one.add_argument("--engine", default="local", help="where runs are done (default: local; or "
+                     "basic, joblib, submitit_local, submitit_slurm, ray)")  # fmt: skip
+    one.add_argument("--launcher", action="append", default=[], metavar="KEY=VALUE", help="a "
+                     "setting of that engine's launcher, such as partition=gpu")  # fmt: skip
     one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
                      "one-core runs, else one)")  # fmt: skip
     if name == "sweep":
@@ -165,22 +168,25 @@ def _sweep(options: argparse.Namespace) -> None:
     study = read_study(options.name, options.overrides)
     if options.export or options.out:
         return _export(study, options)
-    _do(study, options.engine, options.workers, options.retry)
+    _do(study, options.engine, options.workers, options.retry, options.launcher)
 
 
-def _do(study: Study, engine: str, workers: int | None, retry: bool) -> None:
+def _do(
+    study: Study, engine: str, workers: int | None, retry: bool, launcher: Sequence[str] = ()
+) -> None:
     """Every run of a study; exit code 1 when one failed, 143 when it was told to stop."""
     from tiebreak.launch.engines import engine_for, workers_for
     from tiebreak.launch.estimate import compare, estimate
     from tiebreak.launch.show import describe_report
-    from tiebreak.launch.sweep import sweep
+    from tiebreak.launch.sweep import folder, sweep
     from tiebreak.launch.tasks import Grid
     from tiebreak.launch.tuning import Tuning
 
     runs = study.runs()  # all composed before the first starts: mistakes come now
     tasks = Tuning(study, retry) if study.search else Grid(runs, retry)
     expected = estimate(runs, workers_for(workers, runs))
-    report = sweep(study.name, tasks, engine_for(engine, workers, runs), _say)
+    place = engine_for(engine, workers, runs, folder(study.name) / "jobs", launcher)
+    report = sweep(study.name, tasks, place, _say)
     for line in [*describe_report(report), *compare(expected)]:
         _say(line)
     if report.stopped or (report.interrupted and report.left):

@@ -13,6 +13,8 @@ from benchmarks.sweep_sides import SPLIT, VALUES, stage_seconds, sweep_file
 from tiebreak.config.compose import compose
 from tiebreak.config.search import search_space
 
+pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
+
 
 def test_each_turn_is_a_sweep_of_one_setting():
     cut = turns(45, 15, 3)

@@ -18,6 +18,8 @@ from tiebreak.launch import pool
 from tiebreak.launch.study import expand
 from tiebreak.launch.worker import command
 
+pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
+
 STEPS = "train.max_steps=4"
 
 # A worker whose losses fail from their third step on, as long as a file of the method's name is
@@ -95,7 +97,8 @@ def test_a_defect_a_death_and_a_lost_loss(
     for method in said:
         status = read_json(folders[method] / "status.json")
         assert (status["status"], status["step"], status["steps"]) == ("failed", 2, 4), method
-        assert status["last_checkpoint"].endswith("checkpoint-2")
+        if method != "kto":  # which died before it could say that step 2 was saved
+            assert status["last_checkpoint"].endswith("checkpoint-2")
 
     shown = tiebreak("status", name).out
     assert "three-fail: 4 runs: 1 done, 3 failed" in shown

@@ -20,7 +20,7 @@ from tests.track.wandb_stub import Stub
 from tiebreak.config.identity import run_id
 from tiebreak.launch.study import expand
 
-pytestmark = pytest.mark.usefixtures("clean")
+pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.slow]  # `make prove` runs it
 MIRRORED = [one for one in MICRO if one != "tracker=none"]
 __all__ = ["clean", "server"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -116,19 +117,20 @@ def _choice(group: str, value: str) -> list[str]:
     is_file = Path(value).suffix in (".jsonl", ".parquet")
     name = Path(value).stem if is_file else Path(value).name  # Qwen2.5-0.5B has no suffix
     if group == "model" and ("/" in value or Path(value).is_dir()):
-        place = _quoted(value)
-        return ["model=checkpoint", f"model.name={_quoted(name)}", f"model.base={place}",
+        place = quoted(value)
+        return ["model=checkpoint", f"model.name={quoted(name)}", f"model.base={place}",
                 f"model.instruct={place}"]  # fmt: skip
     if group == "data" and ("/" in value or is_file):
-        return ["data=files", f"data.name={_quoted(name)}", f"data.train={_quoted(value)}"]
+        return ["data=files", f"data.name={quoted(name)}", f"data.train={quoted(value)}"]
     hint = nearest(value, options(group))
     kinds = {"model": "a folder", "data": "a .jsonl or .parquet file"}
     more = f"; or {kinds[group]}, or a Hub id ORG/NAME" if group in kinds else ""
     raise UserError(f"unknown {group} {value!r}{hint}; there are {', '.join(options(group))}{more}")
 
 
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+def quoted(value: str) -> str:
+    """As Hydra's grammar reads it; there a backslash is special only before a quote or the end."""
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), value)
     return f"'{escaped}'"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError, nearest
 from tiebreak.launch.pool import Pool, default_workers
 from tiebreak.launch.sweep import Engine
 
-ENGINES = ("local",)
+ENGINES = ("local", "basic", "joblib", "submitit_local", "submitit_slurm", "ray")
 
 
 def workers_for(workers: int | None, runs: Sequence[Run]) -> int:
@@ -17,8 +18,28 @@ def workers_for(workers: int | None, runs: Sequence[Run]) -> int:
     return workers or default_workers(runs)
 
 
-def engine_for(name: str, workers: int | None, runs: Sequence[Run]) -> Engine:
-    """The engine, checked before the first run: an unknown name or a missing package is refused."""
+def engine_for(
+    name: str,
+    workers: int | None,
+    runs: Sequence[Run],
+    folder: Path,
+    settings: Sequence[str] = (),
+) -> Engine:
+    """The engine, checked before the first run: an unknown name or a missing package is refused.
+
+    folder: for the jobs of a launcher; settings: of the launcher, as KEY=VALUE.
+    """
     if name not in ENGINES:
         raise UserError(f"--engine {name}{nearest(name, ENGINES)}; there are {', '.join(ENGINES)}")
-    return Pool(workers_for(workers, runs))
+    if name == "local":
+        if settings:
+            raise UserError(f"--launcher {settings[0]}: --engine local has no launcher; leave it")
+        return Pool(workers_for(workers, runs))
+    from tiebreak.launch.hydra_engine import HydraEngine, check_launcher
+
+    for one in settings:
+        if "=" not in one:
+            raise UserError(f"--launcher {one}: give KEY=VALUE, such as partition=gpu")
+    check_launcher(name)
+    count = 1 if name == "basic" else workers_for(workers, runs)
+    return HydraEngine(name, count, folder, settings)

@@ -222,6 +222,8 @@ class RunLog:
             return
         if error is None or isinstance(error, KeyboardInterrupt | Stopped):
             return self.write("stopped", error="told to stop; the same command goes on")
+        if isinstance(error, BrokenPipeError):
+            return self.write("stopped", error="its output was closed; the same command goes on")
         if isinstance(error, Pruned):
             return self.write("pruned", error=str(error))
         if isinstance(error, UserError):

@@ -6,6 +6,7 @@ a defect, a library's refusal) ends it with its trace; the parent notices and st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -44,6 +45,7 @@ def main() -> None:
 
     what, answers = sys.argv[1], sys.stdout
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # submitit's, which its own process handles
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     sys.stdout = sys.stderr  # libraries that print must not disturb the answers
     with interrupt.installed():
@@ -54,8 +56,9 @@ def main() -> None:
                 print(json.dumps(answer), file=answers, flush=True)
                 if what == "prepare" and "error" in answer:
                     sys.exit(2)
-        except interrupt.Stopped:
-            print(json.dumps({"stopped": True}), file=answers, flush=True)
+        except (interrupt.Stopped, BrokenPipeError):  # or nobody reads what we say
+            with contextlib.suppress(BrokenPipeError):
+                print(json.dumps({"stopped": True}), file=answers, flush=True)
             sys.exit(143)
 
 
@@ -69,16 +72,22 @@ def _leave_with(parent: int) -> None:
 def attempt(what: str, task: dict[str, Any]) -> dict[str, Any]:
     """One line of the parent's. What it named may have gone or changed since."""
     try:
-        run = to_run(task["run"])
-        if run_id(run) != task["run_id"]:
-            raise UserError(
-                f"the data or the model of run {task['run_id']} changed since it was composed; "
-                "give the same command again"
-            )
+        run = read_task(task)
     except UserError as error:
         print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
     return do(what, run, task["trial"])
+
+
+def read_task(task: dict[str, Any]) -> Run:
+    """The run of a payload. UserError: it is not the one that was meant any more."""
+    run = to_run(task["run"])
+    if run_id(run) != task["run_id"]:
+        raise UserError(
+            f"the data or the model of run {task['run_id']} changed since it was composed; "
+            "give the same command again"
+        )
+    return run
 
 
 def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
