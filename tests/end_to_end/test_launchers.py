@@ -1,7 +1,10 @@
-"""A launcher changes where runs are done, and nothing in their table."""
+"""An engine changes where runs are done, and nothing in their table."""
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,28 +13,63 @@ import yaml
 from analysis import runs as records
 from tests.end_to_end.commands import MICRO, Answer, call
 
+AXES = {"scenario": ["align-from-base", "sft-then-align"], "method": ["dpo", "simpo"]}
 
-@pytest.fixture
-def study(tmp_path: Path) -> str:
+
+def slurm_is_up() -> bool:
+    if shutil.which("sinfo") is None:
+        return False
+    asked = ["sinfo", "--noheader"], ["sacct", "--noheader"]
+    return all(subprocess.run(one, capture_output=True).returncode == 0 for one in asked)
+
+
+def has(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"hydra_plugins.{package}") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> str:
     fixed = dict(one.split("=", 1) for one in MICRO) | {"train.max_steps": 2}
-    path = tmp_path / "two.yaml"
-    path.write_text(yaml.safe_dump({"axes": {"method": ["dpo", "simpo"]}, "fixed": fixed}))
+    path = tmp_path_factory.mktemp("study") / "four.yaml"
+    path.write_text(yaml.safe_dump({"axes": AXES, "fixed": fixed}))
     return str(path)
 
 
 def swept(home: Path, study: str, *options: str) -> Answer:
     done = call(home, "sweep", study, *options)
     assert done.code == 0, done.err
-    assert "2 runs: 2 done now, 0 finished before, 0 failed" in done.out
+    assert "4 runs: 4 done now, 0 finished before, 0 failed" in done.out
     return call(home, "table", study, "--format", "csv")
 
 
+@pytest.fixture(scope="module")
+def local_table(study: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    table = swept(tmp_path_factory.mktemp("local"), study, "--workers", "2")
+    assert table.code == 0
+    return table.out
+
+
+NEEDS = {
+    "joblib": has("hydra_joblib_launcher"),
+    "submitit_local": has("hydra_submitit_launcher"),
+    "submitit_slurm": slurm_is_up(),
+    "ray": has("hydra_ray_launcher"),
+}
+
+
 @pytest.mark.slow
-def test_joblib_gives_the_table_of_the_local_engine(study: str, home: Path, tmp_path: Path) -> None:
-    """The one has the start model, the other makes it in a first wave."""
-    local = swept(home, study, "--workers", "1")
-    through = swept(tmp_path / "other", study, "--engine", "joblib", "--workers", "2")
-    assert local.code == 0 and through.out == local.out
-    jobs = tmp_path / "other" / ".tiebreak" / "sweeps" / "two" / "jobs"
+@pytest.mark.parametrize("engine", ["basic", *NEEDS])
+def test_every_engine_gives_the_table_of_the_local_one(
+    engine: str, study: str, local_table: str, home: Path
+) -> None:
+    """The base model and SFT are made in a first wave, as nobody else may build them meanwhile."""
+    if not NEEDS.get(engine, True):
+        pytest.skip(f"{engine} is not here; see docs/scale.md and tests/slurm")
+    table = swept(home, study, "--engine", engine, "--workers", "2")
+    assert table.out == local_table
+    jobs = home / ".tiebreak" / "sweeps" / "four" / "jobs"
     assert sorted(one.name for one in jobs.iterdir()) == ["0", "1"]
-    assert len(records.load(tmp_path / "other" / "runs").records) == 2
+    assert len(records.load(home / "runs").records) == 4

@@ -32,12 +32,12 @@ def open_study(reference: Mapping[str, Any]) -> optuna.Study:
         study_name=reference["study"],
         direction="maximize" if reference["maximise"] else "minimize",
         sampler=optuna.samplers.TPESampler(seed=reference["seed"], constant_liar=True),
-        pruner=_pruner(reference["pruner"], reference["rungs"]),
+        pruner=pruner(reference["pruner"], reference["rungs"]),
         load_if_exists=True,
     )
 
 
-def _pruner(name: str, rungs: int) -> Any:
+def pruner(name: str, rungs: int) -> Any:
     """Resources are counted in rungs: the k-th look at a trial is resource REDUCTION ** k."""
     import optuna
 
@@ -98,6 +98,12 @@ def _draw(space: Space, rng: random.Random) -> dict[str, Any]:
     return point
 
 
+def rung_at(step: int, steps: int, rungs: int) -> int | None:
+    """Which rung ends at this step of a training of `steps`: 0 is the first; None: none does."""
+    at = [max(1, round(steps / REDUCTION ** (rungs - k))) for k in range(rungs)]
+    return at.index(step) if step in at and step < steps else None
+
+
 class Watch:
     """Looks at a trial's training now and then, and ends it where the search says so."""
 
@@ -111,11 +117,8 @@ class Watch:
         self.looks = reference["pruner"] != "none"
 
     def rung(self, step: int, steps: int) -> int | None:
-        """Which rung ends at this step: 0 is the first; None: none does."""
-        if not self.looks:
-            return None
-        at = [max(1, round(steps / REDUCTION ** (self.rungs - k))) for k in range(self.rungs)]
-        return at.index(step) if step in at and step < steps else None
+        """The rung that is judged at this step, if any."""
+        return rung_at(step, steps, self.rungs) if self.looks else None
 
     def report(self, rung: int, value: float, step: int) -> None:
         """Raises Pruned when the trial is not among the best of those that came this far."""
