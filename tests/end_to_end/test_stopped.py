@@ -18,6 +18,7 @@ import yaml
 
 from tests.end_to_end.commands import (
     BASE,
+    MICRO,
     Answer,
     Command,
     call,
@@ -27,7 +28,10 @@ from tests.end_to_end.commands import (
     read_lines,
     start,
 )
+from tiebreak.config.compose import compose
 from tiebreak.config.identity import run_id
+from tiebreak.launch.run import execute
+from tiebreak.launch.state import State, standing
 from tiebreak.launch.study import expand
 
 pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
@@ -162,3 +166,20 @@ def test_a_run_told_to_stop(
 
 def read_status(home: Path) -> str:
     return read_json(only_run(home) / "status.json")["status"]
+
+
+def test_a_closed_output_is_no_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tiebreak sweep | head`: nothing is wrong with the run that was talking."""
+    run = compose([*MICRO, "method=ipo"])
+    monkeypatch.setattr("tiebreak.launch.run.token_lines", lambda report: ["anything"])
+
+    def say(line: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        execute(run, say)
+    found = standing(run)
+    assert (found.state, found.error) == (
+        State.STOPPED, "its output was closed; the same command goes on",
+    )  # fmt: skip
+    assert not (found.folder / "error.txt").exists()
