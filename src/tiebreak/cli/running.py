@@ -67,7 +67,7 @@ def do_all(
 ) -> None:
     """Every run of a study; exit code 1 when one failed, 143 when it was told to stop."""
     from tiebreak.launch.engines import engine_for, workers_for
-    from tiebreak.launch.estimate import compare, estimate
+    from tiebreak.launch.estimate import compare, estimate, refuse_without_room
     from tiebreak.launch.show import describe_report
     from tiebreak.launch.sweep import folder, sweep
     from tiebreak.launch.tasks import Grid
@@ -76,6 +76,7 @@ def do_all(
     runs = study.runs()  # all composed before the first starts: mistakes come now
     tasks = Tuning(study, retry) if study.search else Grid(runs, retry)
     expected = estimate(runs, workers_for(workers, runs))
+    refuse_without_room(expected)
     place = engine_for(engine, workers, runs, folder(study.name) / "jobs", launcher)
     report = sweep(study.name, tasks, place, say)
     for line in [*describe_report(report), *compare(expected)]:

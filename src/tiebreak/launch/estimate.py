@@ -53,11 +53,14 @@ from tiebreak.home import home
 from tiebreak.launch.costs.machine import Machine
 from tiebreak.launch.costs.past import read_speeds
 from tiebreak.launch.costs.tally import Cost, RunCost, StageCost, Tally, total
-from tiebreak.launch.costs.words import compare, lines, warnings
+from tiebreak.launch.costs.words import compare, lines, refuse_without_room, warnings
 from tiebreak.store import Store
 from tiebreak.track.record import is_finished
 
-__all__ = ["Cost", "Estimate", "RunCost", "StageCost", "compare", "estimate", "lines"]
+__all__ = [
+    "Cost", "Estimate", "RunCost", "StageCost", "compare", "estimate", "lines",
+    "refuse_without_room",
+]  # fmt: skip
 
 WORKER_SECONDS = 10.0  # to start one: the libraries take most of it
 

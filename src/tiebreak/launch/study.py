@@ -80,7 +80,11 @@ class Study:
         """The run of a cell with `more` keys set; what the command line says comes last."""
         said = {one.partition("=")[0] for one in self.extra}
         values = {k: v for k, v in {**self.values(cell), **more}.items() if k not in said}
-        return compose([*(override(k, v) for k, v in values.items()), *self.extra])
+        try:
+            return compose([*(override(k, v) for k, v in values.items()), *self.extra])
+        except UserError as error:
+            where = " ".join(override(k, v) for k, v in cell.items())
+            raise UserError(f"{self.name}, {where}: {error}") from error
 
     def values(self, cell: Values) -> Values:
         """What the file says of a cell: fixed keys, the cell's own, its method's settings."""
@@ -161,7 +165,11 @@ def _load(path: Path, name: str) -> Values:
 
 def _axis(axis: str, values: Any, where: str) -> tuple[Any, ...]:
     if axis.split(".")[0] not in (*GROUPS, "seed"):
-        raise UserError(f"{where}: axis {axis!r}{nearest(axis, (*GROUPS, 'seed'))}")
+        known = (*GROUPS, "seed")
+        raise UserError(
+            f"{where}: unknown axis {axis!r}{nearest(axis, known)}; an axis is one of "
+            f"{', '.join(known)}, or a key of theirs such as method.beta"
+        )
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}: axis {axis} is empty; give a list of values")
     return tuple(values)

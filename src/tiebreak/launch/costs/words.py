@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.identity import run_id
+from tiebreak.errors import UserError
 from tiebreak.home import home
 from tiebreak.launch.costs.machine import Source
 from tiebreak.launch.costs.past import build_seconds, graph, throughput
@@ -69,12 +70,8 @@ def warnings(estimate: Estimate) -> Iterator[str]:
             f"{size(machine.memory)}; use fewer workers, smaller train.execution.positions_per_cut,"
             " train.execution.gradient_checkpointing=true or train=lora"
         )
-    kept, scratch = estimate.disk(), estimate.transient()
-    if kept + scratch > machine.free:
-        yield (
-            f"disk: {size(kept)} to keep and {size(scratch)} of checkpoints that come and go, and "
-            f"{size(machine.free)} are free; free some space, or set TIEBREAK_HOME"
-        )
+    if (tight := _without_room(estimate)) is not None:
+        yield f"disk: {tight}"
     missing = [stage.cost.missing for stage in estimate.stages if stage.cost.missing]
     for what in dict.fromkeys(missing):
         yield f"not known: {what}; {missing.count(what)} stages are not counted in full"
@@ -85,6 +82,23 @@ def warnings(estimate: Estimate) -> Iterator[str]:
         )
     if estimate.unread:
         yield f"records of no use here: {estimate.unread} (another version, or their files went)"
+
+
+def refuse_without_room(estimate: Estimate) -> None:
+    """UserError before the first run, instead of a full disk in the middle of the night."""
+    tight = _without_room(estimate)
+    if tight is not None:
+        raise UserError(f"no space left for these {len(estimate.runs)} runs: {tight}")
+
+
+def _without_room(estimate: Estimate) -> str | None:
+    kept, scratch, free = estimate.disk(), estimate.transient(), estimate.machine.free
+    if kept + scratch <= free:
+        return None
+    return (
+        f"{size(kept)} to keep and {size(scratch)} of checkpoints that come and go, and "
+        f"{size(free)} are free; free some space, or set TIEBREAK_HOME"
+    )
 
 
 def compare(estimate: Estimate, root: Path | None = None) -> Iterator[str]:
