@@ -1,4 +1,4 @@
-"""Statistics over seeds: pure functions on one-dimensional samples; an interval is the result."""
+"""An interval of a mean, and Student's t for the mean of independent values."""
 
 from __future__ import annotations
 
@@ -31,15 +31,20 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean +- t(n-1, (1+level)/2) * s / sqrt(n), with s the sample standard deviation (n-1).
     Source: Student (1908), "The probable error of a mean". It assumes seeds that are
     independent and roughly normal; it says nothing about the choice of test prompts, which all
-    seeds share. Raises ValueError for no values, for one that is not finite, and for a level
-    outside (0, 1).
+    seeds share (`analysis.statistics.interval` does). Raises ValueError for no values, for one
+    that is not finite, and for a level outside (0, 1).
     """
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"values must be one or more finite numbers: {values!r}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1: {level!r}")
+    check_level(level)
     n, centre = len(values), mean(values)  # exact, then rounded once: the same on every machine
     if n == 1:
         return Interval(centre, None, None, 1)
     half = float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(n)
     return Interval(centre, centre - half, centre + half, n)
+
+
+def check_level(level: float) -> None:
+    """ValueError unless 0 < level < 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1: {level!r}")
