@@ -1,81 +1,51 @@
-"""Read the records under `runs/`: one `Record` per readable run; the rest named with a reason.
+"""All runs of one source: one `Record` per readable run, the rest named; tables on request.
 
-A record that is corrupt, partial or of another format is never averaged and never vanishes: it
-stands in `Runs.skipped` and in `listing`.
+A record that is corrupt, partial, there twice or of another format is never averaged and never
+vanishes: it stands in `Runs.skipped` and in `listing`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from analysis.sources import cache_below, tables
+from analysis.sources.folder import Folder
+from analysis.sources.record import PLAIN, Record, Setting, Settings
+from analysis.sources.source import Entry, Skipped, Source, read_records
+from analysis.sources.tables import ReadTable
+from tiebreak.home import home, runs_dir
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
-STATUSES = ("running", "finished", "failed", "stopped", "pruned")
-UNTOLD = ("seed", "tracker")  # parts of a config that are no hyper-parameter
-
-Setting = str | int | float | bool | None
-Settings = dict[str, Setting]
-
-
-class Unreadable(ValueError):
-    """Why one record cannot be used. Caught here; the reason goes into `Runs.skipped`."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One run as its record tells it. Metrics are empty unless the run is finished."""
-
-    path: Path
-    run_id: str
-    group_id: str
-    status: str
-    stage: str | None
-    step: int | None
-    steps: int | None
-    error: str | None
-    model: str
-    method: str
-    scenario: str
-    data: str
-    seed: int
-    data_hash: str | None
-    evaluator: str | None
-    start_model: str | None
-    metrics: Mapping[str, float]
-    start: Mapping[str, float]
-    """The same metrics of the start model, as this run measured them."""
-    settings: Settings
-    """The resolved config without seed and tracker, keys dotted: `method.beta`."""
-
-    @property
-    def finished(self) -> bool:
-        return self.status == "finished"
-
-
-PLAIN = (
-    "run_id group_id status stage step steps error model method scenario data seed "
-    "data_hash evaluator start_model"
-).split()
+__all__ = ["Record", "Runs", "Setting", "Settings", "listing", "load", "setting_text", "varying"]
+ITEM_COLUMNS = ("id",)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """All records under one folder, in a stable order, and what could not be read."""
+    """All runs of one source, in a stable order, and what could not be read.
 
-    root: Path
+    `history`, `pairs`, `items` and `generations` are tidy frames: `run_id` first, sorted by it,
+    a run's own order inside. They take run ids; None is every finished run. A run without the
+    file has no rows. Neither has one whose file is damaged: it is named in `damaged`.
+    """
+
+    root: Path | str
     records: tuple[Record, ...]
-    skipped: tuple[tuple[Path, str], ...]
+    skipped: tuple[Skipped, ...]
+    """The folder, or for W&B a name that ends in the run id, and the reason."""
+    entries: Mapping[str, Entry] = field(default_factory=dict, repr=False, compare=False)
+    cache: Path | None = field(default=None, repr=False, compare=False)
+    damaged: dict[tuple[str, str], str] = field(default_factory=dict, compare=False)
+    """(run id, file) -> why none of its rows are in a frame. Filled as frames are asked for."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -106,20 +76,75 @@ class Runs:
         columns = [*PLAIN, *settings, *metrics, *(f"start/{name}" for name in start)]
         return pd.DataFrame(rows, columns=pd.Index(columns))
 
+    def history(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """`step` (1, 2, ...) and a float column per metric of `metrics.jsonl`."""
+        return self._table(ids, tables.HISTORY, tables.history, ("step",))
 
-def load(runs_dir: Path) -> Runs:
-    """Read every record under `runs_dir`. A folder that is not there holds no runs."""
-    records, skipped = [], []
-    folders = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []
-    for folder in folders:
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
-        try:
-            records.append(_record(folder))
-        except Unreadable as reason:
-            skipped.append((folder, str(reason)))
-    records.sort(key=_order)
-    return Runs(runs_dir, tuple(records), tuple(skipped))
+    def pairs(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """The columns of `pairs.parquet`: one row per held-out pair."""
+        return self._table(ids, tables.PAIRS, tables.parquet(tables.PAIRS), ITEM_COLUMNS)
+
+    def items(self, ids: Sequence[str] | None = None, benchmark: str = "gold") -> pd.DataFrame:
+        """The columns of `items/<benchmark>.parquet`: one row per question."""
+        file = tables.items_file(benchmark)
+        return self._table(ids, file, tables.parquet(file), ITEM_COLUMNS)
+
+    def generations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """`id`, `prompt`, `before` (the start model's text), `after`."""
+        return self._table(ids, tables.GENERATIONS, tables.generations, tables.TEXTS)
+
+    def _table(
+        self, ids: Sequence[str] | None, file: str, read: ReadTable, columns: Sequence[str]
+    ) -> pd.DataFrame:
+        from analysis.sources.frames import frame
+
+        if ids is None:
+            ids = [record.run_id for record in self.records if record.finished]
+        known = [one for one in ids if one in self.entries]
+        found, damaged = frame(self.entries, known, file, read, columns, self.cache)
+        self.damaged.update({(run_id, file): why for run_id, why in damaged})
+        return found
+
+
+def load(source: Path | Source) -> Runs:
+    """Read every record of `source`; a path is a runs folder. One that is not there has no runs."""
+    if isinstance(source, Path):
+        source = Folder(source, cache_below(home()) if source == runs_dir() else None)
+    entries, foreign = source.entries()
+    records, unreadable = _records(entries, source.cache)
+    single, double = _once_per_seed(records)
+    skipped = sorted([*foreign, *unreadable, *double], key=lambda one: one[0].name)
+    usable = {record.run_id for record in single}
+    return Runs(
+        source.root,
+        tuple(sorted(single, key=_order)),
+        tuple(skipped),
+        {entry.path.name: entry for entry in entries if entry.path.name in usable},
+        source.cache,
+    )
+
+
+def _records(entries: Sequence[Entry], folder: Path | None) -> tuple[list[Record], list[Skipped]]:
+    from analysis.sources.cache import WORTH, cached_records
+
+    if folder is None or len(entries) < WORTH:
+        return read_records(entries)
+    return cached_records(entries, folder)
+
+
+def _once_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[Skipped]]:
+    """A group and a seed are one run: where two records claim it, neither is counted."""
+    claims: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    for record in records:
+        claims[record.group_id, record.seed].append(record)
+    single = [found[0] for found in claims.values() if len(found) == 1]
+    skipped: list[Skipped] = []
+    for (group, seed), found in claims.items():
+        if len(found) > 1:
+            ids = ", ".join(sorted(record.run_id for record in found))
+            why = f"{ids} are all of group {group}, seed {seed}; move away all but one"
+            skipped += [(record.path, why) for record in found]
+    return single, skipped
 
 
 def listing(runs_dir: Path) -> list[dict[str, Any]]:
@@ -143,7 +168,9 @@ def listing(runs_dir: Path) -> list[dict[str, Any]]:
 
 def varying(many: Iterable[Settings]) -> list[str]:
     """The keys whose value is not the same in all of `many` (a missing key is a difference)."""
-    several = list(many)
+    several = list({id(one): one for one in many}.values())  # runs of a group share one object
+    if len(several) < 2:
+        return []
     names = sorted({name for settings in several for name in settings})
     return [
         name
@@ -162,118 +189,3 @@ def setting_text(value: Setting) -> str:
 def _order(record: Record) -> tuple[str | int, ...]:
     names = (record.model, record.data, record.scenario, record.method, record.group_id)
     return (*names, record.seed, record.run_id)
-
-
-def _record(folder: Path) -> Record:
-    if not re.fullmatch(r"[0-9a-f]{12}", folder.name):
-        raise Unreadable("the folder's name is not a run id (12 hex characters)")
-    manifest, status = _json(folder / "manifest.json"), _json(folder / "status.json")
-    run_id = _take(manifest, "run_id", str, "manifest.json")
-    if run_id != folder.name:
-        raise Unreadable(f"manifest.json is of run {run_id}: the folder was renamed or copied")
-    state = _take(status, "status", str, "status.json")
-    if state not in STATUSES:
-        raise Unreadable(f"status.json: status {state!r} is none of {', '.join(STATUSES)}")
-    names = _take(manifest, "names", dict, "manifest.json")
-    hashes = _take(manifest, "hashes", dict, "manifest.json")
-    result = _result(folder, manifest) if state == "finished" else {}
-    start = result.get("start", {})
-    return Record(
-        path=folder,
-        run_id=run_id,
-        group_id=_take(manifest, "group_id", str, "manifest.json"),
-        status=state,
-        stage=_take(status, "stage", str, "status.json", None),
-        step=_take(status, "step", int, "status.json", None),
-        steps=_take(status, "steps", int, "status.json", None),
-        error=_take(status, "error", str, "status.json", None),
-        model=_take(names, "model", str, "manifest.json"),
-        method=_take(names, "method", str, "manifest.json"),
-        scenario=_take(names, "scenario", str, "manifest.json"),
-        data=_take(names, "data", str, "manifest.json"),
-        seed=_take(manifest, "seed", int, "manifest.json"),
-        data_hash=_take(hashes, "data", str, "manifest.json", None),
-        evaluator=_take(hashes, "evaluator", str, "manifest.json", None),
-        start_model=start.get("model") or _take(hashes, "start_model", str, "manifest.json", None),
-        metrics=result.get("metrics", {}),
-        start=start.get("metrics", {}),
-        settings=_settings(folder / "config.yaml"),
-    )
-
-
-def _result(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """`result.json`, checked: of this run, and every metric a finite number."""
-    result = _json(folder / "result.json")
-    for key in ("run_id", "group_id", "seed"):
-        here, there = result.get(key), manifest.get(key)
-        if here != there:
-            raise Unreadable(f"result.json: {key} is {here!r}, manifest.json has {there!r}")
-    start = _take(result, "start", dict, "result.json")
-    _take(start, "model", str, "result.json")
-    for where in (result, start):
-        for name, value in _take(where, "metrics", dict, "result.json").items():
-            if not re.fullmatch(r"[^/]+(/[^/]+)+", name):
-                raise Unreadable(f"result.json: metric {name!r} is not named group/name")
-            if type(value) not in (int, float) or not math.isfinite(value):
-                raise Unreadable(f"result.json: metric {name!r} is {value!r}, not a finite number")
-    return result
-
-
-_REQUIRED = object()
-
-
-def _take(
-    source: dict[str, Any], key: str, kind: type, file: str, missing: object = _REQUIRED
-) -> Any:
-    """`source[key]` of exactly this type; `missing` where it may be absent or null."""
-    value = source.get(key)
-    if value is None and missing is not _REQUIRED:
-        return missing
-    if type(value) is not kind:  # not isinstance: True is no step count
-        raise Unreadable(f"{file}: {key} is {value!r}, not {kind.__name__}")
-    return value
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found = _parsed(path, lambda text: json.loads(text, parse_constant=_refuse))
-    if found.get("format") != FORMAT:
-        raise Unreadable(
-            f"{path.name} has format {found.get('format')!r}, this version reads {FORMAT}"
-        )
-    return found
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number that JSON has")
-
-
-def _settings(path: Path) -> Settings:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster
-    config = _parsed(path, lambda text: yaml.load(text, loader))
-    return _flat({key: value for key, value in config.items() if key not in UNTOLD})
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Settings:
-    flat: Settings = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif value is None or isinstance(value, (bool, int, float, str)):
-            flat[f"{prefix}{key}"] = value
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value, default=str)
-    return flat
-
-
-def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    try:
-        found = parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Unreadable(f"{path.name} is missing") from None
-    except OSError as error:  # its full text would name a path of this machine
-        raise Unreadable(f"{path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise Unreadable(f"{path.name} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise Unreadable(f"{path.name} holds {type(found).__name__}, not an object")
-    return found

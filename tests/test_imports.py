@@ -76,6 +76,7 @@ def test_help_imports_little() -> None:
         "tiebreak.cli",
         "tiebreak.cli.output",
         "tiebreak.cli.reading",
+        "tiebreak.cli.reporting",
         "tiebreak.cli.running",
         "tiebreak.errors",
         "tiebreak.interrupt",

@@ -1,18 +1,23 @@
-"""The comparison table: scenario x method, mean and interval over seeds, start model included.
+"""The comparison table: scenario x method, mean and interval, start model included, ties marked.
 
 Like is compared with like: one section per (model, data, evaluator); a row is one group of runs
-(same everything but the seed). Bold marks the highest mean and claims nothing: no test is made.
+(same everything but the seed). `docs/tables.md` says what each part means.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 from analysis.runs import Record, Runs
-from analysis.tables import labels, notes
-from analysis.tables.rows import rows_of
-from analysis.tables.table import Section, Table, columns_of
+from analysis.tables import notes
+from analysis.tables.columns import Column, shown
+from analysis.tables.facts import facts_of
+from analysis.tables.items import per_item
+from analysis.tables.planned import Planned, among, planned_by
+from analysis.tables.published import Figures, references
+from analysis.tables.sections import Asked, Chosen, sections_of
+from analysis.tables.table import Table
 from tiebreak.errors import UserError, nearest
 
 SCENARIOS = ("sft-then-align", "align-from-base", "align-from-instruct")
@@ -24,34 +29,56 @@ def comparison(
     methods: Sequence[str] | None = None,
     *,
     run_ids: Collection[str] | None = None,
-    metrics: Sequence[str] | None = None,
+    planned: Sequence[Planned] | None = None,
+    metrics: Sequence[str | Column] | None = None,
+    published: Figures | None = None,
+    footnotes: Mapping[str, str] | None = None,
     level: float = 0.95,
     command: str = "tiebreak table",
 ) -> Table:
     """Compare the finished runs among `runs`.
 
     `scenarios`, `methods`: only these, in this order. `run_ids`: only the runs of a study; those
-    not started are counted. `metrics`: columns instead of the usual ones, each with its gain.
-    `level`: of the intervals. `command`: what the footer says made this table.
+    not started are counted. `planned`: the same with their names, so that a group without any run
+    is shown as missing. `metrics`: columns instead of the usual ones, each with its gain; a
+    `Column` stands as given. `published`: figures to print beside ours. `footnotes`: method -> the
+    convention in one line, printed for the methods shown. `level`: of intervals and tests.
+    `command`: what the footer says made this table.
     UserError: a name no run has, or nothing finished to compare.
     """
+    assert run_ids is None or planned is None, "planned runs carry their ids"
     if not any(record.finished for record in runs.records):
         raise UserError(_nothing(runs))
+    run_ids = run_ids if planned is None else {one.run_id for one in planned}
     chosen = [r for r in runs.records if run_ids is None or r.run_id in run_ids]
-    chosen = _only(chosen, "scenario", scenarios)
-    chosen = _only(chosen, "method", methods)
+    if planned is None:
+        planned = () if run_ids is None else planned_by(chosen)
+    planned = among(planned, scenarios, methods)
+    chosen = _only(_only(chosen, "scenario", scenarios), "method", methods)
     finished = [record for record in chosen if record.finished]
     if not finished:
-        raise UserError(
-            f"none of the finished runs under {runs.root} was asked for; take back a filter"
-        )
+        told = f"none of the finished runs under {runs.root} was asked for; take back a filter"
+        raise UserError(told)
     _check_metrics(finished, metrics)
-    sections = _sections(finished, scenarios or SCENARIOS, methods or (), metrics, level)
+    order = (scenarios or SCENARIOS, methods or ())
+    asked = Asked(*order, metrics, published or {}, planned, footnotes or {}, level)
+    return _table(Chosen(runs, chosen, finished, run_ids), asked, command)
+
+
+def _table(chosen: Chosen, asked: Asked, command: str) -> Table:
+    facts = {record.run_id: facts_of(record) for record in chosen.finished}
+    items = per_item(chosen.runs, chosen.finished, shown(chosen.finished, asked.metrics))
+    sections = tuple(sections_of(chosen.finished, items, facts, asked))
+    figures = [f for s in sections for row in s.rows for f in row.published if f is not None]
+    letters = references(figures)
     return Table(
         sections=sections,
-        notes=notes.write(runs, chosen, run_ids, sections, level),
-        num_runs=len(finished),
+        notes=tuple(notes.write(chosen, asked, sections, items, letters)),
+        num_runs=len(chosen.finished),
         command=command,
+        level=asked.level,
+        facts=facts,
+        references=letters,
     )
 
 
@@ -75,38 +102,12 @@ def _nothing(runs: Runs) -> str:
     return f"no finished runs under {runs.root}{there}; start one with: tiebreak run"
 
 
-def _check_metrics(finished: list[Record], metrics: Sequence[str] | None) -> None:
+def _check_metrics(finished: list[Record], metrics: Sequence[str | Column] | None) -> None:
     have = sorted({name for record in finished for name in record.metrics})
-    for name in metrics or ():
+    for one in metrics or ():
+        name = one.metric if isinstance(one, Column) else one
         if name not in have:
             raise UserError(
                 f"no finished run has metric {name!r}{nearest(name, have)}; "
                 f"they have: {', '.join(have)}"
             )
-
-
-def _sections(
-    finished: list[Record],
-    scenarios: Sequence[str],
-    methods: Sequence[str],
-    metrics: Sequence[str] | None,
-    level: float,
-) -> tuple[Section, ...]:
-    shared = labels.shared_settings(finished)
-    models = labels.tell_apart(
-        {record.group_id: record.model for record in finished},
-        {group: labels.part(settings, "model") for group, settings in shared.items()},
-    )
-    alike: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for r in finished:
-        alike[models[r.group_id], r.data, r.data_hash or "", r.evaluator or ""].append(r)
-    sections = []
-    for (model, data, _, _), records in sorted(alike.items()):
-        columns = columns_of(records, metrics)
-        rows = tuple(rows_of(records, columns, scenarios, methods, level))
-        first = records[0]
-        validation = first.settings.get("evaluation.split") == "validation"
-        sections.append(
-            Section(model, data, first.data_hash, first.evaluator, columns, rows, validation)
-        )
-    return tuple(sections)

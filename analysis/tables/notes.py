@@ -1,123 +1,129 @@
-"""What stands under a table: how to read it, and every run that is not in it."""
+"""What stands under a table: how to read it; `left_out` says which runs are not in it."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from analysis.runs import Record, Runs
-from analysis.tables.table import SHORT, Cell, Section
-
-FEW = 3  # fewer seeds than this: the t quantile alone is 12.7 (n = 2), or there is none (n = 1)
+from analysis.statistics import RECOMMENDED_SEEDS
+from analysis.tables.items import PerItem
+from analysis.tables.left_out import left_out
+from analysis.tables.published import Reference, within_spread
+from analysis.tables.sections import Asked, Chosen
+from analysis.tables.table import Row, Section
+from analysis.tables.ties import FEW
 
 
 def write(
-    runs: Runs,
-    chosen: Sequence[Record],
-    run_ids: Collection[str] | None,
+    chosen: Chosen,
+    asked: Asked,
     sections: Sequence[Section],
-    level: float,
-) -> tuple[str, ...]:
+    items: PerItem,
+    letters: Mapping[Reference, str],
+) -> Iterator[str]:
     """The notes, plain text, in the order they are printed."""
+    yield _intervals(sections, asked.level)
+    yield from _counts(sections)
+    yield from _tests(sections, asked.level)
+    yield from _few_seeds(sections)
+    yield from _conventions(sections, asked.footnotes)
+    yield from _published(sections, letters)
+    yield from left_out(chosen, asked.planned, sections, items)
+
+
+def _intervals(sections: Sequence[Section], level: float) -> str:
+    """Which of the two kinds of interval a column has: a reader may not assume the wider one."""
+    by_seed, by_item, fixed = set(), set(), False
+    for section in sections:
+        for row in section.rows:
+            for column, cell in zip(section.columns, row.cells, strict=True):
+                if cell is None:
+                    continue
+                if row.method is not None:
+                    (by_item if cell.num_items else by_seed).add(column.key)
+                fixed |= row.method is None and row.n == 1 and cell.num_items > 1
+    over = "seeds (Student t)"
+    if by_item:
+        alone = ", ".join(sorted(key.replace("gain:", "gain in ") for key in by_seed))
+        over = "seeds and test items" + (f", over seeds alone: {alone}" if alone else "")
+    start = "; of a single start model over items" if fixed else ""
     return (
-        *_reading(sections, level),
-        *_few_seeds(sections),
-        *_unfinished(runs, chosen, run_ids),
-        *_odd_starts([record for record in chosen if record.finished]),
-        *_torn_groups(sections),
-    )
-
-
-def _reading(sections: Sequence[Section], level: float) -> Iterator[str]:
-    cells = [cell for s in sections for row in s.rows for cell in row.cells]
-    yield (
-        f"±: half width of the {100 * level:.12g} % interval of the mean over seeds (Student t); "
+        f"±: half width of the {100 * level:.12g} % interval of the mean over {over}{start}; "
         "-: no interval, n = 1; empty: not measured"
     )
+
+
+def _counts(sections: Sequence[Section]) -> Iterator[str]:
     yield (
         "n: seeds of a method, distinct models of a start model; "
         "gain: a run's value minus that of its own start model"
     )
-    if any(cell is not None and cell.best for cell in cells):
-        yield (
-            "bold: highest mean among the methods of a scenario; intervals over seeds; see n; "
-            "no difference was tested"
-        )
     rows = [row for section in sections for row in section.rows]
-    if any(_fewer(cell, row.n) for row in rows for cell in row.cells):
+    if any(row.planned is not None and row.n < row.planned for row in rows):
+        yield "n of m: only so many of the runs asked for are finished; missing: none of them"
+    if any(cell is not None and cell.interval.n < row.n for row in rows for cell in row.cells):
         yield "(n=...) in a cell: only so many of the row's runs have that metric"
 
 
-def _fewer(cell: Cell | None, n: int) -> bool:
-    return cell is not None and cell.interval.n < n
+def _tests(sections: Sequence[Section], level: float) -> Iterator[str]:
+    """One note for what bold and the dagger mean, and one for what a tie does not mean."""
+    cells = [cell for s in sections for row in s.rows for cell in row.cells if cell is not None]
+    if not any(cell.best for cell in cells):
+        return
+    tests = ", ".join(str(s.num_tests) for s in sections if s.num_tests)
+    each = "the section" if len(sections) == 1 else "each section"
+    yield (
+        f"bold: highest mean among the methods of a scenario; †: not distinguishable from it at "
+        f"the {100 * level:.12g} % level, paired on seeds and items, Holm's correction over all "
+        f"pairs of {each} ({tests})"
+    )
+    tied = [cell for cell in cells if cell.tied]
+    if tied:
+        fewest = min(cell.behind.num_seeds for cell in tied if cell.behind is not None)
+        yield (
+            f"† is no proof of equality: with {fewest} seeds only large differences can be shown"
+            + (f"; {RECOMMENDED_SEEDS} are recommended" if fewest < RECOMMENDED_SEEDS else "")
+        )
 
 
 def _few_seeds(sections: Sequence[Section]) -> Iterator[str]:
-    rows = [row for section in sections for row in section.rows if row.method is not None]
+    rows = [row for section in sections for row in section.rows if _measured(row)]
     few = [row for row in rows if row.n < FEW]
     if few:
         yield (
             f"too few seeds (fewer than {FEW}) in {len(few)} of {_count(len(rows), 'method row')}: "
-            "they cannot tell methods apart"
+            "they cannot tell methods apart, and none of them is marked"
         )
 
 
-def _unfinished(
-    runs: Runs, chosen: Sequence[Record], run_ids: Collection[str] | None
-) -> Iterator[str]:
-    unfinished = ("failed", "running", "stopped", "pruned")
-    counts = {s: sum(r.status == s for r in chosen) for s in unfinished}
-    skipped = [(p, why) for p, why in runs.skipped if run_ids is None or p.name in run_ids]
-    if run_ids is not None:
-        known = {r.run_id for r in runs.records} | {path.name for path, _ in runs.skipped}
-        counts["not started"] = len(set(run_ids) - known)
-    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    if told:
-        yield f"{told}: not in the table"
-    if skipped:
-        reasons = "; ".join(f"{path.name} ({why})" for path, why in skipped)
-        yield f"{_count(len(skipped), 'unreadable record')} skipped: {reasons}"
+def _measured(row: Row) -> bool:
+    return row.method is not None and not row.missing
 
 
-def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
-    """Starts that contradict each other: one model measured twice, one seed with two models."""
-    values: dict[tuple[str | None, ...], list[float]] = defaultdict(list)
-    models: dict[tuple[str | int | None, ...], set[str | None]] = defaultdict(set)
-    for r in finished:
-        models[r.model, r.scenario, r.data_hash, r.seed].add(r.start_model)
-        for name, value in r.start.items():
-            values[r.start_model, r.data_hash, r.evaluator, name].append(value)
-    apart = {
-        (model or "")[:SHORT]
-        for (model, *_), found in values.items()
-        if not math.isclose(min(found), max(found), rel_tol=1e-6, abs_tol=1e-9)
-    }
-    if apart:
-        yield (
-            f"start model {', '.join(sorted(apart))}: runs measured it with different values; "
-            "the first run's is shown"
-        )
-    several = [key for key, found in models.items() if len(found) > 1]
-    if several:
-        where = "; ".join(sorted(f"{key[1]}, seed {key[3]}" for key in several))
-        yield (
-            f"more than one start model for a seed ({where}): "
-            "the methods there did not all start from the same place"
-        )
+def _conventions(sections: Sequence[Section], footnotes: Mapping[str, str]) -> Iterator[str]:
+    shown = dict.fromkeys(row.method for s in sections for row in s.rows if row.method is not None)
+    for method in shown:
+        if method in footnotes:
+            yield f"{method}: {footnotes[method]}"
 
 
-def _torn_groups(sections: Sequence[Section]) -> Iterator[str]:
-    found: dict[str, int] = defaultdict(int)
-    for section in sections:
-        for group in {row.group_id for row in section.rows if row.group_id}:
-            found[group] += 1
-    torn = sorted(group[:SHORT] for group, count in found.items() if count > 1)
-    if torn:
-        yield (
-            f"group {', '.join(torn)}: its runs differ in data or evaluator, "
-            "so they stand in different sections"
-        )
+def _published(sections: Sequence[Section], letters: Mapping[Reference, str]) -> Iterator[str]:
+    for (source, marks), letter in letters.items():
+        told = f" ({', '.join(marks)})" if marks else ""
+        yield f"published {letter}: {source}{told}"
+    near = [text for section in sections for row in section.rows for text in _near(section, row)]
+    if near:
+        yield f"within the known spread of replications of the published figure: {', '.join(near)}"
+
+
+def _near(section: Section, row: Row) -> Iterator[str]:
+    if not row.published:
+        return
+    for column, cell, figure in zip(section.columns, row.cells, row.published, strict=True):
+        if cell is None or figure is None:
+            continue
+        ours = cell.interval.mean * column.scale
+        if within_spread(ours, figure, column.unit):
+            yield f"{row.label} in {row.scenario} ({column.metric}, ±{figure.spread:g})"
 
 
 def _count(number: int, what: str) -> str:

@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from analysis.runs import Record
-from analysis.statistics import mean_interval
 from analysis.tables import labels
-from analysis.tables.table import SHORT, START, Cell, Column, Row
+from analysis.tables.cells import method_cell, start_cell
+from analysis.tables.columns import Column
+from analysis.tables.items import PerItem
+from analysis.tables.planned import Planned, missing, missing_rows
+from analysis.tables.published import Figures, figure
+from analysis.tables.table import SHORT, START, Row
 
 
-def rows_of(
+@dataclass(frozen=True)
+class Material:
+    """What the rows of a section are made from, beside its runs."""
+
+    columns: tuple[Column, ...]
+    items: PerItem
+    planned: tuple[Planned, ...]
+    stale: Collection[str]
+    figures: Figures
+    level: float
+
+
+@dataclass(frozen=True)
+class Block:
+    """One scenario's rows, start model first."""
+
+    rows: tuple[Row, ...]
+    one_start: bool
+    """All runs of a seed began from the same model: two gains differ as the two metrics do."""
+
+
+def blocks_of(
     records: Sequence[Record],
-    columns: Sequence[Column],
     scenarios: Sequence[str],
     methods: Sequence[str],
-    level: float,
-) -> Iterator[Row]:
-    """Rows in the order of `scenarios` and `methods`; those not named there follow by name."""
+    material: Material,
+) -> Iterator[Block]:
+    """In the order of `scenarios` and `methods`; those not named there follow by name."""
+    inside = _by_block(records)
+    told = {block: found[0].scenario for block, found in inside.items()}
+    asked = Counter(one.group_id for one in material.planned)
+    absent = missing(material.planned, {r.group_id for r in records}, told)
+    told |= {block: groups[0].scenario for block, groups in absent.items()}
+
+    def place(block: str) -> tuple[int, list[tuple[float, str]]]:
+        return _rank(told[block], scenarios), labels.natural(block)
+
+    for block in sorted(told, key=place):
+        found = inside.get(block, [])
+        rows = _method_rows(block, found, material)
+        taken = [row.label for row in rows]
+        rows += missing_rows(block, absent.get(block, []), len(material.columns), taken)
+        rows.sort(key=lambda row: (_rank(row.method, methods), labels.natural(row.label)))
+        rows = [*_start_row(block, found, material), *rows]
+        rows = [_counted(row, asked, material.stale) for row in rows]
+        yield Block(tuple(_published(rows, told[block], material)), _one_start(found))
+
+
+def _by_block(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """By scenario; one with several settings is several blocks, labelled by them."""
     shared = labels.shared_settings(records)
     blocks = labels.tell_apart(
         {record.group_id: record.scenario for record in records},
@@ -28,58 +74,53 @@ def rows_of(
     inside: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         inside[blocks[record.group_id]].append(record)
-
-    def place(block: str) -> tuple[int, list[tuple[float, str]]]:
-        return _rank(inside[block][0].scenario, scenarios), labels.natural(block)
-
-    for block in sorted(inside, key=place):
-        rows = _method_rows(block, inside[block], columns, level)
-        rows.sort(key=lambda row: (_rank(row.method, methods), labels.natural(row.label)))
-        yield _start_row(block, inside[block], columns, level)
-        yield from _mark_best(rows, columns)
+    return inside
 
 
 def _rank(name: str | None, order: Sequence[str]) -> int:
     return order.index(name) if name in order else len(order)
 
 
-def _start_row(
-    block: str, records: Sequence[Record], columns: Sequence[Column], level: float
-) -> Row:
+def _one_start(records: Sequence[Record]) -> bool:
+    models: dict[int, set[str | None]] = defaultdict(set)
+    for record in records:
+        models[record.seed].add(record.start_model)
+    return all(len(found) == 1 for found in models.values())
+
+
+def _start_row(block: str, records: Sequence[Record], material: Material) -> list[Row]:
     """Each distinct start model counts once, however many runs began from it."""
-    cells = []
-    for column in columns:
-        first: dict[str, tuple[str, float]] = {}
-        for record in records:
-            value = record.start.get(column.metric)
-            if value is not None and not column.gain:
-                first.setdefault(_start_model(record), (record.run_id, value))
-        cells.append(_cell(dict(first.values()), level))
-    count = len({_start_model(record) for record in records})
+    first: dict[str, Record] = {}
+    by_column: list[dict[str, Record]] = [{} for _ in material.columns]
+    for record in records:
+        assert record.start_model is not None, "a finished run's record names its start model"
+        first.setdefault(record.start_model, record)
+        for column, having in zip(material.columns, by_column, strict=True):
+            if column.metric in record.start:
+                having.setdefault(record.start_model, record)
+    if not first:
+        return []
+    cells = tuple(
+        start_cell(list(having.values()), column, material.items, material.level)
+        for column, having in zip(material.columns, by_column, strict=True)
+    )
     run_ids = tuple(record.run_id for record in records)
-    return Row(block, START, None, None, count, run_ids, tuple(cells))
+    return [Row(block, START, None, None, len(first), run_ids, cells)]
 
 
-def _start_model(record: Record) -> str:
-    assert record.start_model is not None, "the record of a finished run names its start model"
-    return record.start_model
-
-
-def _method_rows(
-    block: str, records: Sequence[Record], columns: Sequence[Column], level: float
-) -> list[Row]:
+def _method_rows(block: str, records: Sequence[Record], material: Material) -> list[Row]:
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         groups[record.group_id].append(record)
     rows = []
     for group, label in _labels(records).items():
-        cells = []
-        for column in columns:
-            values = {record.run_id: column.value(record) for record in groups[group]}
-            cells.append(_cell({k: v for k, v in values.items() if v is not None}, level))
-        run_ids = tuple(record.run_id for record in groups[group])
-        method = groups[group][0].method
-        rows.append(Row(block, label, method, group, len(run_ids), run_ids, tuple(cells)))
+        found = groups[group]
+        cells = tuple(
+            method_cell(found, column, material.items, material.level)
+            for column in material.columns
+        )
+        run_ids = tuple(record.run_id for record in found)
+        rows.append(Row(block, label, found[0].method, group, len(run_ids), run_ids, cells))
     return rows
 
 
@@ -90,30 +131,26 @@ def _labels(records: Sequence[Record]) -> dict[str, str]:
         {record.group_id: record.method for record in records},
         {group: labels.rest(s, "scenario", "model") for group, s in settings.items()},
     )
-    taken = list(found.values())
+    taken = Counter(found.values())
     return {
-        group: label if taken.count(label) == 1 else f"{label} [group {group[:SHORT]}]"
+        group: label if taken[label] == 1 else f"{label} [group {group[:SHORT]}]"
         for group, label in found.items()
     }
 
 
-def _cell(values: Mapping[str, float], level: float) -> Cell | None:
-    """`values`: run id -> value. None when no run has the metric."""
-    if not values:
-        return None
-    return Cell(mean_interval(list(values.values()), level), tuple(values))
+def _counted(row: Row, asked: Mapping[str, int], stale: Collection[str]) -> Row:
+    """With how many runs were asked for, and which of those there are stale."""
+    old = tuple(run_id for run_id in row.run_ids if run_id in stale)
+    return replace(row, planned=asked.get(row.group_id or "") or None, stale=old)
 
 
-def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Mark the highest mean of a column, given two methods or more to choose from."""
-    marked = [list(row.cells) for row in rows]
-    for at, column in enumerate(columns):
-        present = [(row.method, cell) for row in rows if (cell := row.cells[at]) is not None]
-        if not column.higher_is_better or len({method for method, _ in present}) < 2:
-            continue
-        highest = max(cell.interval.mean for _, cell in present)
-        for cells in marked:
-            cell = cells[at]
-            if cell is not None and cell.interval.mean == highest:
-                cells[at] = replace(cell, best=True)
-    return [replace(row, cells=tuple(cells)) for row, cells in zip(rows, marked, strict=True)]
+def _published(rows: Sequence[Row], scenario: str, material: Material) -> list[Row]:
+    """With what was published, by row label, or by method where one row alone has it."""
+    count = Counter(row.method for row in rows)
+    found = []
+    for row in rows:
+        names = (row.label, row.method) if count[row.method] == 1 else (row.label,)
+        keys = [column.key for column in material.columns]
+        figures = tuple(figure(material.figures, scenario, names, key) for key in keys)
+        found.append(replace(row, published=figures if any(figures) else ()))
+    return found

@@ -2,58 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from analysis.runs import Record
-from analysis.statistics import Interval
+from analysis.statistics import Difference, Interval, Sample
+from analysis.tables.columns import UNITS, USUAL, Column
+from analysis.tables.facts import Facts
+from analysis.tables.published import Published, Reference
 
+__all__ = [
+    "SHORT", "START", "UNITS", "USUAL", "Cell", "Column", "Row", "Section", "Table", "Verdict",
+]  # fmt: skip
 SHORT = 8  # characters of a hash that a reader is shown
 START = "start model"
-USUAL = ("gold/reward", "win_rate/start", "accuracy/likelihood", "length/generated", "kl/reference")
-UNITS = {"length/generated": "tokens", "kl/reference": "nats"}
-UPWARDS = frozenset(
-    "gold/reward gold/helpfulness gold/faithfulness gold/tone "
-    "win_rate/start accuracy/likelihood accuracy/drift".split()
-)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One metric of the aligned model, or (gain) that metric minus the start model's, per run."""
-
-    metric: str
-    gain: bool = False
-    unit: str = ""
-    scale: float = 1.0
-    """What a printed value is multiplied by (100 for a share in per cent); CSV stays unscaled."""
-    decimals: int = 3
-    higher_is_better: bool = False
-
-    @property
-    def key(self) -> str:
-        return f"gain:{self.metric}" if self.gain else self.metric
-
-    @property
-    def heading(self) -> str:
-        unit = f" ({self.unit})" if self.unit else ""
-        return f"{'gain in ' if self.gain else ''}{self.metric}{unit}"
-
-    def value(self, record: Record) -> float | None:
-        after = record.metrics.get(self.metric)
-        if not self.gain or after is None:
-            return after
-        before = record.start.get(self.metric)
-        return None if before is None else after - before
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An interval over runs, and which runs."""
+    """An interval over runs (and items, where the runs kept them), and which runs."""
 
     interval: Interval
     run_ids: tuple[str, ...]
+    sample: Sample = field(compare=False, repr=False)
+    """What the interval was made from: one row per run, one column per item if there are any."""
     best: bool = False
+    """The highest mean among the methods of its scenario, where a test had seeds enough."""
+    tied: bool = False
+    """Not distinguishable from the best: tested, and no difference found."""
+    behind: Difference | None = None
+    """The best minus this one, on common seeds and items; None where no test was made."""
+    p: float | None = None
+    """That difference's p value after Holm's correction."""
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self.sample.seeds)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.sample.items)
 
 
 @dataclass(frozen=True)
@@ -69,6 +56,37 @@ class Row:
     """Runs (one per seed); for the start model: distinct start models."""
     run_ids: tuple[str, ...]
     cells: tuple[Cell | None, ...]
+    planned: int | None = None
+    """How many runs of it the study asks for; None: nobody said."""
+    stale: tuple[str, ...] = ()
+    """Those of `run_ids` that other code or versions made than the rest of the section."""
+    published: tuple[Published | None, ...] = ()
+    """Beside each cell; empty: there is none in the whole section."""
+
+    @property
+    def missing(self) -> bool:
+        return self.n == 0
+
+    @property
+    def count(self) -> str:
+        """`3`; `2 of 3` where runs are missing; `3, 1 stale`."""
+        short = self.planned is not None and self.n < self.planned
+        told = f"{self.n} of {self.planned}" if short else str(self.n)
+        return f"{told}, {len(self.stale)} stale" if self.stale and self.method else told
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said of one scenario's methods by one metric, in words and as labels."""
+
+    scenario: str
+    metric: str
+    text: str
+    best: str | None
+    """None: too few seeds to name one."""
+    tied: tuple[str, ...] = ()
+    lower: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,11 @@ class Section:
     rows: tuple[Row, ...]
     validation: bool = False
     """Measured on validation rows, as in a search: no test results."""
+    verdicts: tuple[Verdict, ...] = ()
+    num_tests: int = 0
+    """Pairs of methods that were tested: the family of Holm's correction."""
+    stale: Mapping[str, str] = field(default_factory=dict)
+    """Run id -> in what the code that made it differs from that of most runs here."""
 
     @property
     def title(self) -> str:
@@ -91,6 +114,19 @@ class Section:
         split = " (validation)" if self.validation else ""
         return f"model {self.model} · data {data} · evaluator {evaluator}{split}"
 
+    @property
+    def name(self) -> str:
+        """Unlike any other section's of the same table."""
+        return f"{self.model} | {self.data} {self.data_hash} | {self.evaluator}"
+
+    @property
+    def published(self) -> tuple[bool, ...]:
+        """By column: whether a published figure stands beside it in some row."""
+        return tuple(
+            any(row.published and row.published[at] is not None for row in self.rows)
+            for at in range(len(self.columns))
+        )
+
 
 @dataclass(frozen=True)
 class Table:
@@ -98,45 +134,20 @@ class Table:
     notes: tuple[str, ...]
     num_runs: int
     command: str
+    level: float = 0.95
+    facts: Mapping[str, Facts] = field(default_factory=dict)
+    """Run id -> where it came from, for every run of a row."""
+    references: Mapping[Reference, str] = field(default_factory=dict)
+    """Source and marks of the published figures shown -> the letter that stands in the cells."""
 
     def provenance(self) -> dict[str, list[str]]:
         """Which runs each cell is made of: `section | scenario | row | column` -> run ids."""
         cells: dict[str, list[str]] = {}
         for section in self.sections:
-            where = f"{section.model} | {section.data} {section.data_hash} | {section.evaluator}"
             for row in section.rows:
                 for column, cell in zip(section.columns, row.cells, strict=True):
                     if cell is not None:
-                        key = f"{where} | {row.scenario} | {row.label} | {column.key}"
+                        key = f"{section.name} | {row.scenario} | {row.label} | {column.key}"
                         assert key not in cells, f"two cells are called {key}"
                         cells[key] = list(cell.run_ids)
         return cells
-
-
-def columns_of(records: Sequence[Record], metrics: Sequence[str] | None) -> tuple[Column, ...]:
-    """The columns for these runs; those that none of them has are left out.
-
-    `metrics` None: the usual ones, with the gain of the first that the start model has too.
-    Otherwise those metrics in that order, each with its gain where the start model has it.
-    """
-    have = {name for record in records for name in record.metrics}
-    before = {name for record in records for name in record.start}
-    usual = [name for name in USUAL if name in have] or sorted(have)
-    names = usual if metrics is None else [name for name in metrics if name in have]
-    gains = [name for name in names if name in before]
-    gains = gains[:1] if metrics is None else gains
-    columns = []
-    for name in names:
-        columns.append(_column(name))
-        if name in gains:
-            columns.append(_column(name, gain=True))
-    return tuple(columns)
-
-
-def _column(metric: str, gain: bool = False) -> Column:
-    """How a metric is printed. Of the others (length, KL) neither end is the better one."""
-    upwards = metric in UPWARDS
-    if metric.startswith("win_rate/"):
-        return Column(metric, gain, "%", 100.0, 1, upwards)
-    decimals = {"length": 1, "kl": 2}.get(metric.split("/")[0], 3)
-    return Column(metric, gain, UNITS.get(metric, ""), 1.0, decimals, upwards)

@@ -157,11 +157,11 @@ def test_scenarios_that_differ_have_their_own_start(runs_dir: Path, write_run: W
 
 
 def test_best_needs_two_methods_and_a_better_end(runs_dir: Path, write_run: WriteRun):
-    values = {"dpo": 0.6, "ipo": 0.5}
-    for method, reward in values.items():
-        measured = {"gold/reward": reward, "length/generated": 10 * reward}
-        write_run(method, metrics=measured, start_reward=0.9)
-    write_run("dpo", 1, 0.7, scenario="sft-then-align")
+    for seed in (1, 2, 3):
+        for method, reward in {"dpo": 0.6, "ipo": 0.5 + seed / 100}.items():
+            measured = {"gold/reward": reward, "length/generated": 10 * reward}
+            write_run(method, seed, metrics=measured, start_reward=0.9)
+        write_run("dpo", seed, 0.7, scenario="sft-then-align")
     table = comparison(load(runs_dir))
     assert [column.key for column in table.sections[0].columns][2:] == ["length/generated"]
     best = {
@@ -171,7 +171,7 @@ def test_best_needs_two_methods_and_a_better_end(runs_dir: Path, write_run: Writ
         if cell is not None and cell.best
     }
     assert best == {("align-from-base", "dpo", 0), ("align-from-base", "dpo", 1)}
-    assert "no difference was tested" in notes(table)
+    assert "bold: highest mean among the methods of a scenario" in notes(table)
 
 
 def test_two_settings_of_one_method_have_no_best(runs_dir: Path, write_run: WriteRun):

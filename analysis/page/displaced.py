@@ -1,0 +1,123 @@
+"""The displacement panel of every group: a table in the page, its buckets for the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis import displacement
+from analysis.displacement import Panel, Part
+from analysis.page.groups import Group
+from analysis.page.markup import Markup, scroll, tag
+from analysis.runs import Runs
+from analysis.statistics import Interval
+
+MEASURES = {
+    "displaced": "displaced (share)",
+    "chosen": "drift of chosen (nats)",
+    "rejected": "drift of rejected (nats)",
+    "chosen_per_token": "drift of chosen (nats/token)",
+    "rejected_per_token": "drift of rejected (nats/token)",
+    "margin": "drift margin (nats)",
+}
+HEADS = ("method", "displaced?", "all pairs", "near-duplicates", "others", "drift of chosen",
+         "drift of rejected", "margin", "chosen up", "undone", "in words")  # fmt: skip
+DIGITS = 4
+
+
+def panels_of(runs: Runs, groups: Sequence[Group]) -> dict[str, Panel]:
+    """Group id -> the panel over its finished runs; only groups of which some run left pairs."""
+    ids = {g.group_id: [r.run_id for r in g.records if r.finished] for g in groups}
+    wanted = [run_id for runs_of in ids.values() for run_id in runs_of]
+    pairs = runs.pairs(wanted)
+    there = set(pairs["run_id"])
+    groups_of = {group: found for group, found in ids.items() if there & set(found)}
+    found = displacement.compare(pairs, None, groups_of)
+    return dict(zip(groups_of, found, strict=True))
+
+
+def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
+    """A row per group, by scenario; the verdict in words is its last column."""
+    if not panels:
+        return tag("p", "No finished run has left its held-out pairs.", class_="nothing")
+    bodies: dict[str, list[Markup]] = {}
+    for group in groups:
+        if group.group_id in panels:
+            rows = bodies.setdefault(group.scenario, [])
+            rows.append(_row(group.label, panels[group.group_id]))
+    blocks = []
+    for scenario, rows in bodies.items():
+        span = tag("th", scenario, colspan=len(HEADS), scope="rowgroup")
+        blocks.append(tag("tbody", tag("tr", span, class_="scenario"), *rows))
+    top = tag("thead", tag("tr", *(tag("th", head, scope="col") for head in HEADS)))
+    return scroll(tag("table", top, *blocks, class_="panels"))
+
+
+def _row(label: str, panel: Panel) -> Markup:
+    whole, near, distant = panel.groups.whole, panel.groups.near, panel.groups.distant
+    found = panel.answer.found
+    badge = tag("span", found, class_=f"badge {found.replace(' ', '-')}")
+    cells = [
+        tag("td", badge),
+        *(_share(part.displaced) for part in (whole, near, distant)),
+        *(_nats(value) for value in (whole.chosen, whole.rejected, whole.margin)),
+        *(_share(value) for value in (whole.chosen_share, whole.undone)),
+        tag("td", panel.verdict.partition(" - ")[2] or panel.verdict, class_="words"),
+    ]
+    return tag("tr", tag("th", label, scope="row"), *cells)
+
+
+def _share(value: Interval | None) -> Markup:
+    return _number(value, 100, 0, " %")
+
+
+def _nats(value: Interval | None) -> Markup:
+    return _number(value, 1, 2, "", "+")
+
+
+def _number(
+    value: Interval | None, scale: float, decimals: int, unit: str, sign: str = ""
+) -> Markup:
+    """The mean; its interval on hover."""
+    if value is None:
+        return tag("td", "–", class_="number")
+    title = None
+    if value.low is not None and value.high is not None:
+        ends = (f"{scale * end:{sign}.{decimals}f}" for end in (value.low, value.high))
+        title = f"95 % interval: {' to '.join(ends)}{unit}"
+    mean = f"{scale * value.mean:{sign}.{decimals}f}{unit}"
+    return tag("td", mean, class_="number", title=title)
+
+
+def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
+    """For the charts. `groups`: group id -> edit_distance and length -> per bucket `[name,
+    fewest responses in a run, measure -> [mean, low, high]]`; empty buckets are left out."""
+    return {
+        "measures": MEASURES,
+        "groups": {
+            group: {
+                "edit_distance": _parts(panel.by_edit_distance),
+                "length": _parts(panel.by_length),
+            }
+            for group, panel in panels.items()
+        },
+    }
+
+
+def _parts(parts: Sequence[Part]) -> list[list[Any]]:
+    return [
+        [part.name, min(part.num_chosen), _values(part)] for part in parts if sum(part.num_chosen)
+    ]
+
+
+def _values(part: Part) -> dict[str, list[float | None]]:
+    found = {name: getattr(part, name) for name in MEASURES}
+    return {
+        name: [_short(end) for end in (value.mean, value.low, value.high)]
+        for name, value in found.items()
+        if value is not None
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")

@@ -1,0 +1,79 @@
+"""What the page is about: the runs it shows, and how each group of them is called and coloured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.runs import Record
+from analysis.tables.table import SHORT, Table
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are the same but for the seed."""
+
+    group_id: str
+    label: str
+    """The method, with the settings that tell it from others of that name."""
+    method: str
+    scenario: str
+    section: str
+    """Model and data. Groups of different sections never share a chart."""
+    records: tuple[Record, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.scenario} · {self.label}"
+
+
+def groups_of(records: Sequence[Record], tables: Sequence[Table]) -> tuple[Group, ...]:
+    """One `Group` per group id, in the order of the tables; those in no table come last.
+
+    Labels are those of the tables, so that a row there and a curve here have the same name.
+    """
+    told = {
+        row.group_id: (row.label, row.scenario)
+        for table in reversed(tables)  # the first table has the last word
+        for section in table.sections
+        for row in section.rows
+        if row.group_id is not None
+    }
+    order = {group: at for at, group in enumerate(reversed(told))}
+    members: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        members[record.group_id].append(record)
+    sections = _sections(records)
+    taken: set[tuple[str, str, str]] = set()
+    found = []
+    for group_id in sorted(members, key=lambda group: (order.get(group, len(order)), group)):
+        first = members[group_id][0]
+        label, scenario = told.get(group_id, (first.method, first.scenario))
+        section = sections[group_id]
+        if (section, scenario, label) in taken:
+            label = f"{label} [group {group_id[:SHORT]}]"
+        taken.add((section, scenario, label))
+        runs = tuple(sorted(members[group_id], key=lambda r: (r.seed, r.run_id)))
+        found.append(Group(group_id, label, first.method, scenario, section, runs))
+    return tuple(found)
+
+
+def _sections(records: Sequence[Record]) -> dict[str, str]:
+    """Group id -> its section. Data and evaluator are named where they tell sections apart.
+
+    A run that has not come to its evaluation yet stands with the others of its model and data.
+    """
+    known: dict[tuple[str, str], set[tuple[str | None, str | None]]] = defaultdict(set)
+    for record in records:
+        if record.finished:
+            known[record.model, record.data].add((record.data_hash, record.evaluator))
+    sections = {}
+    for record in records:
+        title = f"model {record.model} · data {record.data}"
+        if len(known[record.model, record.data]) > 1:
+            data, evaluator = record.data_hash or "", record.evaluator or ""
+            title += f" {data[:SHORT]} · evaluator {evaluator[:SHORT] or 'not recorded'}"
+        if record.finished or record.group_id not in sections:
+            sections[record.group_id] = title
+    return sections

@@ -1,0 +1,155 @@
+"""The Arizona study (arXiv 2404.14723): scenarios by methods, and how much data is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.published import published
+from analysis.runs import Record, Runs
+from analysis.statistics import Sample
+from analysis.studies.effect import Effect, Part, estimated
+from analysis.studies.frames import melted, points, start_of
+from analysis.studies.measure import UNPAIRED, apart, mean
+from analysis.studies.ratio import share
+from analysis.studies.samples import Measured, combined, of_items, pick
+from analysis.studies.study import Done, StudyReport, TableSpec
+from analysis.tables.comparison import SCENARIOS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TENTH = 0.1
+MOST = 0.5
+NEARER, FARTHER = ("kto", "cpo"), ("dpo", "ipo")
+PARTS = ("gold/helpfulness", "gold/faithfulness", "gold/tone", "gold/length")
+SIZE = ("gold/reward", "win_rate/start", "length/generated", "kl/reference")
+BASE, SFT = "align-from-base", "sft-then-align"
+
+
+def tenth(runs: Measured, records: Sequence[Record], name: str, full: int, how: str) -> Effect:
+    """Effect 4: the gain with a tenth of `full` pairs, minus half the gain with all of them, must
+    lie above zero, for each method of the sweep. how: what else differs between the sizes.
+
+    The share itself stands in the details (`analysis.studies.ratio`).
+    """
+    tests, details = [], []
+    for method in sorted({record.method for record in records}) or ["dpo"]:
+        small = _gains(runs, records, method, TENTH * full)
+        large = _gains(runs, records, method, full)
+        half = None if large is None else combined([large], [MOST])
+        what = f"{method.upper()}: gain with a tenth, minus half the gain with all"
+        tests.append(apart(what, "reward", small, half))
+        over = f"{method.upper()}: gain with a tenth over gain with all"
+        details.append(_share(over, small, large))
+    claim = f"Half or more of the gain is there with a tenth of the data (of {full} pairs; {how})"
+    return Effect(name, claim, tuple(tests), tuple(details))
+
+
+def nearer(runs: Measured, records: Sequence[Record]) -> Effect:
+    """Effect 5: what align-from-base lacks of sft-then-align, by method, on the same seeds and
+    prompts; the mean over DPO and IPO minus the mean over KTO and CPO must lie above zero.
+
+    The four single differences stand in the details.
+    """
+    gaps = {method: _gap(runs, records, method) for method in (*FARTHER, *NEARER)}
+    there = [gap for gap in gaps.values() if gap is not None]
+    contrast = combined(there, [0.5, 0.5, -0.5, -0.5]) if len(there) == len(gaps) else None
+    missed = "gold reward that align-from-base misses"
+    what = f"{missed}, mean of DPO and IPO minus mean of KTO and CPO"
+    return Effect(
+        "base-reaches-sft",
+        "Align-from-base with KTO or CPO comes nearer to SFT-then-align than with DPO or IPO",
+        tests=(mean(what, "reward", 0.0, contrast),),
+        details=tuple(
+            apart(f"{missed}, {far.upper()} minus {near.upper()}", "reward", gaps[far], gaps[near])
+            for far in FARTHER
+            for near in NEARER
+        ),
+    )
+
+
+def _gains(runs: Measured, records: Sequence[Record], method: str, size: float) -> Sample | None:
+    """Gold reward gained over the start model, by seed and prompt."""
+    found = pick(records, {"method.name": method, "data.num_pairs": size})
+    return of_items(runs, found, lambda rows: rows["reward/after"] - rows["reward/before"])
+
+
+def _share(what: str, small: Sample | None, large: Sample | None) -> Part:
+    if small is None or large is None or not set(small.seeds) & set(large.seeds):
+        return estimated(what, "%", MOST, None, missing=UNPAIRED)
+    return Part(what, "%", MOST, share(small, large))
+
+
+def _gap(runs: Measured, records: Sequence[Record], method: str) -> Sample | None:
+    """Gold reward of sft-then-align minus align-from-base, by seed and prompt."""
+    both = [
+        of_items(
+            runs,
+            pick(records, {"method.name": method, "scenario.name": scenario}),
+            lambda rows: rows["reward/after"],
+        )
+        for scenario in (SFT, BASE)
+    ]
+    there = [sample for sample in both if sample is not None]
+    return combined(there, [1.0, -1.0]) if len(there) == 2 else None
+
+
+def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
+    one_pass, same_steps = done["arizona-size-mini"], done["arizona-steps-mini"]
+    return (
+        tenth(runs, one_pass, "tenth-of-data", 4000, "one pass, so a tenth of the steps too"),
+        tenth(runs, same_steps, "tenth-of-data-same-steps", 1200, "as many steps for both"),
+        nearer(runs, done["arizona-mini"]),
+    )
+
+
+def figures(runs: Runs, done: Done) -> dict[str, Figure]:
+    """Reward against the number of pairs, and the parts of the reward by method.
+
+    The radar is there to be laid beside the paper's, where no part is below zero.
+    """
+    from analysis.figures.data_size import data_size
+    from analysis.figures.dots import dots
+    from analysis.figures.radar import radar
+
+    found: dict[str, Figure] = {}
+    both = (*done["arizona-size-mini"], *done["arizona-steps-mini"])
+    sizes = points(both, ["gold/reward"], {"rows": "data.num_pairs"}, _training)
+    if len(sizes):
+        found["training-size"] = data_size(sizes, start=start_of(both, "gold/reward"))
+    for scenario in SCENARIOS:
+        scores = melted([r for r in done["arizona-mini"] if r.scenario == scenario], PARTS)
+        if len(scores):
+            found[f"parts-{scenario}"] = dots(scores, unit="mean of the part")
+            means = scores.groupby(["method", "category"])["value"].mean()
+            if len(means) == len(PARTS) * scores["method"].nunique() and (means >= 0).all():
+                found[f"radar-{scenario}"] = radar(scores)
+    return found
+
+
+def _training(record: Record) -> str:
+    steps = record.settings.get("train.max_steps")
+    return f"{record.method}, {'one pass' if steps is None else f'{steps} steps'}"
+
+
+STUDY = StudyReport(
+    name="arizona",
+    title="Arizona: scenarios, methods, and how much data",
+    sweeps=("arizona-mini", "arizona-size-mini", "arizona-steps-mini"),
+    real=("arizona-7b", "arizona-base-7b", "arizona-size-7b"),
+    tables=(
+        TableSpec("scenarios", ("arizona-mini",)),
+        TableSpec("training-size", ("arizona-size-mini",), SIZE),
+        TableSpec("training-size-same-steps", ("arizona-steps-mini",), SIZE),
+        TableSpec(
+            "mistral-7b",
+            ("arizona-7b", "arizona-base-7b"),
+            published=lambda: published("arizona", "mistral-7b"),
+        ),
+        TableSpec("mistral-7b-training-size", ("arizona-size-7b",)),
+    ),
+    effects=effects,
+    figures=figures,
+    papers=("arizona",),
+)

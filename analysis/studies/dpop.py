@@ -1,0 +1,134 @@
+"""DPOP (arXiv 2402.13228): near-duplicate pairs, and who makes the chosen response less likely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.displacement.verdict import STILL
+from analysis.runs import Record, Runs
+from analysis.statistics import Sample
+from analysis.studies.effect import Effect, Part
+from analysis.studies.frames import history, points
+from analysis.studies.measure import apart, mean
+from analysis.studies.samples import BySeed, Measured, combined, of_pairs, pick
+from analysis.studies.study import Done, StudyReport, TableSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NEAR = 0.1  # the edit distance of dpop-mini
+OTHERS = ("ipo", "slic", "cpo")
+METRICS = (
+    "drift/chosen", "drift/rejected", "displaced/share", "accuracy/drift", "gold/reward",
+    "length/generated",
+)  # fmt: skip
+TRAINING = ("drift/chosen", "drift/rejected", "displaced/share")
+CLAIM = (
+    "On near-duplicate pairs DPO makes the chosen response less likely than the start model has "
+    "it, and DPOP does not"
+)
+
+
+def displacement(runs: Measured, records: Sequence[Record]) -> Effect:
+    """Effect 1, on held-out pairs at edit distance 0.1.
+
+    DPOP's drift of the chosen must lie above DPO's; DPO's below zero; DPOP's, per token, above
+    minus the drift that counts as not moved (`analysis.displacement.verdict.STILL`), since no
+    interval can show that it is exactly zero.
+    """
+    dpo, dpop = (_found(records, method) for method in ("dpo", "dpop"))
+    of_dpo, of_dpop = _drift(runs, dpo), _drift(runs, dpop)
+    return Effect(
+        "displacement",
+        CLAIM,
+        tests=(
+            apart("drift of the chosen, DPOP minus DPO", "nats", of_dpop, of_dpo),
+            mean("fall of the chosen under DPO (drift, negated)", "nats", 0.0, _negated(of_dpo)),
+            mean("drift of the chosen under DPOP", "nats/token", -STILL, _per_token(runs, dpop)),
+        ),
+        details=(_shares(runs, dpo, dpop), *_others(runs, records)),
+    )
+
+
+def _found(records: Sequence[Record], method: str) -> BySeed:
+    return pick(records, {"method.name": method, "data.edit_distance": NEAR})
+
+
+def _drift(runs: Measured, found: BySeed) -> Sample | None:
+    return of_pairs(runs, found, lambda rows: rows["drift/chosen"])
+
+
+def _per_token(runs: Measured, found: BySeed) -> Sample | None:
+    return of_pairs(runs, found, lambda rows: rows["drift/chosen"] / rows["length/chosen"])
+
+
+def _negated(sample: Sample | None) -> Sample | None:
+    return None if sample is None else combined([sample], [-1.0])
+
+
+def _shares(runs: Measured, dpo: BySeed, dpop: BySeed) -> Part:
+    shares = [of_pairs(runs, found, lambda rows: rows["drift/chosen"] < 0) for found in (dpo, dpop)]
+    return apart("share of chosen responses displaced, DPO minus DPOP", "%", *shares)
+
+
+def _others(runs: Measured, records: Sequence[Record]) -> list[Part]:
+    """The other methods' drift: above zero means not displaced."""
+    found = {method: _found(records, method) for method in OTHERS}
+    return [
+        mean(f"drift of the chosen under {method.upper()}", "nats", 0.0, _drift(runs, by_seed))
+        for method, by_seed in found.items()
+        if by_seed
+    ]
+
+
+def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
+    return (displacement(runs, done["dpop-mini"]),)
+
+
+def figures(runs: Runs, done: Done) -> dict[str, Figure]:
+    """Drift over training on near-duplicate pairs, and by edit distance."""
+    from analysis.displacement import compare, tidy
+    from analysis.figures.curves import curves
+    from analysis.figures.displaced import displaced
+    from analysis.figures.frontier import frontier
+
+    found: dict[str, Figure] = {}
+    near, distances = done["dpop-mini"], done["dpop-distance-mini"]
+    frame = history(runs, near)
+    if len(frame):
+        metrics = [name for name in TRAINING if name in frame]
+        found["drift-over-training"] = curves(frame, metrics, block=5)
+    if near:
+        ids = {m: [r.run_id for r in near if r.method == m] for m in ("dpo", "dpop", *OTHERS)}
+        groups = {method: run_ids for method, run_ids in ids.items() if run_ids}
+        panels = compare(runs.pairs([r.run_id for r in near]), frame, groups)
+        measures = ("displaced", "chosen")
+        found["near-duplicates"] = displaced(tidy(panels), measures=measures, by="group")
+    spread = points(distances, ["drift/chosen"], {"edit distance": "data.edit_distance"})
+    if len(spread):
+        spread["asked edit distance"] = spread["edit distance"]
+        found["drift-by-edit-distance"] = frontier(
+            spread, "asked edit distance", "drift/chosen", setting="edit distance", log_x=True
+        )
+    return found
+
+
+STUDY = StudyReport(
+    name="dpop",
+    title="DPOP: near-duplicate pairs and displacement",
+    sweeps=("dpop-mini", "dpop-distance-mini"),
+    real=("dpop-7b",),
+    tables=(
+        TableSpec("near-duplicates", ("dpop-mini",), METRICS),
+        TableSpec("edit-distance", ("dpop-distance-mini",), METRICS),
+        TableSpec("real-data", ("dpop-7b",), METRICS),
+    ),
+    effects=effects,
+    figures=figures,
+    papers=("dpop",),
+    notes=(
+        "The profile by token position (Figure 4 of the paper) needs log-probs per token, which "
+        "records do not hold.",
+    ),
+)

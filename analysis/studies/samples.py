@@ -1,0 +1,117 @@
+"""From the runs of a study to samples: the runs of one setting, by seed and by item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from analysis.runs import Record, Setting, setting_text, varying
+from analysis.statistics import Sample
+from tiebreak.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Where = Mapping[str, Setting]
+"""Settings by dotted key that single out runs: `{"method.name": "dpo", "method.beta": 0.1}`."""
+BySeed = Mapping[int, Record]
+
+
+class Measured(Protocol):
+    """What an effect reads of `analysis.runs.Runs`."""
+
+    @property
+    def records(self) -> Sequence[Record]: ...
+
+    def items(self, ids: Sequence[str] | None, benchmark: str = "gold") -> pd.DataFrame: ...
+
+    def pairs(self, ids: Sequence[str] | None) -> pd.DataFrame: ...
+
+
+def finished(runs: Measured, ids: Collection[str]) -> list[Record]:
+    """The finished runs of a sweep, by its run ids."""
+    wanted = set(ids)
+    return [r for r in runs.records if r.finished and r.run_id in wanted]
+
+
+def pick(records: Sequence[Record], where: Where) -> BySeed:
+    """The runs with these settings, by seed. UserError: two runs of a seed have them."""
+    found: dict[int, Record] = {}
+    for record in records:
+        if not all(_is(record.settings.get(key), value) for key, value in where.items()):
+            continue
+        if record.seed in found:
+            other = found[record.seed]
+            apart = ", ".join(varying([record.settings, other.settings])) or "nothing told"
+            raise UserError(
+                f"runs {other.run_id} and {record.run_id} are both seed {record.seed} of "
+                f"{told(where)}; they differ in {apart}: leave one of them out of the study"
+            )
+        found[record.seed] = record
+    return dict(sorted(found.items()))
+
+
+def told(where: Where) -> str:
+    """`dpo, edit_distance=0.1`, for a sentence."""
+    names = [str(v) for k, v in where.items() if k.endswith(".name")]
+    rest = [f"{k.split('.')[-1]}={setting_text(v)}" for k, v in where.items() if ".name" not in k]
+    return ", ".join([*names, *rest])
+
+
+def values(records: Sequence[Record], key: str) -> list[float]:
+    """The numbers a setting takes in these runs, ascending."""
+    found = {record.settings.get(key) for record in records}
+    return sorted(float(v) for v in found if isinstance(v, (int, float)) and v is not True)
+
+
+def gain(record: Record, metric: str = "gold/reward") -> float | None:
+    """A run's metric minus that of its own start model."""
+    after, before = record.metrics.get(metric), record.start.get(metric)
+    return None if after is None or before is None else after - before
+
+
+def of_items(
+    runs: Measured, found: BySeed, make: Callable[[pd.DataFrame], pd.Series]
+) -> Sample | None:
+    """(seeds, prompts): `make` of the rows of `items/gold.parquet`. None: nobody has rows."""
+    return _sample(runs.items([r.run_id for r in found.values()]), found, make)
+
+
+def of_pairs(
+    runs: Measured, found: BySeed, make: Callable[[pd.DataFrame], pd.Series]
+) -> Sample | None:
+    """(seeds, held-out pairs): `make` of the rows of `pairs.parquet`. None: nobody has rows."""
+    return _sample(runs.pairs([r.run_id for r in found.values()]), found, make)
+
+
+def combined(samples: Sequence[Sample], weights: Sequence[float]) -> Sample | None:
+    """Their weighted sum, on the seeds and items that all of them have. None: they share none."""
+    seeds = [s for s in samples[0].seeds if all(s in other.seeds for other in samples)]
+    sets = [set(other.items) for other in samples]
+    items = [i for i in samples[0].items if all(i in other for other in sets)]
+    if not seeds or (not items and any(sets)):
+        return None
+    tables = [s.at(tuple(seeds), tuple(items)) for s in samples]
+    total = sum(w * table for w, table in zip(weights, tables, strict=True))
+    return Sample(tuple(seeds), tuple(items), np.asarray(total))
+
+
+def _sample(
+    frame: pd.DataFrame, found: BySeed, make: Callable[[pd.DataFrame], pd.Series]
+) -> Sample | None:
+    """Rows without a number, and items that not every seed has, are left out."""
+    if frame.empty:
+        return None
+    seed_of = {record.run_id: seed for seed, record in found.items()}
+    rows = frame.assign(value=make(frame).astype(float), seed=frame["run_id"].map(seed_of))
+    table = rows.pivot(index="seed", columns="id", values="value").dropna(axis=1)
+    if table.empty:
+        return None
+    seeds = tuple(int(seed) for seed in table.index)
+    return Sample(seeds, tuple(map(str, table.columns)), table.to_numpy(dtype=float))
+
+
+def _is(here: Setting | None, wanted: Setting) -> bool:
+    return here is not None and setting_text(here) == setting_text(wanted)

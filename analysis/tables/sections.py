@@ -1,0 +1,120 @@
+"""Like is compared with like: one section per model, data and evaluator; a verdict per scenario.
+
+Numbers of two evaluators (or two judges: which judge is part of the evaluator's hash) never meet in
+one column, one interval or one test.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.runs import Record, Runs
+from analysis.tables import labels
+from analysis.tables.columns import Column, columns_of
+from analysis.tables.facts import Facts, stale
+from analysis.tables.items import PerItem
+from analysis.tables.planned import Planned
+from analysis.tables.published import Figures
+from analysis.tables.rows import Material, blocks_of
+from analysis.tables.table import Section
+from analysis.tables.ties import judged
+from analysis.tables.verdict import verdict
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller of a table wants shown, beside the runs."""
+
+    scenarios: Sequence[str]
+    methods: Sequence[str]
+    metrics: Sequence[str | Column] | None
+    figures: Figures
+    planned: tuple[Planned, ...]
+    footnotes: Mapping[str, str]
+    level: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The runs a table is about."""
+
+    runs: Runs
+    records: Sequence[Record]
+    """Those asked for, whatever became of them."""
+    finished: Sequence[Record]
+    run_ids: Collection[str] | None
+    """Those of a study; None: every run there is."""
+
+
+def sections_of(
+    finished: Sequence[Record], items: PerItem, facts: Mapping[str, Facts], asked: Asked
+) -> Iterator[Section]:
+    """In the order of model, data and evaluator."""
+    alike = _alike(finished)
+    planned = _placed(asked.planned, alike)
+    for (model, data, _, _), records in alike.items():
+        first = records[0]
+        assert {r.evaluator for r in records} == {first.evaluator}, "one evaluator per section"
+        columns = columns_of(records, asked.metrics)
+        old = stale([facts[r.run_id] for r in records])
+        key = (model, data, first.data_hash, first.evaluator)
+        material = Material(columns, items, planned[key], old, asked.figures, asked.level)
+        blocks = list(blocks_of(records, asked.scenarios, asked.methods, material))
+        found = judged(blocks, columns, asked.level)
+        verdicts = [verdict(rows, columns, found.too_many) for rows in found.blocks]
+        yield Section(
+            model=model,
+            data=data,
+            data_hash=first.data_hash,
+            evaluator=first.evaluator,
+            columns=columns,
+            rows=tuple(row for rows in found.blocks for row in rows),
+            validation=first.settings.get("evaluation.split") == "validation",
+            verdicts=tuple(one for one in verdicts if one is not None),
+            num_tests=found.num_tests,
+            stale=old,
+        )
+
+
+Key = tuple[str, str, str | None, str | None]
+
+
+def _alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
+    shared = labels.shared_settings(finished)
+    models = labels.tell_apart(
+        {record.group_id: record.model for record in finished},
+        {group: labels.part(settings, "model") for group, settings in shared.items()},
+    )
+    alike: dict[Key, list[Record]] = defaultdict(list)
+    for r in finished:
+        alike[models[r.group_id], r.data, r.data_hash, r.evaluator].append(r)
+    order = sorted(alike, key=lambda key: tuple(part or "" for part in key))
+    return {key: alike[key] for key in order}
+
+
+def _placed(
+    planned: Sequence[Planned], alike: Mapping[Key, Sequence[Record]]
+) -> dict[Key, tuple[Planned, ...]]:
+    """Each section's planned runs: where their group has runs, else by names of model and data."""
+    where: dict[str, list[Key]] = defaultdict(list)
+    named: dict[tuple[str, str], Key] = {}
+    for key, records in alike.items():
+        for group in {record.group_id for record in records}:
+            where[group].append(key)
+        for record in records:
+            named.setdefault((record.model, record.data), key)
+    found: dict[Key, list[Planned]] = {key: [] for key in alike}
+    for one in planned:
+        fallback = named.get((one.model, one.data))
+        for key in where.get(one.group_id, [fallback] if fallback else []):
+            found[key].append(one)
+    return {key: tuple(several) for key, several in found.items()}
+
+
+def unplaced(planned: Sequence[Planned], finished: Sequence[Record]) -> list[Planned]:
+    """Runs that are planned for a model or data of which no run is finished: in no section."""
+    done = {r.group_id for r in finished}
+    named = {(r.model, r.data) for r in finished}
+    return [p for p in planned if p.group_id not in done and (p.model, p.data) not in named]

@@ -1,0 +1,87 @@
+"""`tiebreak table`, `page` and `study` on finished runs: formats, files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from analysis.studies import STUDIES, StudyReport, TableSpec
+from tests.end_to_end.commands import MICRO, Command
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> str:
+    """The prepared run, and one of another method that is not done."""
+    fixed = dict(one.split("=", 1) for one in MICRO)
+    path = tmp_path / "two.yaml"
+    path.write_text(yaml.safe_dump({"axes": {"method": ["dpo", "ipo"]}, "fixed": fixed}))
+    return str(path)
+
+
+@pytest.fixture
+def study(sweep_file: str, monkeypatch: pytest.MonkeyPatch) -> StudyReport:
+    made = StudyReport(
+        "mine", "My study", (sweep_file,), (), (TableSpec("main", (sweep_file,)),),
+        lambda runs, done: (), lambda runs, done: {}, (),
+    )  # fmt: skip
+    monkeypatch.setitem(STUDIES, "mine", made)
+    return made
+
+
+def test_every_format_of_a_table(home: Path, sweep_file: str, tiebreak: Command) -> None:
+    answers = {f: tiebreak("table", sweep_file, "--format", f) for f in
+               ("md", "tex", "csv", "html", "json")}  # fmt: skip
+    assert {one.code for one in answers.values()} == {0}, [one.err for one in answers.values()]
+    assert "| dpo" in answers["md"].out and "missing" in answers["md"].out
+    assert r"\begin{tabular}" in answers["tex"].out
+    assert answers["csv"].out.startswith("model,data,")
+    assert answers["html"].out.startswith("<!doctype html>")
+    assert json.loads(answers["json"].out)["format"] == 1
+
+
+def test_a_page_of_a_sweep(home: Path, sweep_file: str, tmp_path: Path, tiebreak: Command) -> None:
+    out = tmp_path / "page.html"
+    answer = tiebreak("page", sweep_file, "--out", str(out))
+    assert answer.code == 0 and answer.out == f"page: {out}\n", answer.err
+    assert "<h1" in out.read_text()
+
+
+def test_a_study_does_what_is_missing_and_prints_its_files_last(
+    home: Path, study: StudyReport, tiebreak: Command
+) -> None:
+    answer = tiebreak("study", "mine", "--workers", "1")
+    assert answer.code == 0, answer.err
+    assert "2 runs: 1 done now, 1 finished before, 0 failed" in answer.out
+    paths = [Path(line) for line in answer.out.splitlines() if line.startswith(str(home))]
+    assert [path.name for path in paths] == [
+        "effects.md", "effects.json", "main.md", "main.tex", "main.csv", "main.html", "main.json",
+        "page.html",
+    ]  # fmt: skip
+    assert answer.out.splitlines()[-1] == str(home / "results" / "mine" / "page.html")
+    before = [path.read_bytes() for path in paths]
+    again = tiebreak("study", "mine", "--workers", "1")
+    assert "2 runs: 0 done now, 2 finished before, 0 failed" in again.out
+    assert [path.read_bytes() for path in paths] == before, "the same records give the same bytes"
+    table = tiebreak("table", "mine")
+    assert "| ipo" in table.out and "tiebreak table mine" in table.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("study", "arizna"), "unknown study 'arizna' (nearest: 'arizona'); there are arizona"),
+        (("table", "dpop"), "no run of dpop is finished yet; do them with: tiebreak study dpop"),
+        (("table", "dpop", "seed=1"), "seed=1: a study has its own settings"),
+        (("table", "arizona-mni"), "unknown sweep 'arizona-mni' (nearest: 'arizona-mini')"),
+        (("table", "--source", "nowhere"), "--source 'nowhere': no such folder"),
+    ],
+)
+def test_what_is_refused(
+    arguments: tuple[str, ...], said: str, home: Path, tiebreak: Command
+) -> None:
+    answer = tiebreak(*arguments)
+    assert answer.code == 2 and answer.out == ""
+    assert said in answer.err and answer.err.count("\n") == 1
