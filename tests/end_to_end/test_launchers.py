@@ -63,11 +63,12 @@ NEEDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["basic", *NEEDS])
 def test_every_engine_gives_the_table_of_the_local_one(
-    engine: str, study: str, local_table: str, home: Path
+    engine: str, study: str, local_table: str, tmp_path: Path
 ) -> None:
     """The base model and SFT are made in a first wave, as nobody else may build them meanwhile."""
     if not NEEDS.get(engine, True):
         pytest.skip(f"{engine} is not here; see docs/scale.md and tests/slurm")
+    home = tmp_path / "home"
     table = swept(home, study, "--engine", engine, "--workers", "2")
     assert table.out == local_table
     jobs = home / ".tiebreak" / "sweeps" / "four" / "jobs"
