@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tiebreak.stages.evaluate import _first_difference
 from tiebreak.stages.summary import (
     Evaluated,
     against_start,
@@ -11,6 +12,7 @@ from tiebreak.stages.summary import (
     item_columns,
     metrics,
     pair_columns,
+    pair_token_columns,
 )
 
 
@@ -98,3 +100,29 @@ def test_rows_of_different_prompts_are_refused() -> None:
     shorter = Evaluated(START.items[:1], START.pairs[:1], START.generations[:1])
     with pytest.raises(ValueError, match="zip"):
         generation_rows(START, shorter)
+
+
+def test_pairs_token_by_token() -> None:
+    row = {"id": "p", "label": None, "logp": [-3.0, -1.0], "first_difference": 1}
+    before = row | {"logp_tokens": [[-1.0, -2.0], [-1.0]]}
+    after = row | {"logp_tokens": [[-1.5, -0.5], [-2.0]]}
+    alone = {"id": "q", "label": True, "logp": [-3.0], "logp_tokens": [[-3.0]]}
+    start, policy = Evaluated([], [before, alone], []), Evaluated([], [after, alone], [])
+    found = pair_token_columns(start, policy)
+    assert found is not None
+    assert found["id"] == ["p"]
+    assert found["first_difference"].to_pylist() == [1]
+    assert found["logp/chosen/before"].to_pylist() == [[-1.0, -2.0]]
+    assert found["logp/chosen/after"].to_pylist() == [[-1.5, -0.5]]
+    assert found["logp/rejected/after"].to_pylist() == [[-2.0]]
+    assert pair_token_columns(Evaluated([], [alone], []), Evaluated([], [alone], [])) is None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "at"),
+    [([1, 2], [1, 3], 1), ([1, 2], [1], 1), ([], [4], 0), ([1, 2], [1, 2], None)],
+)
+def test_the_first_token_that_differs(
+    chosen: list[int], rejected: list[int], at: int | None
+) -> None:
+    assert _first_difference(chosen, rejected) == at

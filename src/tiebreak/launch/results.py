@@ -73,6 +73,9 @@ class Made:
         generations = summary.generation_rows(start, policy)
         record.write_jsonl("generations.jsonl", generations)
         record.write_parquet("pairs.parquet", summary.pair_columns(start, policy))
+        tokens = summary.pair_token_columns(start, policy)
+        if tokens is not None:
+            record.write_parquet("pair_tokens.parquet", tokens)
         items = summary.item_columns(start, policy)
         if items is not None:
             (record.folder / "items").mkdir(exist_ok=True)

@@ -66,7 +66,7 @@ def _evaluate_stage(run: Run, line: Line, policy: Stage | None) -> Stage:
         _evaluate(work, run, line, paths)
 
     parents = {**_parents(line, policy), "generations": generated}
-    inputs = generated.inputs({})
+    inputs = {**generated.inputs({}), "pairs": "by token"}  # what PAIRS holds; before, only sums
     return recipe("evaluate", inputs, build=build, parents=parents, what=_whose(policy))
 
 
@@ -155,11 +155,11 @@ def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
     answers = [Branches(g["prompt_ids"], [g["response_ids"]]) for g in generations]
     model = _model(line, paths)
     _write_lines(work / PAIRS, compare(run, model, paths["tokens"], "evaluate, pairs"))
-    logp = start_logp = _score(run, model, answers, "evaluate, answers")
+    logp = start_logp = _summed(_score(run, model, answers, "evaluate, answers"))
     if "policy" in paths:
         del model  # one at a time in memory
         start = load_model(line.start.place(paths), line.start.revision)
-        start_logp = _score(run, start, answers, "evaluate, start model")
+        start_logp = _summed(_score(run, start, answers, "evaluate, start model"))
     rows = [
         row | {"logp": after, "logp_start": before}
         for row, (after,), (before,) in zip(judge(run, generations), logp, start_logp, strict=True)
@@ -192,8 +192,8 @@ def _ends(row: Branches) -> Branches:
     return type(row)(row.prompt, few)
 
 
-def _score(run: Run, model: Any, rows: Sequence[Any], what: str) -> list[list[float]]:
-    """Log-prob of every response (nats)."""
+def _score(run: Run, model: Any, rows: Sequence[Any], what: str) -> list[list[Any]]:
+    """Log-prob of every token (tensors (tokens,), nats) of every response."""
     from tiebreak.engine.models import autocast
     from tiebreak.engine.progress import progress
     from tiebreak.engine.reference import score_all
@@ -202,11 +202,14 @@ def _score(run: Run, model: Any, rows: Sequence[Any], what: str) -> list[list[fl
     execution = run.train.execution
     install(model, execution.head_chunk)
     with progress(what, len(rows)) as advance, autocast(resolve_precision(run.train.precision)):
-        logps = score_all(
+        return score_all(
             model, rows, pad_id=0, budget=execution.positions_per_cut,
             overhead=execution.cut_overhead, progress=advance,
         )  # fmt: skip
-    return [[float(t.double().sum()) for t in row] for row in logps]
+
+
+def _summed(scored: list[list[Any]]) -> list[list[float]]:
+    return [[float(t.double().sum()) for t in row] for row in scored]
 
 
 def _gold(run: Run, prompt: str, response: str) -> dict[str, float]:
@@ -219,21 +222,31 @@ def _gold(run: Run, prompt: str, response: str) -> dict[str, float]:
     return {f"gold/{part}": value for part, value in asdict(gold(prompt, response)).items()}
 
 
-def _pair_rows(tokens: Any, scored: list[list[float]]) -> list[dict[str, Any]]:
+def _pair_rows(tokens: Any, scored: list[list[Any]]) -> list[dict[str, Any]]:
     """One row per held-out response set; unpaired rows have one response and a label."""
     from rapidfuzz.distance import Levenshtein
 
     rows = []
-    for i, logps in enumerate(scored):
+    for i, logps in enumerate(_summed(scored)):
         row: dict[str, Any] = {"id": tokens.ids[i], "label": tokens.labels[i], "logp": logps}
+        row["logp_tokens"] = [t.tolist() for t in scored[i]]
         responses = tokens.responses[i]
         sides = [responses[0], responses[-1]][: len(logps)]
         row["lengths"] = [len(r) for r in sides]
         if len(logps) == 2:
             chosen, rejected = sides
             row["edit_distance"] = Levenshtein.normalized_distance(chosen, rejected)
+            row["first_difference"] = _first_difference(chosen, rejected)
         rows.append(row)
     return rows
+
+
+def _first_difference(chosen: Sequence[int], rejected: Sequence[int]) -> int | None:
+    """Index of the first token that differs; where one response starts the other, its length."""
+    for at, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
+        if one != other:
+            return at
+    return min(len(chosen), len(rejected)) if len(chosen) != len(rejected) else None
 
 
 def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:

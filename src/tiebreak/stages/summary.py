@@ -109,6 +109,28 @@ def pair_columns(start: Evaluated, policy: Evaluated) -> dict[str, list[Any]]:
     return columns
 
 
+def pair_token_columns(start: Evaluated, policy: Evaluated) -> dict[str, Any] | None:
+    """`pair_tokens.parquet`: per held-out pair, the log-prob of each token before and after.
+
+    first_difference: index of the first token in which the two responses differ. None: no pairs.
+    """
+    import pyarrow
+
+    both = [(s, p) for s, p in zip(start.pairs, policy.pairs, strict=True) if len(s["logp"]) == 2]
+    if not both:
+        return None
+    columns: dict[str, Any] = {
+        "id": [s["id"] for s, _ in both],
+        "first_difference": pyarrow.array([s["first_difference"] for s, _ in both], "int32"),
+    }
+    kind = pyarrow.list_(pyarrow.float32())
+    for at, side in enumerate(("chosen", "rejected")):
+        for when, rows in (("before", [s for s, _ in both]), ("after", [p for _, p in both])):
+            values = [row["logp_tokens"][at] for row in rows]
+            columns[f"logp/{side}/{when}"] = pyarrow.array(values, kind)
+    return columns
+
+
 def item_columns(start: Evaluated, policy: Evaluated) -> dict[str, list[Any]] | None:
     """`items/gold.parquet`: one row per prompt, each part before and after, and who won."""
     parts = sorted(k for k in policy.items[0] if k.startswith("gold/"))
