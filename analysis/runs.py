@@ -84,6 +84,11 @@ class Runs:
         """The columns of `pairs.parquet`: one row per held-out pair."""
         return self._table(ids, tables.PAIRS, tables.parquet(tables.PAIRS), ITEM_COLUMNS)
 
+    def pair_tokens(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """The columns of `pair_tokens.parquet`: per held-out pair its log-probs, token by token."""
+        read = tables.parquet(tables.PAIR_TOKENS, lists=True)
+        return self._table(ids, tables.PAIR_TOKENS, read, ITEM_COLUMNS)
+
     def items(self, ids: Sequence[str] | None = None, benchmark: str = "gold") -> pd.DataFrame:
         """The columns of `items/<benchmark>.parquet`: one row per question."""
         file = tables.items_file(benchmark)

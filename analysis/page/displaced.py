@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis import displacement
 from analysis.displacement import Panel, Part
+from analysis.displacement.verdict import MIN_PAIRS
 from analysis.page.groups import Group
 from analysis.page.markup import Markup, scroll, tag
 from analysis.runs import Runs
@@ -20,8 +21,19 @@ MEASURES = {
     "rejected_per_token": "drift of rejected (nats/token)",
     "margin": "drift margin (nats)",
 }
-HEADS = ("method", "displaced?", "all pairs", "near-duplicates", "others", "drift of chosen",
-         "drift of rejected", "margin", "chosen up", "undone", "in words")  # fmt: skip
+HEADS = {
+    "method": "",
+    "displaced?": "the verdict on all runs of the group",
+    "all": "displaced share of all pairs",
+    "near": "displaced share of near-duplicate pairs",
+    "others": "displaced share of the other pairs",
+    "chosen": "mean drift of chosen responses, nats",
+    "rejected": "mean drift of rejected responses, nats",
+    "margin": "chosen minus rejected, nats",
+    "up": "share of the margin's growth that came from chosen responses going up",
+    "undone": "how much of that growth the other side took back",
+    "in words": "",
+}
 DIGITS = 4
 
 
@@ -49,7 +61,8 @@ def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
     for scenario, rows in bodies.items():
         span = tag("th", scenario, colspan=len(HEADS), scope="rowgroup")
         blocks.append(tag("tbody", tag("tr", span, class_="scenario"), *rows))
-    top = tag("thead", tag("tr", *(tag("th", head, scope="col") for head in HEADS)))
+    heads = (tag("th", head, scope="col", title=why or None) for head, why in HEADS.items())
+    top = tag("thead", tag("tr", *heads))
     return scroll(tag("table", top, *blocks, class_="panels"))
 
 
@@ -59,12 +72,19 @@ def _row(label: str, panel: Panel) -> Markup:
     badge = tag("span", found, class_=f"badge {found.replace(' ', '-')}")
     cells = [
         tag("td", badge),
-        *(_share(part.displaced) for part in (whole, near, distant)),
+        *(_displaced(part) for part in (whole, near, distant)),
         *(_nats(value) for value in (whole.chosen, whole.rejected, whole.margin)),
         *(_share(value) for value in (whole.chosen_share, whole.undone)),
         tag("td", panel.verdict.partition(" - ")[2] or panel.verdict, class_="words"),
     ]
     return tag("tr", tag("th", label, scope="row"), *cells)
+
+
+def _displaced(part: Part) -> Markup:
+    """Of too few pairs no share is shown, as none is judged."""
+    few = min(part.num_chosen, default=0) < MIN_PAIRS
+    title = f"fewer than {MIN_PAIRS} pairs in a run"
+    return tag("td", "–", class_="number", title=title) if few else _share(part.displaced)
 
 
 def _share(value: Interval | None) -> Markup:
@@ -91,7 +111,7 @@ def _number(
 
 def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
     """For the charts. `groups`: group id -> edit_distance and length -> per bucket `[name,
-    fewest responses in a run, measure -> [mean, low, high]]`; empty buckets are left out."""
+    fewest responses in a run, measure -> [mean, low, high]]`; buckets of too few are left out."""
     return {
         "measures": MEASURES,
         "groups": {
@@ -106,7 +126,9 @@ def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
 
 def _parts(parts: Sequence[Part]) -> list[list[Any]]:
     return [
-        [part.name, min(part.num_chosen), _values(part)] for part in parts if sum(part.num_chosen)
+        [part.name, min(part.num_chosen), _values(part)]
+        for part in parts
+        if min(part.num_chosen, default=0) >= MIN_PAIRS
     ]
 
 

@@ -33,14 +33,12 @@ def groups_of(records: Sequence[Record], tables: Sequence[Table]) -> tuple[Group
 
     Labels are those of the tables, so that a row there and a curve here have the same name.
     """
-    told = {
-        row.group_id: (row.label, row.scenario)
-        for table in reversed(tables)  # the first table has the last word
-        for section in table.sections
-        for row in section.rows
-        if row.group_id is not None
-    }
-    order = {group: at for at, group in enumerate(reversed(told))}
+    told: dict[str, tuple[str, str]] = {}
+    for table in tables:  # the first table that has a group names it
+        for row in (row for section in table.sections for row in section.rows):
+            if row.group_id is not None:
+                told.setdefault(row.group_id, (row.label, row.scenario))
+    order = {group: at for at, group in enumerate(told)}
     members: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         members[record.group_id].append(record)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from analysis.page.markup import Markup, tag
 from analysis.statistics import Interval
 
-WIDTH, HEIGHT, EDGE = 132, 16, 6  # CSS pixels
+WIDTH, HEIGHT, EDGE = 116, 16, 6  # CSS pixels
 
 
 def scale_of(intervals: Sequence[Interval]) -> tuple[float, float]:

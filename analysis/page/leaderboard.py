@@ -96,7 +96,8 @@ class _Board:
 def _heading(column: Column) -> list[Markup]:
     unit = "points" if column.unit == "%" and column.gain else column.unit
     parts = [tag("span", "gain in ", class_="gain")] if column.gain else []
-    parts.append(tag("span", column.metric))
+    group, slash, name = column.metric.rpartition("/")  # broken there: narrow columns
+    parts.append(tag("span", group + slash, tag("wbr"), name))
     return [*parts, tag("span", f" ({unit})", class_="unit")] if unit else parts
 
 

@@ -5,16 +5,30 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import re
+from dataclasses import dataclass
 from functools import cache
 
 
+@dataclass(frozen=True)
+class Library:
+    packed: str
+    """The script, gzipped, in base64."""
+    policy: str
+    """The hash by which the page's policy lets it run."""
+    styles: tuple[str, ...]
+    """Ids of style sheets that it would add, for maps: where an element of that id is there, it
+    does not. The page has no map, and its policy would refuse them with a message."""
+
+
 @cache
-def packed() -> tuple[str, str]:
-    """The library, gzipped, in base64; and the hash by which the page's policy lets it run."""
+def library() -> Library:
     from plotly.offline import get_plotlyjs
 
     script = get_plotlyjs()
-    return base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode(), policy(script)
+    packed = base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
+    styles = re.findall(r'if\(!document\.getElementById\("([0-9a-f]{64})"\)\)', script)
+    return Library(packed, policy(script), tuple(styles))
 
 
 def policy(content: str) -> str:

@@ -15,6 +15,7 @@ class Markup:
 
 
 Child = Markup | str
+VOID = ("wbr",)  # elements without an end
 
 
 def tag(name: str, *children: Child, **attributes: str | int | bool | None) -> Markup:
@@ -28,7 +29,8 @@ def tag(name: str, *children: Child, **attributes: str | int | bool | None) -> M
             continue
         key = key.rstrip("_").replace("_", "-")
         told.append(f" {key}" if value is True else f' {key}="{escape(str(value))}"')
-    return Markup(f"<{name}{''.join(told)}>{join(children).text}</{name}>")
+    start = f"<{name}{''.join(told)}>"
+    return Markup(start if name in VOID else f"{start}{join(children).text}</{name}>")
 
 
 def join(children: Iterable[Child], between: str = "") -> Markup:

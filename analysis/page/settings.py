@@ -14,12 +14,14 @@ ABSENT = "·"
 
 
 def differences(groups: Sequence[Group]) -> Markup:
-    """A column per group, a row per key; what is not the most frequent value stands out."""
+    """A column per group, a row per key. Of keys that every method has, what is not the most
+    frequent value stands out."""
     shared = shared_settings([record for group in groups for record in group.records])
     told = [shared[group.group_id] for group in groups]
     keys = [key for key in varying(told) if key not in ("method.name", "scenario.name")]
     alike = len({key for settings in told for key in settings}) - len(varying(told))
-    lead = tag("p", f"{alike} keys are the same in every run and are not shown.")
+    told_alike = f"{alike} keys are the same in every run and are not shown. {ABSENT}: no such key."
+    lead = tag("p", told_alike, class_="lead")
     if not keys:
         return join([lead, tag("p", "Method and scenario apart, no key differs.")])
     heads = [tag("th", "key", scope="col")]
@@ -35,7 +37,7 @@ def _row(key: str, values: Sequence[str | int | float | bool | None]) -> Markup:
     texts = [ABSENT if value == ABSENT else setting_text(value) for value in values]
     counts = Counter(text for text in texts if text != ABSENT)
     usual = min(counts, key=lambda text: (-counts[text], text))
-    several = len(counts) > 1
+    several = len(counts) > 1 and not key.startswith("method.")
     cells = [
         tag("td", text, class_="other" if several and text not in (usual, ABSENT) else None)
         for text in texts

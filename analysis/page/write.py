@@ -14,7 +14,7 @@ from analysis.page.answers import answers, shown_runs
 from analysis.page.curves import curves
 from analysis.page.groups import Group, groups_of
 from analysis.page.leaderboard import Looks, leaderboard, verdicts
-from analysis.page.library import packed, policy
+from analysis.page.library import library, policy
 from analysis.page.looks import looks_of, plotly
 from analysis.page.markup import Markup, join, tag
 from analysis.page.provenance import provenance
@@ -107,10 +107,10 @@ def _about(groups: Sequence[Group], live: bool) -> Markup:
     for group in groups:
         for record in group.records:
             counts[record.status] = counts.get(record.status, 0) + 1
-    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "no"
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
     methods = {group.method for group in groups}
     scenarios = {group.scenario for group in groups}
-    text = f"{told} runs · {_count(methods, 'method')} · {_count(scenarios, 'scenario')}"
+    text = f"runs: {told} · {_count(methods, 'method')} · {_count(scenarios, 'scenario')}"
     return tag("p", f"{text} · refreshed while runs go on" if live else text, class_="about")
 
 
@@ -124,13 +124,13 @@ def _asset(name: str) -> str:
 
 def _document(live: bool, **parts: str) -> str:
     """Fill the template. What may run or style is named by hash; nothing else can."""
-    library, library_hash = packed()
+    plotly_js = library()
     script = "\n".join(_asset(name) for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}\n}})();'
     style, plotly_style = _asset("page.css"), "/* rules that plotly.js adds */"
     rules = [
         "default-src 'none'",
-        f"script-src {policy(script)} {library_hash}",
+        f"script-src {policy(script)} {plotly_js.policy}",
         f"style-src {policy(style)} {policy(plotly_style)}",
         "img-src data:",
         "base-uri 'none'",
@@ -144,5 +144,6 @@ def _document(live: bool, **parts: str) -> str:
         style=style,
         plotly_style=plotly_style,
         script=script,
-        library=library,
+        library=plotly_js.packed,
+        no_styles=join(tag("template", id=one) for one in plotly_js.styles).text,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,13 @@ class Block:
     runs: Mapping[str, int]
     """Run id -> number of rows, in row order."""
     table: pa.Table
+
+    def single(self) -> Iterator[Block]:
+        """The same, run by run."""
+        at = 0
+        for name, rows in self.runs.items():
+            yield Block({name: rows}, self.table.slice(at, rows))
+            at += rows
 
 
 def read_blocks(entries: Sequence[Entry], read: ReadTable) -> tuple[list[Block], Damaged]:
@@ -72,15 +79,15 @@ def _shard(
 ) -> tuple[list[Block], Damaged]:
     before = open_cached(path, _Shard.of) or _Shard({}, None)
     stamps = stamps_of(entries, file)
-    known = [name for name in stamps if before.stamp(name) == stamps[name]]
-    new = [entry for entry in entries if entry.path.name in stamps.keys() - set(known)]
-    fresh, damaged = read_blocks(new, read)
+    known = {name for name in stamps if before.stamp(name) == stamps[name]}
+    changed = stamps.keys() - known
+    fresh, damaged = read_blocks([one for one in entries if one.path.name in changed], read)
     if not fresh:
         return before.blocks(known), damaged
     asked = {entry.path.name for entry in entries}
-    others = [n for n in before.runs if n in existing and n not in asked]
-    every = [one for name in (*known, *others) for one in before.blocks([name])] + fresh
-    every.sort(key=lambda block: list(block.runs))
+    others = {name for name in before.runs if name in existing and name not in asked}
+    kept = [one for block in before.blocks(known | others) for one in block.single()]
+    every = sorted([*kept, *fresh], key=lambda block: list(block.runs))
     _save(path, every, {name: before.stamp(name) for name in others} | stamps)
     return [block for block in every if asked.issuperset(block.runs)], damaged
 
@@ -101,14 +108,13 @@ class _Shard:
     def stamp(self, name: str) -> Stamp | None:
         return self.runs[name][:2] if name in self.runs else None
 
-    def blocks(self, wanted: Sequence[str]) -> list[Block]:
+    def blocks(self, wanted: Container[str]) -> list[Block]:
         """The rows of these runs; those of neighbours in one piece."""
-        asked = set(wanted)
         found: list[Block] = []
         inside: dict[str, int] = {}
         began = at = 0
         for name, (_, _, rows) in self.runs.items():
-            if name in asked:
+            if name in wanted:
                 began = began if inside else at
                 inside[name] = rows
             elif inside:

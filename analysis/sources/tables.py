@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 HISTORY = "metrics.jsonl"
 GENERATIONS = "generations.jsonl"
 PAIRS = "pairs.parquet"
+PAIR_TOKENS = "pair_tokens.parquet"
 TEXTS = ("id", "prompt", "before", "after")
 
 ReadTable = Callable[[Entry], "pa.Table"]
@@ -25,8 +26,11 @@ def items_file(benchmark: str) -> str:
     return f"items/{benchmark}.parquet"
 
 
-def parquet(file: str) -> ReadTable:
-    """A reader of `file`: its columns, ids told once each. Unreadable: damaged or of no use."""
+def parquet(file: str, lists: bool = False) -> ReadTable:
+    """A reader of `file`: its columns, ids told once each. Unreadable: damaged or of no use.
+
+    lists: columns may hold a list of numbers per row.
+    """
 
     def read(entry: Entry) -> pa.Table:
         import pyarrow as pa
@@ -42,7 +46,8 @@ def parquet(file: str) -> ReadTable:
         if len(table["id"].unique()) != table.num_rows:
             raise Unreadable(f"{file} names an id more than once")
         for field in table.schema:
-            if pa.types.is_nested(field.type):
+            allowed = lists and pa.types.is_list(field.type)
+            if pa.types.is_nested(field.type) and not allowed:
                 raise Unreadable(f"{file}: column {field.name} holds {field.type}")
         return table
 

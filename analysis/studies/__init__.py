@@ -1,12 +1,12 @@
 """The studies: for each its sweeps, tables, figures and effects. docs/studies.md says which."""
 
-from analysis.studies import arizona, dpop, simpo, tdpo
+from analysis.studies import arizona, demo, dpop, simpo, tdpo
 from analysis.studies.effect import Effect, Estimate, Outcome, Part
 from analysis.studies.study import Report, StudyReport, TableSpec
 from analysis.studies.write import write_report
 
 STUDIES: dict[str, StudyReport] = {
-    study.name: study for study in (arizona.STUDY, simpo.STUDY, dpop.STUDY, tdpo.STUDY)
+    study.name: study for study in (demo.STUDY, arizona.STUDY, simpo.STUDY, dpop.STUDY, tdpo.STUDY)
 }
 
 __all__ = [

@@ -1,5 +1,5 @@
-"""A W&B server small enough to read: what `wandb.init`, `log` and `finish` ask of one, on loopback;
-and `wandb sweep` and `wandb agent`.
+"""A W&B server small enough to read: what a run asks of one, on loopback; `wandb sweep` and
+`wandb agent`; and, with read_back, `wandb.Api`.
 
 It keeps what it is sent in plain attributes. `answer` may be "well", "unauthorised" (every key is
 wrong), or "never" (it takes a request and says nothing, as a server behind a dead link does).
@@ -15,8 +15,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 import yaml
+
+from tests.track.wandb_read_back import ReadBack
 
 VIEWER = {"id": "1", "username": "someone", "entity": "team", "flags": "{}", "admin": False}
 
@@ -67,6 +70,7 @@ class GridSweep:
 class Stub:
     def __init__(self) -> None:
         self.sweep = GridSweep()
+        self.read_back = ReadBack()
         self.answer = "well"
         self.runs: dict[str, dict[str, Any]] = {}  # by run id: the variables of the upserts
         self.history: list[dict[str, Any]] = []
@@ -99,19 +103,24 @@ class Stub:
         self._server.server_close()
 
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        about_sweep = self.sweep.graphql(query, variables)
-        if about_sweep is not None:
-            return about_sweep
+        for part in (
+            self.sweep.graphql(query, variables),
+            self.read_back.graphql(query, variables, self.url),
+        ):
+            if part is not None:
+                return part
         if "upsertBucket" in query:
             run_id = variables["name"]
             project = {"name": variables["project"], "entity": {"name": "team"}}
             new = run_id not in self.runs
             given = {k: v for k, v in variables.items() if v is not None}
             self.runs.setdefault(run_id, {}).update(given)
+            self.read_back.upsert(run_id, given)
             bucket = {"id": run_id, "name": run_id, "displayName": run_id, "project": project}
             return {"upsertBucket": {"bucket": bucket, "inserted": new}}
         if "createRunFiles" in query:
-            files = [{"name": f, "uploadUrl": f"{self.url}/{f}"} for f in variables["files"]]
+            at = f"{self.url}/storage/{variables['run']}"
+            files = [{"name": f, "uploadUrl": f"{at}/{f}"} for f in variables["files"]]
             return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}
         if "viewer" in query:
             return {"viewer": VIEWER}
@@ -119,7 +128,12 @@ class Stub:
             return {"serverInfo": {"features": []}}
         return {"model": None, "project": None}  # "is there such a run to resume?": no
 
-    def file_stream(self, sent: dict[str, Any]) -> None:
+    def uploaded(self, path: str, content: bytes) -> None:
+        _, run_id, name = path.lstrip("/").split("/", 2)
+        self.uploads[name] = self.read_back.files[run_id, name] = content
+
+    def file_stream(self, run_id: str, sent: dict[str, Any]) -> None:
+        self.read_back.file_stream(run_id, sent)
         files = sent.get("files") or {}
         for line in files.get("wandb-history.jsonl", {}).get("content", []):
             self.history.append(json.loads(line))
@@ -146,10 +160,14 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._reply({})
+        _, run_id, name = [*unquote(self.path).lstrip("/").split("/", 2), "", ""][:3]
+        content = self.server_state.read_back.files.get((run_id, name))
+        if content is None:
+            return self._reply({})
+        self._send(content, "application/octet-stream", 200)
 
     def do_PUT(self) -> None:
-        self.server_state.uploads[self.path.lstrip("/")] = self._body()
+        self.server_state.uploaded(unquote(self.path), self._body())
         self._reply({})
 
     def do_POST(self) -> None:
@@ -161,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif state.answer == "unauthorised":
             self._reply({"errors": [{"message": "invalid key"}]}, 401)
         elif self.path.endswith("/file_stream"):
-            state.file_stream(json.loads(body))
+            state.file_stream(self.path.split("/")[-2], json.loads(body))
             self._reply({"limits": {}})
         elif self.path != "/graphql":
             self._reply({})  # telemetry
@@ -174,9 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
     def _reply(self, content: dict[str, Any], status: int = 200) -> None:
-        data = json.dumps(content).encode()
+        self._send(json.dumps(content).encode(), "application/json", status)
+
+    def _send(self, data: bytes, kind: str, status: int) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

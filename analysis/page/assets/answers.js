@@ -16,7 +16,10 @@ function answers() {
     "lowest seed.";
   const ids = groups.map((group) => group.id);
   if (!ids.includes(state.left)) state.left = ids[0];
-  if (!ids.includes(state.right)) state.right = ids[Math.min(1, ids.length - 1)];
+  if (!ids.includes(state.right)) {
+    const left = groups.find((group) => group.id === state.left);
+    state.right = (groups.find((group) => group.colour !== left.colour) || left).id;
+  }
   const options = groups.map((group) => [group.id, sections().length > 1
     ? `${group.scenario} · ${group.label} · ${group.section}` : `${group.scenario} · ${group.label}`]);
   const choose = (key) => (value) => { state[key] = value; save(); showAnswers(box); };

@@ -79,7 +79,6 @@ function dressed(layout) {
   const full = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
     font: { family: FONT, size: 12, color: colour("soft") }, hovermode: "closest",
-    margin: { l: 46, r: 10, t: 22, b: 34 },
     hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"),
       font: { family: FONT, size: 12, color: colour("ink") } },
     ...layout };

@@ -24,18 +24,17 @@ function curves() {
     "Drag to zoom, double-click to go back. Steps on the horizontal axis." +
     (data.curves.cut ? ` Of longer curves ${data.curves.points} measured steps are drawn, chosen so ` +
       "that peaks stay visible; no value is averaged." : "");
-  choice.append(curveChoice(names));
   const across = shownScenarios().length > 1 ? 1 : 2;
   const order = [...USUAL.filter((name) => names.includes(name)),
     ...names.filter((name) => !USUAL.includes(name))];
   const shown = order.filter((one) => !state.hiddenCurves.includes(one));
+  choice.append(curveChoice(order, shown));
   fill(box, shown, across, () => {
     for (const name of shown) chart(box, name, "", () => curveFigure(name));
   });
 }
 
-function curveChoice(names) {
-  const row = element("div", { class: "choice" });
+function curveChoice(names, shown) {
   const chips = element("div", { class: "chips" });
   for (const name of names) {
     chips.append(chip(name, !state.hiddenCurves.includes(name), () => {
@@ -46,11 +45,13 @@ function curveChoice(names) {
     }));
   }
   chips.id = "curve-names";
-  row.append(chips,
+  const which = element("details", { open: state.choosing },
+    element("summary", {}, `Curves: ${shown.length} of ${names.length}`), chips);
+  which.addEventListener("toggle", () => { state.choosing = which.open; save(); });
+  return element("div", { class: "choice" }, which,
     select("Smooth", [["0", "not at all"], ["5", "5 points"], ["15", "15 points"]], String(state.steady),
       (value) => { state.steady = Number(value); save(); redraw(); }),
     chip("seeds", state.seedLines, (pressed) => { state.seedLines = pressed; save(); redraw(); }));
-  return row;
 }
 
 // A centred moving mean over points; gaps stay gaps.
@@ -93,7 +94,20 @@ function curveFigure(name) {
       line: { ...line, width: 2.2 }, connectgaps: true,
       hovertemplate: `${plain(group.label)}, ${who}<br>step %{x}: %{y:.4g}<extra></extra>` });
   }
-  return { traces, layout: panels(places) };
+  return { traces, layout: scaled(panels(places), traces) };
+}
+
+// Methods whose losses differ by orders of magnitude share a chart: then its scale is logarithmic.
+function scaled(layout, traces) {
+  const values = traces.flatMap((trace) => trace.y).filter((value) => value !== null);
+  const [low, high] = values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, 0]);
+  if (low > 0 && high / low > 100) {
+    for (const key of Object.keys(layout)) {
+      if (key.startsWith("yaxis")) layout[key].type = "log";
+    }
+    layout.yaxis.title = { text: "log scale", font: { size: 11 }, standoff: 4 };
+  }
+  return layout;
 }
 
 function axesOf(at) {
@@ -102,7 +116,7 @@ function axesOf(at) {
 
 // Panels side by side that share their vertical scale; each is headed by its scenario.
 function panels(places) {
-  const layout = { annotations: [] };
+  const layout = { annotations: [], margin: { l: 46, r: 10, t: places.length > 1 ? 24 : 8, b: 34 } };
   const gap = 0.02, width = (1 - gap * (places.length - 1)) / places.length;
   places.forEach((place, at) => {
     const suffix = at ? String(at + 1) : "";

@@ -42,7 +42,10 @@ function frontierFigure() {
       hovertemplate: "%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>" });
     const found = data.results.groups[group.id];
     if (!found || !found[state.x] || !found[state.y]) continue;
-    traces.push({ ...axes, mode: "markers", x: [found[state.x][0]], y: [found[state.y][0]],
+    const few = shownGroups().filter((other) => other.scenario === group.scenario).length <= 8;
+    traces.push({ ...axes, mode: few ? "markers+text" : "markers", text: [plain(group.label)],
+      textposition: "top right", textfont: { size: 11, color: colour("ink") },
+      x: [found[state.x][0]], y: [found[state.y][0]],
       error_x: bar(found[state.x], group.colour), error_y: bar(found[state.y], group.colour),
       marker: { color: group.colour, size: 12, symbol, line: { color: colour("card"), width: 1.5 } },
       hovertemplate: `${plain(group.label)}: mean<br>%{x:.4g}, %{y:.4g}<extra></extra>` });
@@ -53,7 +56,7 @@ function frontierFigure() {
 function bar([mean, low, high], tint) {
   if (low === null || !state.intervals) return { visible: false };
   return { type: "data", symmetric: false, array: [high - mean], arrayminus: [mean - low],
-    color: tint, thickness: 1.2, width: 3 };
+    color: tint + "80", thickness: 1.2, width: 3 };
 }
 
 // A start model is at KL 0 from itself, whatever was measured of it on the vertical axis.
@@ -76,5 +79,5 @@ function frontierLayout(places) {
     if (key.startsWith("xaxis")) layout[key].title = title(state.x);
     if (key === "yaxis") layout[key].title = title(state.y);
   }
-  return { ...layout, margin: { l: 56, r: 10, t: 26, b: 48 } };
+  return { ...layout, margin: { ...layout.margin, l: 56, b: 48 } };
 }

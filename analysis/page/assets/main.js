@@ -1,11 +1,9 @@
 // A button that is on or off.
-function chip(name, pressed, choose, tint) {
+function chip(name, pressed, choose, look) {
   const made = element("button", { type: "button", class: "chip", "aria-pressed": String(pressed),
     "data-name": name });
-  if (tint) {
-    const swatch = element("span", { class: "swatch" });
-    swatch.style.setProperty("color", tint);
-    made.append(swatch);
+  if (look) {
+    made.append(swatch(look));
   }
   made.append(element("span", { class: "name" }, name));
   made.addEventListener("click", () => {
@@ -15,6 +13,33 @@ function chip(name, pressed, choose, tint) {
   });
   return made;
 }
+
+// A group's line and point, as the charts draw them.
+function swatch({ colour: tint, dash, symbol }) {
+  const svg = (name, attributes) => {
+    const made = document.createElementNS(document.getElementById("svg").namespaceURI, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  };
+  const dashes = { dash: "5 2.5", dot: "1.5 2", dashdot: "5 2 1.5 2", longdash: "8 2" }[dash] || "none";
+  const open = symbol.endsWith("-open");
+  const box = svg("svg", { class: "swatch", viewBox: "0 0 26 10", "aria-hidden": "true" });
+  box.append(
+    svg("line", { x1: 0, x2: 26, y1: 5, y2: 5, stroke: tint, "stroke-width": 2, "stroke-dasharray": dashes }),
+    svg("path", { d: SHAPES[symbol.replace("-open", "")] || SHAPES.circle, stroke: tint, "stroke-width": 1.5,
+      fill: open ? "var(--paper)" : tint }));
+  return box;
+}
+
+// Symbols of plotly.js, 8 across, in the middle of a swatch.
+const SHAPES = {
+  circle: "M9.5 5a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z", square: "M10 2h6v6h-6z",
+  diamond: "M13 1l4 4l-4 4l-4 -4z", "triangle-up": "M13 1.5l4 6.5h-8z", "triangle-down": "M13 8.5l4 -6.5h-8z",
+  "triangle-left": "M9 5l6.5 -4v8z", "triangle-right": "M17 5l-6.5 -4v8z",
+  cross: "M11.7 1h2.6v2.7h2.7v2.6h-2.7v2.7h-2.6v-2.7h-2.7v-2.6h2.7z",
+  x: "M10 2l3 3l-3 3M16 2l-3 3l3 3", pentagon: "M13 1l4 3l-1.5 4.5h-5l-1.5 -4.5z",
+  hexagon: "M11 1.5h4l2 3.5l-2 3.5h-4l-2 -3.5z",
+};
 
 // Give the focus back to a control that was made anew.
 function again(box, name) {
@@ -33,20 +58,20 @@ function filters() {
         (value) => { state.section = value; filters(); filtered(); })));
   }
   const groups = inSection();
-  const tints = new Map(groups.map((group) => [group.label, group.colour]));
+  const looks = new Map(groups.map((group) => [group.label, group]));
   const seeds = distinct(groups.flatMap((group) => group.runs.map(([, seed]) => seed)));
   form.append(
-    filter("Scenario", scenarios(), "scenarios", null),
-    filter("Seed", seeds.sort((a, b) => a - b), "seeds", null),
-    filter("Method", [...tints.keys()].sort((a, b) => a.localeCompare(b, "en", { numeric: true })),
-      "labels", tints));
+    ...(scenarios().length > 1 ? [filter("Scenario", scenarios(), "scenarios", null)] : []),
+    ...(seeds.length > 1 ? [filter("Seed", seeds.sort((a, b) => a - b), "seeds", null)] : []),
+    filter("Method", [...looks.keys()], "labels", looks),
+    element("p", { class: "hint" }, "Filters act on the charts."));
 }
 
-function filter(title, names, key, tints) {
-  const chips = element("div", { class: tints || key === "scenarios" ? "chips list" : "chips" });
+function filter(title, names, key, looks) {
+  const chips = element("div", { class: looks || key === "scenarios" ? "chips list" : "chips" });
   for (const name of names) {
     chips.append(chip(String(name), !state[key].includes(name),
-      () => { toggle(state[key], name); filtered(); }, tints && tints.get(name)));
+      () => { toggle(state[key], name); filtered(); }, looks && looks.get(name)));
   }
   const every = (on) => element("button", { type: "button", class: "plain", on: () => {
     state[key] = on ? [] : [...names];

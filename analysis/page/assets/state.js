@@ -5,7 +5,7 @@ const KEY = "tiebreak " + document.title;
 // Hidden things are kept, not shown ones: a method that appears while runs go on is then shown.
 const state = Object.assign(
   { section: null, scenarios: [], labels: [], seeds: [], hiddenCurves: null, steady: 0, x: null, y: null,
-    seedLines: true, intervals: true, measure: "displaced", left: null, right: null, theme: null, sort: {} },
+    seedLines: true, choosing: false, intervals: true, measure: "displaced", left: null, right: null, theme: null, sort: {} },
   remembered());
 
 // A browser that keeps no storage for pages refuses even the question; choices last until a reload.

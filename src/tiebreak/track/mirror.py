@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from tiebreak.errors import UserError, nearest
-from tiebreak.track import environment, outage
+from tiebreak.track import environment, files, outage
 from tiebreak.track.outage import Loss
 
 NAMES = ("wandb", "none")
@@ -68,6 +68,10 @@ class Mirror:
         """The metrics of `result.json`, the start model's under `start/`."""
         start = {f"start/{name}": value for name, value in result["start"]["metrics"].items()}
         self._try(lambda run: run.summary.update({**result["metrics"], **start}))
+
+    def record(self, folder: Path) -> None:
+        """The files of the record in `folder` and how it ended; sent when the run is over."""
+        self._try(lambda run: files.send(run, folder))
 
     def finish(self, exit_code: int = 0) -> None:
         """Close, waiting at most FINISH_SECONDS for uploads. A second call does nothing."""
@@ -204,6 +208,7 @@ def _init(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Any:
         run = wandb.init(**arguments, mode="offline", settings=_settings())
         outage.tell(_short(error), Loss.OFFLINE)
     run.define_metric("*", step_metric="step")
+    run.summary.update({"status": "running"})  # W&B keeps what an attempt before this one said
     return run
 
 
@@ -226,6 +231,7 @@ def _settings() -> Any:
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_save_requirements=False,
+        symlink=False,  # what was saved stays whole when the folder is moved or the record goes
     )
 
 
