@@ -1,8 +1,8 @@
 """Where in a response log-probs move: before, at and after the first token of a pair that differs.
 
 DPO on near-duplicate pairs lowers the chosen tokens *after* the first difference, which both
-responses share (Pal et al. 2024, arXiv 2402.13228, section 3); this measures it. It needs log-probs
-per token, which `pairs.parquet` does not hold.
+responses share (Pal et al. 2024, arXiv 2402.13228, section 3); this measures it, from log-probs per
+token (`pair_tokens.parquet`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,16 +16,26 @@ Looks = Mapping[str, Look]
 TIED = "≈"
 
 
-def verdicts(tables: Sequence[Table]) -> list[Markup]:
-    """What the tables say of each scenario, in words."""
-    several = sum(len(table.sections) for table in tables) > 1
-    return [
-        tag("li", tag("b", verdict.scenario), *([f" ({section.title})"] if several else []),
-            f": {verdict.text}")
-        for table in tables
-        for section in table.sections
-        for verdict in section.verdicts
-    ]  # fmt: skip
+def verdicts(tables: Mapping[str, Table]) -> list[Markup]:
+    """What the tables say of each scenario, in words. `tables`: heading -> table."""
+    said = []
+    for name, table in tables.items():
+        for section in table.sections:
+            place = [name] if len(tables) > 1 else []
+            place += [section.title] if len(table.sections) > 1 else []
+            where = f" ({' · '.join(place)})" if place else ""
+            for verdict in section.verdicts:
+                said.append(tag("li", tag("b", verdict.scenario), f"{where}: {verdict.text}"))
+    return said
+
+
+def leaderboards(tables: Mapping[str, Table], looks: Looks) -> Markup:
+    """All tables; their headings where there are several."""
+    parts = []
+    for name, table in tables.items():
+        parts += [tag("h3", name, class_="table")] if len(tables) > 1 else []
+        parts.append(leaderboard(table, looks))
+    return join(parts)
 
 
 def leaderboard(table: Table, looks: Looks) -> Markup:
@@ -37,8 +47,11 @@ def leaderboard(table: Table, looks: Looks) -> Markup:
     notes = [tag("li", note) for note in (*table.notes, f"made by {table.command}")]
     count = f"{table.num_runs} finished run{'' if table.num_runs == 1 else 's'}"
     summary = tag("summary", f"How to read this table · {count}")
-    key = tag("p", tag("strong", "bold"), f": highest mean; {TIED}: tied, not distinguishable "
-              "from the best; interval and n as said below", class_="key")  # fmt: skip
+    marks = (
+        f": highest mean of those with enough seeds; {TIED}: tied, not distinguishable from the "
+        "best; interval and n as said below"
+    )
+    key = tag("p", tag("strong", "bold"), marks, class_="key")
     return join([*parts, key, tag("details", summary, tag("ul", *notes), class_="notes")])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis.page.groups import Group
-from analysis.statistics import mean_interval
+from analysis.statistics import Interval, mean_interval
 from analysis.tables.columns import UNITS
 from analysis.tables.table import Table
 
@@ -21,14 +21,7 @@ def results(groups: Sequence[Group], tables: Sequence[Table], level: float) -> d
     `axes`: the metrics to open with, x then y. Where a table has the interval, it is that one;
     else over seeds, at `level`.
     """
-    printed = {
-        (row.group_id, column.metric): cell.interval
-        for table in reversed(tables)
-        for section in table.sections
-        for row in section.rows
-        for column, cell in zip(section.columns, row.cells, strict=True)
-        if cell is not None and not column.gain
-    }
+    printed = _printed(tables)
     finished = {g.group_id: [r for r in g.records if r.finished] for g in groups}
     names = sorted({name for rs in finished.values() for r in rs for name in r.metrics})
     axes = [name for name in FIRST if name in names]
@@ -56,6 +49,18 @@ def results(groups: Sequence[Group], tables: Sequence[Table], level: float) -> d
         },
         "groups": intervals,
         "starts": starts,
+    }
+
+
+def _printed(tables: Sequence[Table]) -> dict[tuple[str | None, str], Interval]:
+    """(group id, metric) -> the interval of the first table that has it."""
+    return {
+        (row.group_id, column.metric): cell.interval
+        for table in reversed(tables)
+        for section in table.sections
+        for row in section.rows
+        for column, cell in zip(section.columns, row.cells, strict=True)
+        if cell is not None and not column.gain
     }
 
 

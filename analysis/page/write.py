@@ -13,7 +13,7 @@ from analysis.page import displaced
 from analysis.page.answers import answers, shown_runs
 from analysis.page.curves import curves
 from analysis.page.groups import Group, groups_of
-from analysis.page.leaderboard import Looks, leaderboard, verdicts
+from analysis.page.leaderboard import Looks, leaderboards, verdicts
 from analysis.page.library import library, policy
 from analysis.page.looks import looks_of, plotly
 from analysis.page.markup import Markup, join, tag
@@ -31,7 +31,7 @@ ICON = "data:,"  # or a browser would ask for one
 def write(
     title: str,
     runs: Runs,
-    tables: Sequence[Table] = (),
+    tables: Sequence[Table] | Mapping[str, Table] = (),
     *,
     run_ids: Collection[str] | None = None,
     findings: Sequence[str] = (),
@@ -40,20 +40,23 @@ def write(
 ) -> str:
     """The whole page as text.
 
-    `run_ids`: only the runs of a study. `findings`: sentences for the top, before the verdicts of
+    `tables`: with headings where there are several. `run_ids`: only the runs of a study, running
+    ones included. `findings`: sentences for the top, before the verdicts of
     the tables. `level`: of intervals that no table has. `live`: the page asks its own server, and
     nobody else, for a newer version of itself.
     """
+    named = tables if isinstance(tables, Mapping) else {str(i): t for i, t in enumerate(tables, 1)}
+    tables = list(named.values())
     groups = groups_of([r for r in runs.records if run_ids is None or r.run_id in run_ids], tables)
     looks, panels = looks_of(groups), displaced.panels_of(runs, groups)
-    said = [*(tag("li", line) for line in findings), *verdicts(tables)]
+    said = [*(tag("li", line) for line in findings), *verdicts(named)]
     payload = _payload(runs, groups, tables, panels, looks, level)
     return _document(
         title=tag("title", title).text,
         heading=tag("h1", title).text,
         about=_about(groups, live).text,
         verdicts=join(said).text,
-        leaderboard=join(leaderboard(table, looks) for table in tables).text,
+        leaderboard=leaderboards(named, looks).text,
         displacement=displaced.table(panels, groups).text,
         settings=differences(groups).text,
         provenance=provenance(runs, groups).text,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from analysis.displacement import position_profile
 from analysis.displacement.verdict import STILL
 from analysis.runs import Record, Runs
 from analysis.statistics import Sample
@@ -15,6 +16,7 @@ from analysis.studies.samples import BySeed, Measured, combined, of_pairs, pick
 from analysis.studies.study import Done, StudyReport, TableSpec
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 NEAR = 0.1  # the edit distance of dpop-mini
@@ -87,11 +89,12 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
-    """Drift over training on near-duplicate pairs, and by edit distance."""
+    """Drift over training on near-duplicate pairs, by position in the response, and by distance."""
     from analysis.displacement import compare, tidy
     from analysis.figures.curves import curves
     from analysis.figures.displaced import displaced
     from analysis.figures.frontier import frontier
+    from analysis.figures.token_profile import token_profile
 
     found: dict[str, Figure] = {}
     near, distances = done["dpop-mini"], done["dpop-distance-mini"]
@@ -105,6 +108,9 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
         panels = compare(runs.pairs([r.run_id for r in near]), frame, groups)
         measures = ("displaced", "chosen")
         found["near-duplicates"] = displaced(tidy(panels), measures=measures, by="group")
+    profiles = _profiles(runs, near)
+    if len(profiles):
+        found["token-profile"] = token_profile(profiles, name="drift of the chosen (nats/token)")
     spread = points(distances, ["drift/chosen"], {"edit distance": "data.edit_distance"})
     if len(spread):
         spread["asked edit distance"] = spread["edit distance"]
@@ -112,6 +118,21 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
             spread, "asked edit distance", "drift/chosen", setting="edit distance", log_x=True
         )
     return found
+
+
+def _profiles(runs: Runs, records: Sequence[Record]) -> pd.DataFrame:
+    """Policy minus start model, by position from the first token that differs (Figure 4 of the
+    paper shows log-probs); a row per run and position."""
+    import pandas as pd
+
+    methods = {record.run_id: record.method for record in records}
+    rows = []
+    for run_id, pairs in runs.pair_tokens(list(methods)).groupby("run_id", sort=True):
+        drift = list(pairs["logp/chosen/after"] - pairs["logp/chosen/before"])
+        first = [None if pd.isna(at) else int(at) for at in pairs["first_difference"]]
+        profile = position_profile(drift, first)
+        rows.append(profile.assign(run_id=run_id, method=methods[str(run_id)]))
+    return pd.concat(rows) if rows else pd.DataFrame()
 
 
 STUDY = StudyReport(
@@ -127,8 +148,4 @@ STUDY = StudyReport(
     effects=effects,
     figures=figures,
     papers=("dpop",),
-    notes=(
-        "The profile by token position (Figure 4 of the paper) needs log-probs per token, which "
-        "records do not hold.",
-    ),
 )

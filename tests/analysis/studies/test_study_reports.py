@@ -60,6 +60,13 @@ def fill(runs_dir: Path, run_id: str, columns: dict[str, np.ndarray]) -> None:
     pd.DataFrame({**ids, **items}).to_parquet(folder / "items" / "gold.parquet")
     pairs = {k: v for k, v in columns.items() if not k.startswith("reward")}
     pd.DataFrame({**ids, **pairs}).to_parquet(folder / "pairs.parquet")
+    logps = pd.DataFrame({**ids, "first_difference": np.full(ITEMS, 2)}).astype(
+        {"first_difference": "int32"}
+    )
+    for side in ("chosen", "rejected"):
+        for when, value in (("before", -1.0), ("after", -1.2)):
+            logps[f"logp/{side}/{when}"] = [np.full(6, value, np.float32)] * ITEMS
+    logps.to_parquet(folder / "pair_tokens.parquet")
     steps = [{"step": step, "drift/chosen": -0.1 * step, "entropy": 1.0} for step in range(1, 11)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps))
 
@@ -116,7 +123,8 @@ def test_a_report_is_written(name: str, studied, runs_dir: Path, tmp_path: Path)
     planned = studied(study)
     paths = write_report(study.build(load(runs_dir), planned), tmp_path / "report")
     one = {path.name: path.read_bytes() for path in paths}
-    assert all(one.values()) and {"effects.md", "effects.json", "published.csv"} <= set(one)
+    assert all(one.values()) and {"effects.md", "effects.json"} <= set(one)
+    assert ("published.csv" in one) is bool(study.papers)
     tables = [spec.name for spec in study.tables if any(planned.get(s) for s in spec.sweeps)]
     assert tables
     for table in tables:
@@ -125,6 +133,7 @@ def test_a_report_is_written(name: str, studied, runs_dir: Path, tmp_path: Path)
         Path(n).stem for n in one if n.endswith("png")
     }
     assert sum(n.endswith("pdf") for n in one) >= 2
+    assert ("token-profile.png" in one) is (name == "dpop")
     effects = json.loads(one["effects.json"])["effects"]
     assert all(effect["tests"] for effect in effects)
     measured = [e["name"] for e in effects if e["tests"][0]["estimate"] is not None]
