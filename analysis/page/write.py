@@ -41,9 +41,9 @@ def write(
     """The whole page as text.
 
     `tables`: with headings where there are several. `run_ids`: only the runs of a study, running
-    ones included. `findings`: sentences for the top, before the verdicts of
-    the tables. `level`: of intervals that no table has. `live`: the page asks its own server, and
-    nobody else, for a newer version of itself.
+    ones included. `findings`: sentences for the top, before the verdicts of the tables. `level`:
+    of intervals that no table has. `live`: the page asks its own server, and nobody else, for a
+    newer version of itself.
     """
     named = tables if isinstance(tables, Mapping) else {str(i): t for i, t in enumerate(tables, 1)}
     tables = list(named.values())

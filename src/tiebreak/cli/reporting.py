@@ -12,8 +12,7 @@ from tiebreak.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from analysis.runs import Runs
-    from analysis.studies import Report, StudyReport
-    from analysis.tables.table import Table
+    from tiebreak.launch.report import Answer
 
 FORMATS = ("md", "tex", "csv", "html", "json")
 
@@ -29,32 +28,17 @@ def _loaded(options: argparse.Namespace) -> Runs:
     return load(source_from(options.source))
 
 
-def _command(options: argparse.Namespace, name: str) -> str:
+def _answer(options: argparse.Namespace, runs: Runs) -> Answer:
+    from tiebreak.launch.report import answer
+
     study = [options.study, *options.overrides] if options.study else []
-    return " ".join([f"tiebreak {name}", *study])
-
-
-def _tables(options: argparse.Namespace, runs: Runs, command: str) -> list[Table]:
-    """Those of a study, or the one of a sweep or of all runs."""
-    from tiebreak.launch.report import study_named, study_report, sweep_table
-
-    study = None if options.study is None else study_named(options.study)
-    if study is None:
-        return [sweep_table(runs, options.study, options.overrides, command)]
-    if options.overrides:
-        raise UserError(f"{options.overrides[0]}: a study has its own settings; leave it out")
-    tables = list(study_report(study, runs, command).tables.values())
-    if not tables:
-        raise UserError(
-            f"no run of {study.name} is finished yet; do them with: tiebreak study {study.name}"
-        )
-    return tables
+    return answer(runs, options.study, options.overrides, " ".join(["tiebreak table", *study]))
 
 
 def table(options: argparse.Namespace) -> None:
     from analysis.tables import render
 
-    tables = _tables(options, _loaded(options), _command(options, "table"))
+    tables = list(_answer(options, _loaded(options)).tables.values())
     writers = {"md": render.markdown, "tex": render.latex, "csv": render.csv, "html": render.html,
                "json": render.sidecar}  # fmt: skip
     if len(tables) > 1 and options.format not in ("md", "tex"):
@@ -67,7 +51,8 @@ def table(options: argparse.Namespace) -> None:
 
 
 def page(options: argparse.Namespace) -> None:
-    give(_page(options, live=False), options.out, "page")
+    runs = _loaded(options)
+    give(_page(_answer(options, runs), runs), options.out, "page")
 
 
 def dashboard(options: argparse.Namespace) -> None:
@@ -75,7 +60,11 @@ def dashboard(options: argparse.Namespace) -> None:
     from analysis.page.server import HOST, serve
     from tiebreak.home import runs_dir
 
-    server = serve(lambda: _page(options, live=True), runs_dir(), options.port)
+    def build() -> str:
+        runs = _loaded(options)
+        return _page(_answer(options, runs), runs, live=True)
+
+    server = serve(build, runs_dir(), options.port)
     say(f"dashboard: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)")
     try:
         server.serve_forever()
@@ -83,32 +72,13 @@ def dashboard(options: argparse.Namespace) -> None:
         server.server_close()
 
 
-def _page(options: argparse.Namespace, live: bool) -> str:
-    from analysis.page.write import write
-    from tiebreak.launch.report import study_named, study_report
+def _page(answer: Answer, runs: Runs, live: bool = False) -> str:
+    from analysis.page import write
 
-    runs = _loaded(options)
-    study = None if options.study is None else study_named(options.study)
-    if study is not None:
-        report = study_report(study, runs, _command(options, "study"))
-        return _study_page(study, report, runs, live)
-    tables = _tables(options, runs, _command(options, "table"))
-    ids = None if options.study is None else _ids(tables)
-    return write(options.study or "All runs", runs, tables, run_ids=ids, live=live)
-
-
-def _ids(tables: list[Table]) -> set[str]:
-    return {
-        run for table in tables for s in table.sections for row in s.rows for run in row.run_ids
-    }
-
-
-def _study_page(study: StudyReport, report: Report, runs: Runs, live: bool = False) -> str:
-    from analysis.page.write import write
-
-    tables = list(report.tables.values())
-    findings = [effect.words for effect in report.effects]
-    return write(study.title, runs, tables, run_ids=_ids(tables), findings=findings, live=live)
+    return write(
+        answer.title, runs, answer.tables, run_ids=answer.run_ids, findings=answer.findings,
+        live=live,
+    )  # fmt: skip
 
 
 def study(options: argparse.Namespace) -> None:
@@ -117,10 +87,10 @@ def study(options: argparse.Namespace) -> None:
     from analysis.studies import STUDIES, write_report
     from tiebreak.cli.running import do_all
     from tiebreak.home import home, runs_dir
-    from tiebreak.launch.report import study_named, study_report
+    from tiebreak.launch.report import study_answer
     from tiebreak.launch.study import read_study
 
-    found = study_named(options.name)
+    found = STUDIES.get(options.name)
     if found is None:
         raise UserError(
             f"unknown study {options.name!r}{nearest(options.name, STUDIES)}; there are "
@@ -131,11 +101,11 @@ def study(options: argparse.Namespace) -> None:
         for name in (found.real if options.real else found.sweeps)
     ]
     runs = load(runs_dir())
-    report = study_report(found, runs, f"tiebreak study {found.name}", options.real)
+    report, answer = study_answer(found, runs, f"tiebreak study {found.name}", options.real)
     folder: Path = options.out or home() / "results" / found.name
     paths = write_report(report, folder)
     paths.append(folder / "page.html")
-    paths[-1].write_text(_study_page(found, report, runs), encoding="utf-8")
+    paths[-1].write_text(_page(answer, runs), encoding="utf-8")
     for effect in report.effects:
         say(effect.words)
     for path in paths:

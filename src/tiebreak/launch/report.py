@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from analysis.runs import Runs
 from analysis.studies import STUDIES, StudyReport
@@ -42,23 +43,47 @@ def footnotes() -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def sweep_table(runs: Runs, name: str | None, extra: Sequence[str], command: str) -> Table:
-    """The comparison over one sweep's runs, or over all. UserError: nothing is finished."""
+@dataclass(frozen=True)
+class Answer:
+    """What records say so far about a sweep, a study, or all runs. run_ids None: all."""
+
+    title: str
+    tables: Mapping[str, Table]
+    run_ids: frozenset[str] | None
+    findings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, report: Report, run_ids: Iterable[str]) -> Answer:
+        findings = tuple(effect.words for effect in report.effects)
+        return cls(report.title, report.tables, frozenset(run_ids), findings)
+
+
+def answer(runs: Runs, name: str | None, extra: Sequence[str], command: str) -> Answer:
+    """Of all runs (None), of a study, or of a sweep. UserError: nothing is finished."""
     if name is None:
-        return comparison(runs, command=command, footnotes=footnotes())
+        table = comparison(runs, command=command, footnotes=footnotes())
+        return Answer("All runs", {"comparison": table}, None)
+    if name in STUDIES:
+        if extra:
+            raise UserError(f"{extra[0]}: a study has its own settings; leave it out")
+        found = study_answer(STUDIES[name], runs, command)[1]
+        if not found.tables:
+            raise UserError(
+                f"no run of {name} is finished yet; do them with: tiebreak study {name}"
+            )
+        return found
     asked = planned(compared(name, extra))
-    ids = {one.run_id for one in asked}
+    ids = frozenset(one.run_id for one in asked)
     if not any(one.finished and one.run_id in ids for one in runs.records):
         raise UserError(f"no run of {name} is finished yet; do them with: tiebreak sweep {name}")
-    return comparison(runs, planned=asked, command=command, footnotes=footnotes())
+    table = comparison(runs, planned=asked, command=command, footnotes=footnotes())
+    return Answer(name, {name: table}, ids)
 
 
-def study_named(name: str) -> StudyReport | None:
-    """None: the name is a sweep's, or nobody's."""
-    return STUDIES.get(name)
-
-
-def study_report(study: StudyReport, runs: Runs, command: str, real: bool = False) -> Report:
-    """What the records say about a study so far. real: of its sweeps with the papers' settings."""
+def study_answer(
+    study: StudyReport, runs: Runs, command: str, real: bool = False
+) -> tuple[Report, Answer]:
+    """real: over the sweeps with the papers' own settings instead of those in miniature."""
     sweeps = {name: planned(compared(name)) for name in (study.real if real else study.sweeps)}
-    return study.build(runs, sweeps, command, footnotes())
+    report = study.build(runs, sweeps, command, footnotes())
+    return report, Answer.of(report, (one.run_id for asked in sweeps.values() for one in asked))

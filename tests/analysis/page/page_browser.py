@@ -22,11 +22,9 @@ MISSING = (
 
 
 class Browser:
-    """A headless window. `dark`: what the system prefers; `scripts`: whether they may run."""
+    """A headless window. `scripts`: whether a page's own may run."""
 
-    def __init__(
-        self, width: int = 1366, height: int = 768, *, dark: bool = False, scripts: bool = True
-    ) -> None:
+    def __init__(self, width: int = 1366, height: int = 768, *, scripts: bool = True) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -39,7 +37,6 @@ class Browser:
         arguments = ["--headless=new", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
                      "--disable-dev-shm-usage", f"--window-size={width},{height}"]  # fmt: skip
         arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
-        arguments += ["--force-dark-mode"] if dark else []
         options: dict[str, Any] = {"args": arguments, "binary": shutil.which("chromium")}
         if not scripts:
             options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
@@ -50,7 +47,7 @@ class Browser:
         }
         made = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._base += f"/session/{made['sessionId']}"
-        self._ask("POST", "/window/rect", {"width": width, "height": height})
+        self.resize(width, height)
 
     def __enter__(self) -> Browser:
         return self
@@ -64,6 +61,9 @@ class Browser:
         self._ask("DELETE", "")
         self._driver.terminate()
         self._driver.wait(20)
+
+    def resize(self, width: int, height: int) -> None:
+        self._ask("POST", "/window/rect", {"width": width, "height": height})
 
     def open(self, where: str) -> None:
         self._ask("POST", "/url", {"url": where})

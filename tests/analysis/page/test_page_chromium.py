@@ -35,17 +35,30 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def written() -> dict[str, str]:
+    """The page of the study, made once: the same records give the same bytes."""
+    return {}
+
+
 @pytest.fixture
-def opened(browser: Browser, study: Path, tmp_path: Path) -> Browser:
-    """The page of the study, from a file, its first charts drawn."""
-    file = tmp_path / "page.html"
-    file.write_text(page_of(study), encoding="utf-8")
+def file(request: pytest.FixtureRequest, written: dict[str, str], tmp_path: Path) -> str:
+    """The address of the page on disk."""
+    if not written:
+        written["page"] = page_of(request.getfixturevalue("study"))
+    place = tmp_path / "page.html"
+    place.write_text(written["page"], encoding="utf-8")
+    return place.as_uri()
+
+
+@pytest.fixture
+def opened(browser: Browser, file: str) -> Iterator[Browser]:
+    """The page from its file, the first charts drawn."""
     browser.console(), browser.requests()
-    browser.open(file.as_uri())
-    browser.run("sessionStorage.clear()")
-    browser.open(file.as_uri())
+    browser.open(file)
     browser.until("document.getElementById('curves').scrollIntoView(); " + DRAWN)
-    return browser
+    yield browser
+    browser.run("sessionStorage.clear()")
 
 
 def test_no_console_message_and_no_request(opened: Browser) -> None:
@@ -114,6 +127,7 @@ def test_light_and_dark(opened: Browser) -> None:
 
 def test_every_control_has_a_name_and_takes_the_focus(opened: Browser) -> None:
     nameless = """
+    document.querySelectorAll('details').forEach((one) => { one.open = true; });
     return [...document.querySelectorAll('button, select, a, summary')].filter((one) => {
       const name = one.textContent.trim() || one.getAttribute('aria-label');
       one.focus();
@@ -124,25 +138,17 @@ def test_every_control_has_a_name_and_takes_the_focus(opened: Browser) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (1024, 700), (700, 900)])
-def test_nothing_is_wider_than_the_window(
-    study: Path, tmp_path: Path, width: int, height: int
-) -> None:
-    file = tmp_path / "page.html"
-    file.write_text(page_of(study), encoding="utf-8")
-    with Browser(width, height) as narrow:
-        narrow.open(file.as_uri())
-        narrow.until("document.getElementById('curves').scrollIntoView(); " + DRAWN)
-        too_wide = (
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert narrow.run(too_wide) <= 0
+def test_nothing_is_wider_than_the_window(opened: Browser, width: int, height: int) -> None:
+    opened.resize(width, height)
+    opened.until(EVERY_CHART)
+    root = "document.documentElement"
+    assert opened.run(f"return {root}.scrollWidth - {root}.clientWidth") <= 0
+    opened.resize(1366, 768)
 
 
-def test_without_scripts_the_tables_are_there(study: Path, tmp_path: Path) -> None:
-    file = tmp_path / "page.html"
-    file.write_text(page_of(study), encoding="utf-8")
+def test_without_scripts_the_tables_are_there(file: str) -> None:
     with Browser(scripts=False) as plain:
-        plain.open(file.as_uri())
+        plain.open(file)
         shown = plain.text()
     assert "Scripts are off" in shown
     assert "tied for best" in shown and "start model" in shown

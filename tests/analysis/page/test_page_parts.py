@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 from page_study import page_of
 from test_page_write import Parsed
 
+from analysis.figures.palette import look
+from analysis.page import displaced
 from analysis.page.answers import BUDGET, LONGEST, MOST, answers, shown_runs
 from analysis.page.curves import LEAST, curves, largest_triangles
 from analysis.page.groups import Group, groups_of
 from analysis.page.intervals import WIDTH, drawing, scale_of
+from analysis.page.looks import looks_of, plotly
 from analysis.page.results import results
 from analysis.page.settings import differences
 from analysis.runs import Record, load
@@ -182,3 +186,28 @@ def test_every_link_of_the_leaderboard_leads_to_its_runs(study: Path) -> None:
 def test_groups_of_the_same_name_are_told_apart() -> None:
     found = groups_of([record("a", "g1"), record("b", "g2")], [])
     assert [one.label for one in found] == ["dpo", "dpo [group g2]"]
+
+
+def test_displacement_is_a_table_and_buckets_of_too_few_are_not_drawn(study: Path) -> None:
+    runs = load(study)
+    groups = groups_of(runs.records, [])
+    panels = displaced.panels_of(runs, groups)
+    assert len(panels) == 5, "the running and the torn run have left no pairs"
+    rows = [a for name, a in Parsed(displaced.table(panels, groups).text).elements if name == "tr"]
+    assert len(rows) == 1 + 2 + 5
+    drawn = displaced.buckets(panels)["groups"]
+    assert {tuple(part[0] for part in one["length"]) for one in drawn.values()} == {("17 to 32",)}
+    assert all(one["edit_distance"] == [] for one in drawn.values()), "at most 10 pairs in each"
+
+
+def test_no_pairs_no_displacement(tmp_path: Path) -> None:
+    runs = load(tmp_path / "runs")
+    assert displaced.panels_of(runs, []) == {}
+    assert "No finished run" in displaced.table({}, []).text
+
+
+def test_looks_are_those_of_the_figures_and_tell_settings_apart() -> None:
+    two = [replace(group(record("a", "g1")), label=f"dpo (beta={beta})") for beta in (0.1, 0.2)]
+    first, second = (plotly(look) for name, look in looks_of(two).items() if name != "start model")
+    assert first["colour"] == second["colour"] == look("dpo").colour
+    assert first["dash"] != second["dash"] and second["symbol"].endswith("-open")

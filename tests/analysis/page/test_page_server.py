@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.page import server as page_server
 from analysis.page.server import HOST, changed, serve
 from tiebreak.errors import UserError
 
@@ -52,6 +53,11 @@ def ask(
     return found
 
 
+@pytest.fixture(autouse=True)
+def without_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_server, "REST", 0.0)
+
+
 @pytest.fixture
 def build() -> Builder:
     return Builder()
@@ -73,6 +79,16 @@ def test_it_is_built_once_until_a_record_changes(build: Builder, runs_dir: Path)
         assert [ask(port)[1] for _ in range(3)] == ["<p>1</p>"] * 3
         touch(runs_dir, 1)
         assert ask(port)[1] == ask(port)[1] == "<p>2</p>"
+
+
+def test_it_rests_after_a_build(
+    build: Builder, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_server, "REST", 1e9)
+    with served(build, runs_dir) as port:
+        assert ask(port)[1] == "<p>1</p>"
+        touch(runs_dir, 1)
+        assert ask(port)[1] == "<p>1</p>", "the runs need the machine"
 
 
 def test_a_browser_that_has_it_is_told_so(build: Builder, runs_dir: Path) -> None:

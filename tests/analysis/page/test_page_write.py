@@ -17,6 +17,7 @@ from analysis.page import write
 from analysis.page.markup import tag
 from analysis.page.write import script_safe
 from analysis.runs import load
+from analysis.tables.comparison import comparison
 
 VOID = {"meta", "link", "br", "img", "input"}
 
@@ -55,9 +56,17 @@ def payload(text: str) -> dict[str, Any]:
     return json.loads("".join(found))
 
 
+@pytest.fixture(scope="module")
+def written() -> dict[str, str]:
+    return {}
+
+
 @pytest.fixture
-def page(study: Path) -> str:
-    return page_of(study)
+def page(request: pytest.FixtureRequest, written: dict[str, str]) -> str:
+    """Made once: the same records give the same bytes."""
+    if not written:
+        written["page"] = page_of(request.getfixturevalue("study"))
+    return written["page"]
 
 
 def test_json_cannot_close_its_script_element() -> None:
@@ -128,7 +137,7 @@ def test_same_records_same_bytes(study: Path) -> None:
 
 def test_a_page_without_a_single_run_says_so(tmp_path: Path) -> None:
     text = write("nothing yet", load(tmp_path / "runs"))
-    assert "no runs" in "".join(Parsed(text).words)
+    assert "runs: none" in "".join(Parsed(text).words)
     assert payload(text)["groups"] == []
 
 
@@ -151,3 +160,11 @@ def test_a_torn_record_is_named(page: str) -> None:
 
 def test_small_enough(page: str) -> None:
     assert len(page.encode()) < 3_000_000
+
+
+def test_several_tables_have_their_headings(study: Path) -> None:
+    runs = load(study)
+    tables = {name: comparison(runs) for name in ("main <one>", "other")}
+    words = Parsed(write("a study", runs, tables)).words
+    assert words.count("main <one>") == words.count("other") == 1
+    assert any("(main <one>): " in word for word in words)
