@@ -13,7 +13,7 @@ from tiebreak.home import runs_dir
 from tiebreak.launch import tuning
 from tiebreak.launch.study import Study, read_study
 from tiebreak.launch.tasks import Task
-from tiebreak.launch.tuning import Tuning, compared
+from tiebreak.launch.tuning import Tuning, compared, known
 
 Make = Callable[..., Study]
 TWO = "axes: {method: [dpo, simpo], seed: [1, 2]}\nfixed: {tracker: none}\n"
@@ -67,6 +67,23 @@ def test_every_method_gets_the_same_trials_then_its_best_at_every_seed(study, re
     assert [run_id(r) for r in compared(str(Path(runs_dir()).parents[1] / "mine.yaml"))] == [
         run_id(t.run) for t in finals if t
     ]
+
+
+def test_what_is_known_of_a_search_so_far(study, results):
+    mine = study("{trials: 3}")
+    per_cell = 3 + len(mine.seeds())
+    cells = len(list(mine.cells()))
+    assert known(mine) == ([], cells * per_cell)
+    tasks = Tuning(mine)
+    first = tasks.next()
+    drawn, unchosen = known(mine)
+    assert [run_id(run) for run in drawn] == [run_id(first.run)]
+    assert unchosen == cells * per_cell - 1
+    finish(tasks, first, results, 0.5)
+    while (task := tasks.next()) is not None:
+        finish(tasks, task, results, 0.5)
+    runs, unchosen = known(mine)
+    assert (len(runs), unchosen) == (cells * per_cell, 0)
 
 
 def test_pruned_and_failed_trials_use_up_budget_and_never_win(study, results):

@@ -180,6 +180,23 @@ def compared(name: str, extra: Sequence[str] = ()) -> list[Run]:
     return [run for values in study.cells() for run in Cell(study, values).finals()]
 
 
+def known(study: Study) -> tuple[list[Run], int]:
+    """The runs of a search as far as it has come: trials drawn, and each cell's final runs once its
+    best setting is known; and how many are still to be chosen."""
+    assert study.search is not None
+    per_cell = study.search.trials + len(study.seeds())
+    if not (folder(study.name) / JOURNAL).is_file():
+        return [], per_cell * sum(1 for _ in study.cells())
+    runs, left = [], 0
+    for values in study.cells():
+        cell = Cell(study, values)
+        drawn = [cell.run(t.params, study.search.seed, "validation") for t in cell.trials.trials]
+        finals = cell.finals()
+        runs += [*drawn, *finals]
+        left += per_cell - len(drawn) - len(finals)
+    return runs, left
+
+
 def _point(search: Search, space: Space, number: int, cell: str) -> dict[str, Any] | None:
     """The settings of trial `number`, where they do not depend on other trials."""
     if search.sampler is Sampler.GRID:
