@@ -194,6 +194,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--orders", type=int, default=10, help="orders of each")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="read the pool from this file, or write it there")
+    parser.add_argument("--home", type=Path, help="where runs go and stay (default: nowhere)")
     parser.add_argument("--pretend", action="store_true", help="tiny sizes: shows that it works")
     args = parser.parse_args(argv)
     for name in ("settings", "pools", "orders", "processes"):
@@ -209,7 +210,7 @@ def trained(args: argparse.Namespace) -> list[Trained]:
         rows: list[dict[str, Any]] = json.loads(args.keep.read_text())
         return [Trained(**row) for row in rows]
     with tempfile.TemporaryDirectory() as name:
-        os.environ |= {"TIEBREAK_HOME": name, "OMP_NUM_THREADS": "1"}
+        os.environ |= {"TIEBREAK_HOME": str(args.home or name), "OMP_NUM_THREADS": "1"}
         pool = pool_of(args.settings, PRETEND if args.pretend else (), args.processes)
     if args.keep:
         args.keep.write_text(json.dumps([asdict(one) for one in pool], indent=1))
