@@ -49,6 +49,15 @@ def test_training_ends_its_step_first() -> None:
     assert steps == [0, 1, 2, 3]
 
 
+def test_a_block_that_waits_for_others_tells_them() -> None:
+    told: list[str] = []
+    with installed(), pytest.raises(Stopped), deferred(lambda: told.append("stop")):
+        assert not told
+        tell()
+        tell()
+        assert told == ["stop"] and interrupt.requested()
+
+
 def test_an_error_of_that_step_goes_first() -> None:
     with installed(), pytest.raises(ValueError), deferred():
         tell()

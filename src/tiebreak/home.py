@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tiebreak.errors import UserError
 PACKAGE = Path(__file__).resolve().parent
 
 
+@functools.cache
 def checkout() -> Path | None:
     """The checkout this package runs from, or None when it was installed from a wheel."""
     root = PACKAGE.parent.parent

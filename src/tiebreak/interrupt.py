@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
 _requested = False
-_deferred = False
+_deferred: Callable[[], object] | None = None
 
 
 class Pruned(Exception):
@@ -40,6 +40,7 @@ def installed() -> Generator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        _requested = False
 
 
 def requested() -> bool:
@@ -54,19 +55,27 @@ def check() -> None:
 
 
 @contextmanager
-def deferred() -> Generator[None]:
-    """Inside, a request waits: the block asks `requested()` and leaves when it has saved."""
+def deferred(tell: Callable[[], object] = lambda: None) -> Generator[None]:
+    """Inside, a request waits: the block asks `requested()` and leaves when it has saved.
+
+    `tell` is called as soon as there is one, for a block that waits for others.
+    """
     global _deferred
-    _deferred = True
+    _deferred = tell
     try:
+        if _requested:
+            tell()
         yield
     finally:
-        _deferred = False
+        _deferred = None
     check()
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _requested
     again, _requested = _requested, True
-    if not (_deferred or again):
+    if again:
+        return
+    if _deferred is None:
         raise Stopped
+    _deferred()

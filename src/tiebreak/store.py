@@ -55,6 +55,8 @@ def key(stage: str, inputs: Mapping[str, Any]) -> str:
 
 
 def _canonical(value: Any, where: str) -> Any:
+    if isinstance(value, _PLAIN):  # first, since most are and a plan has very many of them
+        return value
     if isinstance(value, Mapping):
         wrong = [k for k in value if not isinstance(k, str)]
         if wrong:
@@ -64,9 +66,12 @@ def _canonical(value: Any, where: str) -> Any:
         return [_canonical(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where}: {value} is not a number that JSON can hold")
-    if value is None or isinstance(value, str | bool | int | float):
+    if isinstance(value, float):
         return value
     raise ValueError(f"{where}: cannot hash {value!r} ({type(value).__name__}); pass plain JSON")
+
+
+_PLAIN = (str, int, bool, type(None))
 
 
 class Store:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.config.quick import quick
-from tiebreak.config.compose import compose
+from tiebreak.config import compose as files
+from tiebreak.config.compose import GROUPS, compose, options
 from tiebreak.config.schema import Adapter, FileData, Split, WorldData
 from tiebreak.errors import UserError
+from tiebreak.home import shipped
 
 WRONG = [
     ("metod=dpo", "unknown group 'metod' (nearest: 'method'); groups are model, method"),
@@ -154,3 +157,36 @@ def test_a_folder_or_a_hub_id_is_a_model(tmp_path: Path) -> None:
         run = compose([f"model={place}", "scenario=align-from-instruct"])
         assert (run.model.instruct, run.model.base) == (place, place)
         assert run.model.name == name
+
+
+@pytest.mark.parametrize("place", [0, 0.5, 1])
+def test_a_file_is_read_as_hydra_composes_it(place: float) -> None:
+    """Hydra itself is asked only where a file includes others: it takes 0.1 s each time."""
+    chosen = {group: options(group)[round(place * (len(options(group)) - 1))] for group in GROUPS}
+    whole = files._hydra([f"{group}={name}" for group, name in chosen.items()])
+    assert whole == {**{g: files._composed(g, n) for g, n in chosen.items()}, "seed": 1}
+
+
+def test_a_file_that_includes_another_goes_through_hydra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(shipped("conf"), tmp_path / "conf")
+    (tmp_path / "conf" / "evaluation" / "few.yaml").write_text(
+        "defaults: [default, _self_]\nname: few\nnum_prompts: 7\n"
+    )
+    monkeypatch.setattr(files, "shipped", lambda folder: tmp_path / folder)
+    found = files._composed("evaluation", "few")
+    assert found == {**files._composed("evaluation", "default"), "name": "few", "num_prompts": 7}
+
+
+@pytest.mark.parametrize("text", "0 7 -3 0.05 1.0e-05 1e-5 1e5 2e+3 -0.5 12.50".split())
+def test_a_number_is_read_as_hydra_reads_it(text: str) -> None:
+    key, value = files._read(f"train.sft.learning_rate={text}")
+    hydra = files.parse(f"train.sft.learning_rate={text}")
+    assert (key, value) == (hydra.key_or_group, hydra.value())
+    assert type(value) is type(hydra.value())
+
+
+@pytest.mark.parametrize("text", ["1_000", "007", ".5", "5.", "+1", "0x10", "1,2", "1e", "inf"])
+def test_what_may_be_no_number_is_left_to_hydra(text: str) -> None:
+    assert files._NUMBER.fullmatch(f"seed={text}") is None

@@ -30,6 +30,7 @@ def write(path: Path, rows: list[dict]) -> Path:
         "train.execution.checkpoint_every=7",
         "train.execution.positions_per_cut=100",
         "train.execution.num_threads=2",
+        "train.execution.num_processes=2",
         "train.execution.gradient_checkpointing=true",
         "tracker=none",
         "tracker.project=other",

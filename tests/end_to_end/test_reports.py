@@ -72,7 +72,10 @@ def test_a_study_does_what_is_missing_and_prints_its_files_last(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("study", "arizna"), "unknown study 'arizna' (nearest: 'arizona'); there are demo, arizona"),
+        (
+            ("study", "arizna"),
+            "unknown study 'arizna' (nearest: 'arizona'); there are demo, arizona",
+        ),
         (("table", "dpop"), "no run of dpop is finished yet; do them with: tiebreak study dpop"),
         (("table", "dpop", "seed=1"), "seed=1: a study has its own settings"),
         (("table", "arizona-mni"), "unknown sweep 'arizona-mni' (nearest: 'arizona-mini')"),

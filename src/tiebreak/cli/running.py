@@ -101,9 +101,11 @@ def status(options: argparse.Namespace) -> None:
     from tiebreak.launch.show import status_lines
     from tiebreak.launch.state import standings
     from tiebreak.launch.study import read_study
+    from tiebreak.launch.tuning import known
 
     study = read_study(options.name, options.overrides)
-    for line in status_lines(study.name, standings(study.runs())):
+    runs, unchosen = known(study) if study.search else (study.runs(), 0)
+    for line in status_lines(study.name, standings(runs), unchosen):
         say(line)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from tiebreak.config.schema import Adapter, FileData, Run, Split, Start, WorldData
 from tiebreak.config.search import search_space
@@ -13,16 +13,22 @@ from tiebreak.errors import UserError, nearest
 
 
 def check(run: Run) -> None:
-    """Raise UserError at the first thing that cannot work."""
-    _hyperparameters(run)
-    _ranges(run)
-    _limits(run)
+    """Raise UserError at the first thing that cannot work together."""
     _held_out(run)
     _start(run)
     _reference(run)
     _lists(run)
-    if isinstance(run.data, WorldData):
-        _world(run)
+
+
+def check_group(key: str, part: Any, name: str) -> None:
+    """The same for one group by itself; name: what it calls itself."""
+    if key == "method":
+        _hyperparameters(part, name)
+    _ranges(key, part)
+    if key == "data":
+        _limits(part)
+    if isinstance(part, WorldData):
+        _world(part)
 
 
 _BOUNDS: dict[str, tuple[str, Callable[[Any, float], bool]]] = {
@@ -33,14 +39,14 @@ _BOUNDS: dict[str, tuple[str, Callable[[Any, float], bool]]] = {
 }
 
 
-def _hyperparameters(run: Run) -> None:
-    for field in dataclasses.fields(cast(Any, run.method)):
-        value, meta = getattr(run.method, field.name), field.metadata
+def _hyperparameters(method: Any, name: str) -> None:
+    for field in dataclasses.fields(method):
+        value, meta = getattr(method, field.name), field.metadata
         key = f"method.{field.name}={value!r}"
         for check, limit in meta["check"].items():
             words, fits = _BOUNDS[check]
             if not fits(value, limit):
-                tried = search_space(run.method_name).get(field.name, field.default)
+                tried = search_space(name).get(field.name, field.default)
                 raise UserError(f"{key} must be {words} {limit:g}; usual values: {tried}")
         options = meta["options"]
         if options and value not in options:
@@ -48,13 +54,14 @@ def _hyperparameters(run: Run) -> None:
             raise UserError(f"{key} is not one of {', '.join(options)}{hint}")
 
 
-def _ranges(run: Run) -> None:
+def _ranges(group: str, part: Any) -> None:
     for rule, (fits, keys) in _RULES.items():
         for key in keys.split():
-            value = _at(run, key)
+            head, _, rest = key.partition(".")
+            value = _at(part, rest) if head == group else None
             if value is not None and not fits(value):
                 raise UserError(f"{key}={value!r} {rule}")
-    made = run.model.pretraining
+    made = getattr(part, "pretraining", None)
     if made is not None and made.hidden_size % (2 * made.heads):
         raise UserError(
             f"model.pretraining.hidden_size={made.hidden_size} must be a multiple of twice "
@@ -67,7 +74,7 @@ train.learning_rate train.batch_size train.epochs train.max_steps train.max_grad
 train.lora.rank train.lora.alpha
 train.sft.learning_rate train.sft.batch_size train.sft.epochs train.sft.examples
 train.execution.positions_per_cut train.execution.head_chunk train.execution.checkpoint_every
-train.execution.num_threads
+train.execution.num_threads train.execution.num_processes
 model.pretraining.learning_rate model.pretraining.batch_size model.pretraining.epochs
 model.pretraining.documents model.pretraining.hidden_size model.pretraining.layers
 model.pretraining.heads model.pretraining.intermediate_size
@@ -96,9 +103,9 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _at(run: Run, key: str) -> Any:
-    """The value at a dotted key; None where this run has no such key."""
-    value: Any = run
+def _at(part: Any, key: str) -> Any:
+    """The value at a dotted key; None where this group has no such key."""
+    value: Any = part
     for name in key.split("."):
         value = getattr(value, name, None)
     return value
@@ -146,10 +153,10 @@ def _counted(stage: Any) -> bool:
     return getattr(stage, "examples", 1) is not None
 
 
-def _limits(run: Run) -> None:
+def _limits(data: WorldData | FileData) -> None:
     from tiebreak.data.tokenise import Limits
 
-    Limits(run.data.max_length, run.data.max_prompt_length)
+    Limits(data.max_length, data.max_prompt_length)
 
 
 def _held_out(run: Run) -> None:
@@ -187,11 +194,9 @@ def _lists(run: Run) -> None:
         )
 
 
-def _world(run: Run) -> None:
+def _world(data: WorldData) -> None:
     from tiebreak.data.world import Knobs
 
-    data = run.data
-    assert isinstance(data, WorldData)
     try:
         Knobs(
             num_pairs=data.num_pairs,

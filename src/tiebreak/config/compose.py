@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from tiebreak.home import shipped
 from tiebreak.methods import METHODS
 
 GROUPS = ("model", "method", "scenario", "data", "train", "evaluation", "tracker")
+KEYS = (*GROUPS, "seed")
 CHOSEN = {
     "method.name": "method=NAME",
     "data.kind": "data=world, or data=FILE",
@@ -25,73 +26,101 @@ CHOSEN = {
 }
 
 
+@functools.cache
 def options(group: str) -> list[str]:
     """The configurations a group offers."""
-    return _options(shipped("conf") / group)
-
-
-@functools.cache
-def _options(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(path.stem for path in (shipped("conf") / group).glob("*.yaml"))
 
 
 def compose(overrides: Sequence[str]) -> schema.Run:
     """`["method=kto", "train.learning_rate=1e-4"]` -> Run. Raises UserError for any mistake."""
     choices, values = _split(overrides)
-    return to_run(_container(choices, values))
+    own: dict[str, list[str]] = {key: [] for key in KEYS}
+    for item in values:
+        own[_head(item)].append(item)
+    said = {key: (choices.get(key), tuple(items)) for key, items in own.items()}
+    if "${" in " ".join(values):  # may mean a key of any group
+        return to_run(
+            _interpolated({key: _plain(key, *what) for key, what in said.items()}, values)
+        )
+    return _run({key: _chosen(key, *what) for key, what in said.items()})
 
 
 def to_run(container: dict[str, Any]) -> schema.Run:
     """A complete, plain configuration -> Run."""
     for key in container:
-        if key not in (*GROUPS, "seed"):
-            raise UserError(f"unknown key {key}{nearest(key, (*GROUPS, 'seed'))}")
-    method = dict(container["method"])
-    name = method.pop("name")
-    method.pop("search", None)  # what sweeps try; no part of a run
-    data = schema.WorldData if container["data"].get("kind") == "world" else schema.FileData
-    classes = {
-        "model": schema.ModelConfig,
-        "method": METHODS[name],
-        "scenario": schema.ScenarioConfig,
-        "data": data,
-        "train": schema.TrainConfig,
-        "evaluation": schema.EvaluationConfig,
-        "tracker": schema.TrackerConfig,
-    }
-    given = {**container, "method": method}
-    found = {key: _part(cls, json.dumps(given[key]), key) for key, cls in classes.items()}
-    parts: dict[str, Any] = {key: part for key, (part, _) in found.items()}
-    resolved = {key: plain for key, (_, plain) in found.items()}
-    resolved["method"] = {"name": name, **resolved["method"]}
-    seed = _seed(container["seed"])
-    run = schema.Run(**parts, method_name=name, seed=seed, resolved={**resolved, "seed": seed})
+        if key not in KEYS:
+            raise UserError(f"unknown key {key}{nearest(key, KEYS)}")
+    return _run({key: _read_part(key, json.dumps(container[key])) for key in KEYS})
+
+
+Part = tuple[Any, Any]  # a group as its dataclass and as plain values; the seed twice
+
+
+def _run(parts: dict[str, Part]) -> schema.Run:
+    resolved = {key: plain for key, (_, plain) in parts.items()}
+    fields: dict[str, Any] = {key: part for key, (part, _) in parts.items()}
+    run = schema.Run(**fields, method_name=resolved["method"]["name"], resolved=resolved)
     checks.check(run)
     return run
 
 
 @functools.lru_cache(maxsize=4096)
-def _part(cls: type, text: str, where: str) -> tuple[Any, Any]:
-    """A group as its dataclass and as plain values; most runs of a plan share most groups."""
-    part = typed(cls, json.loads(text), where)
-    return part, untyped(part)
+def _chosen(key: str, choice: str | None, values: tuple[str, ...]) -> Part:
+    """One group by its choice and what is set in it; most runs of a plan share most groups."""
+    return _part(key, _plain(key, choice, values))
 
 
-def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Group choices first (with paths and Hub ids resolved), then values inside groups."""
-    choices: list[str] = []
+@functools.lru_cache(maxsize=4096)
+def _read_part(key: str, text: str) -> Part:
+    return _part(key, json.loads(text))
+
+
+def _part(key: str, given: Any) -> Part:
+    """A group typed and checked by itself."""
+    if key == "seed":
+        return _seed(given), given
+    name = {}
+    if key == "method":
+        given = {k: v for k, v in given.items() if k != "search"}  # for sweeps; no part of a run
+        name = {"name": given.pop("name")}
+    part = typed(_class(key, {**given, **name}), given, key)
+    checks.check_group(key, part, name.get("name", ""))
+    return part, name | untyped(part)
+
+
+def _class(key: str, given: Mapping[str, Any]) -> type:
+    if key == "method":
+        return METHODS[given["name"]]
+    if key == "data":
+        return schema.WorldData if given.get("kind") == "world" else schema.FileData
+    return _CLASSES[key]
+
+
+_CLASSES: dict[str, type] = {
+    "model": schema.ModelConfig,
+    "scenario": schema.ScenarioConfig,
+    "train": schema.TrainConfig,
+    "evaluation": schema.EvaluationConfig,
+    "tracker": schema.TrackerConfig,
+}
+
+
+def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The choice of each group named (of paths and Hub ids: its template), and the values inside
+    groups."""
+    choices: dict[str, str] = {}
     places: list[str] = []
     values: list[str] = []
-    seen: set[str] = set()
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise UserError(f"{item!r} is not KEY=VALUE; for example method=dpo")
         if key.startswith(("+", "~")):
             raise UserError(f"{item!r}: keys are neither added nor removed; drop the {key[0]!r}")
-        head = key.split(".")[0]
-        if head not in (*GROUPS, "seed"):
-            hint = nearest(head, (*GROUPS, "seed"))
+        head = _head(item)
+        if head not in KEYS:
+            hint = nearest(head, KEYS)
             raise UserError(f"unknown group {head!r}{hint}; groups are {', '.join(GROUPS)}")
         if key.startswith("method.search"):
             raise UserError(
@@ -100,28 +129,32 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         if key in CHOSEN:
             raise UserError(f"{key} follows from the group; choose it with {CHOSEN[key]}")
         if key in GROUPS:
-            if key in seen:
+            if key in choices:
                 raise UserError(f"{item!r}: {key} is chosen twice; give it once")
-            seen.add(key)
-            choice, *more = _choice(key, value)
-            choices.append(choice)
+            choices[key], *more = _choice(key, value)
             places += more
         else:
             values.append(item)
     return choices, places + values
 
 
+def _head(item: str) -> str:
+    """The group an override is about."""
+    return item.partition("=")[0].partition(".")[0]
+
+
 def _choice(group: str, value: str) -> list[str]:
+    """The configuration, then the values it needs."""
     if value in options(group):
-        return [f"{group}={value}"]
+        return [value]
     is_file = Path(value).suffix in (".jsonl", ".parquet")
     name = Path(value).stem if is_file else Path(value).name  # Qwen2.5-0.5B has no suffix
     if group == "model" and ("/" in value or Path(value).is_dir()):
         place = quoted(value)
-        return ["model=checkpoint", f"model.name={quoted(name)}", f"model.base={place}",
+        return ["checkpoint", f"model.name={quoted(name)}", f"model.base={place}",
                 f"model.instruct={place}"]  # fmt: skip
     if group == "data" and ("/" in value or is_file):
-        return ["data=files", f"data.name={quoted(name)}", f"data.train={quoted(value)}"]
+        return ["files", f"data.name={quoted(name)}", f"data.train={quoted(value)}"]
     hint = nearest(value, options(group))
     kinds = {"model": "a folder", "data": "a .jsonl or .parquet file"}
     more = f"; or {kinds[group]}, or a Hub id ORG/NAME" if group in kinds else ""
@@ -134,18 +167,18 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _container(choices: list[str], values: list[str]) -> dict[str, Any]:
-    """Plain configuration: the chosen files, then each value in turn."""
+def _plain(key: str, choice: str | None, values: Sequence[str]) -> Any:
+    """A group's file with each value set in turn."""
+    container = {key: _defaults()[key] if choice is None else _composed(key, choice)}
+    for item in values:
+        _set(container, item)
+    return container[key]
+
+
+def _interpolated(container: dict[str, Any], values: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    container = dict(_composed(None))  # parts are shared; `_set` copies what it changes
-    for choice in choices:
-        container[choice.partition("=")[0]] = _composed(choice)
-    for item in values:
-        _set(container, item)
-    if "${" not in " ".join(values):
-        return container
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(container), resolve=True)
     except OmegaConfBaseException as error:
@@ -154,48 +187,74 @@ def _container(choices: list[str], values: list[str]) -> dict[str, Any]:
 
 
 @functools.cache
-def _composed(choice: str | None) -> dict[str, Any]:
-    """One group as Hydra composes it from its file; None: all groups, by default.
+def _defaults() -> dict[str, Any]:
+    """All groups as Hydra composes them when nothing is chosen."""
+    return _hydra([])
 
-    Hydra takes 0.1 s each time, and a plan has thousands of runs of a few choices.
+
+@functools.cache
+def _composed(group: str, choice: str) -> dict[str, Any]:
+    """One group as Hydra composes it.
+
+    Hydra takes 0.1 s each time, and a plan names many methods: a file that includes no other is
+    what Hydra would make of it.
     """
+    from omegaconf import OmegaConf
+
+    path = shipped("conf") / group / f"{choice}.yaml"
+    found: Any = OmegaConf.to_container(OmegaConf.load(path))
+    if "defaults" not in found and "@package" not in path.read_text():
+        return found
+    return _hydra([f"{group}={choice}"])[group]
+
+
+def _hydra(choices: list[str]) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
     with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-        config = hydra_compose("config", [] if choice is None else [choice])
-    found: Any = OmegaConf.to_container(config)
-    return found if choice is None else found[choice.partition("=")[0]]
+        return cast(dict[str, Any], OmegaConf.to_container(hydra_compose("config", choices)))
 
 
 def _set(container: dict[str, Any], item: str) -> None:
     """Apply one `key=value`, read by Hydra's grammar, to a key that exists; copies on the way."""
-    override = parse(item)
-    if override.is_sweep_override():
-        raise UserError(
-            f"{item} names several values; one run takes one, and `tiebreak run -m` all"
-        )
+    key, value = _read(item)
     node: Any = container
     walked: list[str] = []
-    *path, last = override.key_or_group.split(".")
+    *path, last = key.split(".")
     for part in [*path, last]:
         place = ".".join(walked)
         if not isinstance(node, dict):
-            raise UserError(f"unknown key {override.key_or_group!r}: {place} is a value; give "
+            raise UserError(f"unknown key {key!r}: {place} is a value; give "
                             f"{place}=VALUE")  # fmt: skip
         if part not in node:
-            keys = [key for key in node if (place, key) != ("method", "search")]
+            keys = [name for name in node if (place, name) != ("method", "search")]
             there = f"; {place} has {', '.join(keys)}"
-            raise UserError(f"unknown key {override.key_or_group!r}{nearest(part, node)}{there}")
+            raise UserError(f"unknown key {key!r}{nearest(part, node)}{there}")
         if part is last and len(walked) == len(path):
             break
         if isinstance(node[part], dict):
             node[part] = dict(node[part])  # the original is shared with other runs
         node, walked = node[part], [*walked, part]
-    value = override.value()
     both = isinstance(node[last], dict) and isinstance(value, dict)
     node[last] = {**node[last], **value} if both else value
+
+
+def _read(item: str) -> tuple[str, Any]:
+    """(key, value) of an override. A plain number is not worth Hydra's parser: a study may have
+    thousands, and it takes the better part of a millisecond."""
+    if (number := _NUMBER.fullmatch(item)) is not None:
+        return number[1], json.loads(number[2])
+    override = parse(item)
+    if override.is_sweep_override():
+        raise UserError(
+            f"{item} names several values; one run takes one, and `tiebreak run -m` all"
+        )
+    return override.key_or_group, override.value()
+
+
+_NUMBER = re.compile(r"([a-z_]\w*(?:\.\w+)*)=(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?)", re.ASCII)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tiebreak.config.schema import Adapter, Run, Start, WorldData
 from tiebreak.errors import UserError
@@ -22,15 +22,15 @@ RESULT_VERSION = 1
 DEMONSTRATIONS = frozenset({"num_demonstrations", "demonstrations", "demonstrations_split"})
 
 
-Content = Callable[[Run], dict[str, Any]]
+T = TypeVar("T")
 
 
-def _once(name: str) -> Callable[[Content], Content]:
+def _once(name: str) -> Callable[[Callable[[Run], T]], Callable[[Run], T]]:
     """Worked out once, so that a run keeps its name when its data change or go away."""
 
-    def decorate(function: Content) -> Content:
+    def decorate(function: Callable[[Run], T]) -> Callable[[Run], T]:
         @functools.wraps(function)
-        def remembered(run: Run) -> dict[str, Any]:
+        def remembered(run: Run) -> T:
             known = vars(run)  # not a field: the run is frozen, and compared without it
             if name not in known:
                 known[name] = function(run)
@@ -41,6 +41,7 @@ def _once(name: str) -> Callable[[Content], Content]:
     return decorate
 
 
+@_once("_run_id")
 def run_id(run: Run) -> str:
     """12 hex characters."""
     return _hash({"seed": run.seed, **_content(run)})

@@ -156,7 +156,10 @@ class Lora:
 
 @dataclass(frozen=True)
 class Execution:
-    """How the work is laid out on the machine; results do not depend on it, run ids neither."""
+    """How the work is laid out on the machine; results do not depend on it, run ids neither.
+
+    num_threads: of each process; num_processes: that train one run together, by torchrun.
+    """
 
     positions_per_cut: int
     cut_overhead: int
@@ -164,6 +167,7 @@ class Execution:
     checkpoint_every: int
     gradient_checkpointing: bool
     num_threads: int | None
+    num_processes: int
 
 
 @dataclass(frozen=True)

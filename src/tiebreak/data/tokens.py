@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tiebreak.errors import UserError
+from tiebreak.warm import kept, stamps
 
 FORMAT = 2
 
@@ -50,17 +51,32 @@ class Tokens:
 
     @classmethod
     def load(cls, folder: str | Path) -> Tokens:
-        """What `save` wrote. UserError when the folder holds another format."""
+        """What `save` wrote, not to be changed: a worker of a sweep gives the same to its next run.
+        UserError when the folder holds another format."""
+        key = "tokens", stamps(Path(folder), "tokens.*")
+        found = kept.get(key)
+        if found is None:
+            found = cls._read(Path(folder))
+            kept.put(key, found, found._size())
+        return found
+
+    def _size(self) -> int:
+        """Bytes in memory, roughly: of a list, and of an entry."""
+        lists = [*self.prompts, *(ids for row in self.responses for ids in row)]
+        return 120 * len(lists) + 8 * sum(map(len, lists))
+
+    @classmethod
+    def _read(cls, folder: Path) -> Tokens:
         from safetensors.numpy import load_file
 
-        path = Path(folder) / "tokens.json"
+        path = folder / "tokens.json"
         rows = json.loads(path.read_text(encoding="utf-8"))
         if rows.get("format") != FORMAT:
             raise UserError(
                 f"{path}: format {rows.get('format')!r}, this version reads {FORMAT}; "
                 "delete the folder to tokenise again"
             )
-        arrays = load_file(Path(folder) / "tokens.safetensors")
+        arrays = load_file(folder / "tokens.safetensors")
         prompts = _unflatten(arrays["prompt_ids"], arrays["prompt_offsets"])
         flat = iter(_unflatten(arrays["response_ids"], arrays["response_offsets"]))
         responses = [tuple(next(flat) for _ in range(k)) for k in arrays["num_responses"]]
@@ -88,4 +104,6 @@ def _flatten(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 def _unflatten(flat: np.ndarray, offsets: np.ndarray) -> list[list[int]]:
     bounds = offsets.tolist()
-    return [flat[a:b].tolist() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    # One object for each id, not one for each place it stands at: a quarter of the memory.
+    ids = np.arange(flat.max(initial=0) + 1).astype(object)
+    return [ids[flat[a:b]].tolist() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from tiebreak.errors import UserError
+
 
 def one_device(arguments: Any) -> Any:
     """A process trains on one device; several devices are several processes (torchrun).
@@ -17,6 +19,17 @@ def one_device(arguments: Any) -> Any:
     """
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+def check_processes(training: int) -> None:
+    """UserError where the processes that a launcher started know nothing of each other, as with
+    `accelerate launch` and an FSDP file on a machine without GPU. `training`: what Trainer sees."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != training:
+        raise UserError(
+            f"{started} processes were started, and each would train by itself (accelerate sees "
+            f"{training}); leave the launcher out and give train.execution.num_processes={started}"
+        )
 
 
 def common_arguments(folder: Path, precision: str, seed: int, checkpoint_every: int) -> dict:

@@ -8,7 +8,6 @@ transformers 5.23 (pinned); `tests/engine/test_checkpoints.py` notices when they
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -48,19 +47,34 @@ def step_of(checkpoint: Path) -> int:
 class _SaveAndStop(TrainerCallback):
     """Told to stop: save after this step, then leave."""
 
+    agreed = False
+
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        if interrupt.requested():
-            control.should_save = control.should_training_stop = True
+        if _any_process(interrupt.requested(), args):
+            self.agreed = control.should_save = control.should_training_stop = True
+
+
+def _any_process(mine: bool, args: Any) -> bool:
+    """Whether this is so in one of them, as all of them see it after the same step."""
+    if args.world_size == 1:
+        return mine
+    flag = torch.tensor(float(mine), device=args.device)
+    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+    return bool(flag.item())
 
 
 def train(trainer: Any, resume: Path | None) -> None:
     """Train from the start or from a checkpoint. Raises `Stopped`, with a checkpoint on disk, when
-    the process is told to stop. Several processes could not agree on the step: they stop at once.
+    the process is told to stop; of several, when one of them is.
     """
-    one_process = trainer.args.world_size == 1
-    trainer.add_callback(_SaveAndStop())
-    with interrupt.deferred() if one_process else contextlib.nullcontext():
+    stop = _SaveAndStop()
+    trainer.add_callback(stop)
+    with interrupt.deferred():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if stop.agreed:
+            trainer.accelerator.wait_for_everyone()  # the first to leave would end the others
+    if stop.agreed:
+        raise interrupt.Stopped
 
 
 class SafeCheckpoints:
@@ -115,8 +129,8 @@ class SafeCheckpoints:
             name = f"random-{self.args.process_index}"
             if not (Path(checkpoint) / f"{name}.json").is_file():
                 raise UserError(
-                    f"{checkpoint} was written by fewer processes than now run; start with the "
-                    "same number, or remove the checkpoint to begin again"
+                    f"{checkpoint} was written by fewer processes than now run; start as many as "
+                    "then (train.execution.num_processes), or remove it to begin again"
                 )
             restore_random_state(_load_tree(Path(checkpoint), name))
 

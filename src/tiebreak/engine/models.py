@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import re
+from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import torch
 
 from tiebreak.config.schema import Adapter, TrainConfig
 from tiebreak.errors import UserError
+from tiebreak.warm import kept, stamps
 
 _REMEDY = "Give the folder of a checkpoint, a Hub id that this machine can reach, or fetch one"
 
@@ -46,13 +50,37 @@ def load_model(source: str | Path, revision: str | None = None) -> Any:
     return model.to(device()).eval()
 
 
+def load_start(source: str | Path, revision: str | None = None) -> Any:
+    """`load_model` for what many runs start from. A worker keeps such models (tiebreak/warm.py) and
+    makes the next from its copy: the same weights, without the files."""
+    key = _unchanging(source, revision)
+    found = kept.get(key)
+    if found is not None:
+        return copy.deepcopy(found).to(device()).eval()
+    before = torch.get_rng_state()
+    model = load_model(source, revision)
+    size = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    drew = not torch.equal(before, torch.get_rng_state())  # weights that the files lack, say
+    if key is not None and not drew and kept.fits(size):
+        kept.put(key, copy.deepcopy(model).cpu(), size)
+    return model
+
+
+def _unchanging(source: str | Path, revision: str | None) -> Hashable:
+    """Names the files of a checkpoint as they are now; None for a Hub's that may become others."""
+    if Path(source).is_dir():
+        return "model", stamps(Path(source), "*.safetensors", "*.json")
+    fixed = revision is not None and re.fullmatch("[0-9a-f]{40}", revision)
+    return ("model", str(source), revision) if fixed else None
+
+
 def load_policy(start: str | Path, trained: Path, revision: str | None = None) -> Any:
     """What align left: full weights, or an adapter on the start model."""
     if not (trained / "adapter_config.json").is_file():
         return load_model(trained)
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(load_model(start, revision), str(trained)).eval()
+    return PeftModel.from_pretrained(load_start(start, revision), str(trained)).eval()
 
 
 def trainable(model: Any, train: TrainConfig) -> Any:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tiebreak.engine import metrics
+from tiebreak.engine.arguments import check_processes
 from tiebreak.engine.batches import BatchPlan, share_of_rank
 from tiebreak.engine.checkpoints import SafeCheckpoints
 from tiebreak.engine.identity import check_start
@@ -64,6 +65,7 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         super().__init__(
             model=model, args=args, train_dataset=cast(Any, plan), callbacks=[_AfterUpdate(self)]
         )
+        check_processes(self.accelerator.num_processes)
         if len(min(plan.steps, key=len)) < self.args.world_size:
             raise UserError(
                 f"an optimiser batch of {len(min(plan.steps, key=len))} rows cannot be shared by "

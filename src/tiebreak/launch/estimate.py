@@ -30,6 +30,8 @@ once, at a stated 10 s.
 checkpointing 4 x hidden per layer and one whole layer, + logits: 2 x head_chunk x vocabulary x 4
 (twice with a divergence over the vocabulary; supervised stages: 3 x positions x vocabulary x 4).
 A pass without gradient: weights, one layer and the logits; generate: weights, keys and values.
+Several processes (train.execution.num_processes) are several times the threads, or devices, and on
+a CPU several times the memory.
 
 **Disk** kept = 4 T for what is trained (sft and the like: 4 N), 4 per scored token for a reference,
 tables by row and token as measured; the W&B mirror is left out. **Transient** = checkpoints: 12 T,
@@ -50,6 +52,7 @@ from pathlib import Path
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
 from tiebreak.home import home
+from tiebreak.launch.collector import uncollected
 from tiebreak.launch.costs.machine import Machine
 from tiebreak.launch.costs.past import read_speeds
 from tiebreak.launch.costs.tally import Cost, RunCost, StageCost, Tally, total
@@ -119,6 +122,7 @@ class Estimate:
         return tuple(warnings(self))
 
 
+@uncollected
 def estimate(
     runs: Sequence[Run],
     workers: int = 1,

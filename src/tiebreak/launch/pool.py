@@ -21,9 +21,11 @@ Told = Callable[[Task, Answer], None]
 
 
 def default_workers(runs: Sequence[Run]) -> int:
-    """One process per core where every run keeps to one core; else one, which may use them all."""
+    """As many as have a core for each of their processes, where every process keeps to one core;
+    else one, which may use them all."""
     single = all(run.train.execution.num_threads == 1 for run in runs)
-    return provenance.cpus() if single else 1
+    cores = max((run.train.execution.num_processes for run in runs), default=1)
+    return max(1, provenance.cpus() // cores) if single else 1
 
 
 class Pool:

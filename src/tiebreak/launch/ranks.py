@@ -1,20 +1,25 @@
-"""Several processes under `torchrun`: all of them train; the other stages are one process's work.
+"""The processes that train one run together: those of a `torchrun` that somebody typed.
 
-Rank 0 makes what training needs in a child process without torchrun's environment, the others
-wait at the store; then every rank enters align, and rank 0 alone evaluates and writes the record.
+Each of them is `tiebreak run`. Rank 0 does the run; the others wait for one word of it, to train
+beside it or to leave. It says the word when it holds the artefact's lock, so nobody waits in the
+training for a process that waits for another one's build. Stages before align are one process's
+work, in a child without torchrun's environment. What `train.execution.num_processes` starts is
+`launch/processes.py` and `launch/rank.py`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
 from tiebreak.stages.align import Line, check_kind
-from tiebreak.stages.stage import Stage, ensure
+from tiebreak.stages.stage import Paths, Stage, ensure
 from tiebreak.store import Store
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
@@ -29,20 +34,94 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def prepare(run: Run) -> None:
-    """Have everything align needs built by a single process; every rank waits for it."""
-    store = Store(artefacts_dir())
-    if rank() == 0 and not _ready(run, store):
-        from tiebreak.launch.worker import command, payload
+def check(run: Run) -> None:
+    """UserError where a launcher started another number of processes than was asked for."""
+    asked, started = run.train.execution.num_processes, os.environ.get("WORLD_SIZE")
+    if started is not None and asked not in (1, int(started)):
+        raise UserError(
+            f"train.execution.num_processes={asked}, and torchrun started {started}; leave "
+            f"torchrun out, for tiebreak starts them itself, or give --nproc-per-node {asked}"
+        )
+    # It sets these for several processes, and with --cpu it starts one and says nothing.
+    accelerate = {"ACCELERATE_MIXED_PRECISION", "MASTER_PORT"} <= os.environ.keys()
+    if started is None and asked == 1 and accelerate:
+        raise UserError(
+            "accelerate launch was asked for several processes and started one; leave it out and "
+            "give train.execution.num_processes=NUMBER"
+        )
 
-        plain = {k: v for k, v in os.environ.items()
-                 if k not in _TORCHRUN and not k.startswith("TORCHELASTIC")}  # fmt: skip
-        done = subprocess.run(command("prepare"), input=payload(run), text=True, env=plain)
-        if done.returncode:
-            raise UserError("a stage before align failed; its message is above")
-    _barrier()
-    if not _ready(run, store):
-        raise UserError("a stage before align failed on rank 0")
+
+class Others:
+    """The ranks above 0, for rank 0: they are told once, at the latest when the block is left."""
+
+    def __init__(self) -> None:
+        self._waiting = world_size() > 1
+
+    def beside(self, stage: Stage) -> Stage:
+        """The align stage: they train when it is built. When it is in the store they need not."""
+
+        def build(work: Path, paths: Paths) -> None:
+            self._tell(True)
+            stage.build(work, paths)
+
+        return replace(stage, build=build)
+
+    def _tell(self, train: bool) -> None:
+        if self._waiting:
+            self._waiting = False
+            _word(train)
+
+    def __enter__(self) -> Others:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._tell(False)
+
+
+def follow(run: Run) -> None:
+    """Ranks above 0: train beside rank 0, which holds the artefact's lock and writes it."""
+    if not _word(False):
+        return
+    line, store = Line.of(run), Store(artefacts_dir())
+    key = line.align.key(store)
+    assert key is not None
+    line.align.build(store.work("align", key), folders(line))
+
+
+def _word(train: bool) -> bool:
+    """What rank 0 says, in every process."""
+    import datetime
+
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, timeout=datetime.timedelta(hours=24))
+    words = [train]
+    distributed.broadcast_object_list(words, src=0)
+    return words[0]
+
+
+def prepare(run: Run) -> None:
+    """Rank 0: have everything align needs built by a single process."""
+    store = Store(artefacts_dir())
+    stages = Line.of(run).align.parents.values()
+    keys = [(stage.name, stage.key(store)) for stage in stages]
+    if all(key is not None and store.has(name, key) for name, key in keys):
+        return
+    from tiebreak.launch.worker import command, payload
+
+    plain = {k: v for k, v in os.environ.items()
+             if k not in _TORCHRUN and not k.startswith("TORCHELASTIC")}  # fmt: skip
+    done = subprocess.run(
+        command("prepare"), input=payload(run), stdout=subprocess.PIPE, text=True, env=plain
+    )
+    told = json.loads(done.stdout) if done.stdout else {}
+    if "error" in told:
+        raise UserError(told["error"])
+    if done.returncode:
+        raise UserError("a stage before align failed; what its process said is above")
 
 
 def build_parents(run: Run) -> None:
@@ -54,37 +133,11 @@ def build_parents(run: Run) -> None:
         ensure(parent, store)
 
 
-def follow(run: Run) -> None:
-    """Ranks above 0: train beside rank 0, which holds the artefact's lock and writes it."""
-    store = Store(artefacts_dir())
-    line = Line.of(run)
-    key = line.align.key(store)
-    assert key is not None
-    if store.has("align", key):
-        return
-    paths = {role: _path(parent, store) for role, parent in line.align.parents.items()}
-    line.align.build(store.work("align", key), paths)
-
-
-def _path(stage: Stage, store: Store) -> Path:
-    key = stage.key(store)
-    assert key is not None
-    return store.path(stage.name, key)
-
-
-def _ready(run: Run, store: Store) -> bool:
-    stages = Line.of(run).align.parents.values()
-    keys = [(stage.name, stage.key(store)) for stage in stages]
-    return all(key is not None and store.has(name, key) for name, key in keys)
-
-
-def _barrier() -> None:
-    import datetime
-
-    import torch
-    from torch import distributed
-
-    if not distributed.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=datetime.timedelta(hours=24))
-    distributed.barrier()
+def folders(line: Line) -> dict[str, Path]:
+    """Where align's parents are, which have been built."""
+    store, found = Store(artefacts_dir()), {}
+    for role, parent in line.align.parents.items():
+        key = parent.key(store)
+        assert key is not None
+        found[role] = store.path(parent.name, key)
+    return found

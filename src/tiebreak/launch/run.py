@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from tiebreak.config.schema import Run
 from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
 from tiebreak.interrupt import Pruned, Stopped
+from tiebreak.launch import processes, ranks
 from tiebreak.launch.results import Made, data_hash, token_lines
 from tiebreak.stages.align import METRICS, Line, Look, check_kind
 from tiebreak.stages.evaluate import evaluation_stages
-from tiebreak.stages.stage import Stage, ensure
+from tiebreak.stages.stage import Paths, Stage, ensure
 from tiebreak.store import Artefact, Store
 from tiebreak.track.environment import is_agents
 from tiebreak.track.mirror import Mirror, open_mirror
@@ -51,38 +52,59 @@ def execute(
 
     `look` is called after every update of the policy and may raise Pruned.
     """
-    from tiebreak.launch import ranks
-
-    folder = runs_dir() / run_id(run)
-    outcome = Outcome(folder)
-    if is_finished(folder):
-        outcome.already = True
-        if is_agents() and ranks.rank() == 0:
-            _show_again(run, folder)
+    ranks.check(run)
+    outcome = Outcome(runs_dir() / run_id(run))
+    if ranks.rank() > 0:
+        quiet_libraries()
+        ranks.follow(run)
         return outcome
-    quiet_libraries()
-    if ranks.world_size() > 1:
-        ranks.prepare(run)
-        if ranks.rank() > 0:
-            ranks.follow(run)
-            return outcome
+    with ranks.Others() as others:
+        if is_finished(outcome.folder):
+            outcome.already = True
+            if is_agents():
+                _show_again(run, outcome.folder)
+        else:
+            _recorded(run, outcome, say, look, others)
+    return outcome
+
+
+def _recorded(
+    run: Run, outcome: Outcome, say: Callable[[str], None], look: Look | None, others: ranks.Others
+) -> None:
     from omegaconf import OmegaConf
 
+    quiet_libraries()
+    folder = outcome.folder
     with Record.open(folder, OmegaConf.to_yaml(run.resolved), _manifest(run)) as record:
         mirror = _mirror(run)
         log = RunLog(record, mirror, say)
         (folder / TRACE).unlink(missing_ok=True)  # of an attempt before this one
-        try:
-            with mirror:
-                _execute(run, record, log, outcome, look)
-        finally:
-            log.close(sys.exc_info()[1])
-    return outcome
+        with mirror:
+            try:
+                _execute(run, record, log, outcome, _line(run, log, look, others))
+            finally:
+                log.close(sys.exc_info()[1])
+                mirror.record(folder)
 
 
-def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome, look: Look | None) -> None:
-    store = Store(artefacts_dir())
+def _line(run: Run, log: RunLog, look: Look | None, others: ranks.Others) -> Line:
+    """The stages of a run. Align is trained here, or beside torchrun's other processes, or by
+    processes that are started for it."""
     line = Line.of(run, log, look)
+    if ranks.world_size() > 1:
+        return replace(line, align=others.beside(line.align))
+    if run.train.execution.num_processes == 1:
+        return line
+
+    def build(work: Path, paths: Paths) -> None:
+        _free_memory()  # of the stages before it: the others want the device
+        processes.train(run, work, log)
+
+    return replace(line, align=replace(line.align, build=build))
+
+
+def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome, line: Line) -> None:
+    store = Store(artefacts_dir())
     made = Made(run, line, store, outcome.artefacts)
 
     def built(stage: Stage) -> Path:
@@ -97,6 +119,8 @@ def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome, look: Look
     check_kind(run, tokens)
     for text in token_lines(made.report()):
         log.say(text)
+    if ranks.world_size() > 1:
+        ranks.prepare(run)
     log.replay(built(line.align) / METRICS)
     for stage in evaluation_stages(run, line):
         built(stage)
@@ -121,6 +145,7 @@ def _show_again(run: Run, folder: Path) -> None:
             row = json.loads(line)
             mirror.log(row.pop("step"), row)
         mirror.summary(read_result(folder))
+        mirror.record(folder)
 
 
 def last_step(metrics: Path) -> int:
@@ -177,6 +202,7 @@ class RunLog:
 
     def begin(self, resumed_at: int, steps: int, checkpoints: Path) -> None:
         self.record.cut_back(resumed_at)
+        self._add((checkpoints.parent / METRICS).read_text(), self._recorded_steps())
         self.position, self.checkpoints = (resumed_at, steps), checkpoints
         if resumed_at:
             self.say(f"resumed from the checkpoint at step {resumed_at} of {steps}")
@@ -195,12 +221,21 @@ class RunLog:
         kept, ours = path.read_text(), self.record.folder / METRICS
         if not ours.is_file() or ours.read_text() != kept:
             self.record.cut_back(0)
-            for line in kept.splitlines():
-                row = json.loads(line)
-                step = row.pop("step")
-                self.record.metrics(step, row)
-                self.mirror.log(step, row)
+            self._add(kept, 0)
         self.position = self.checkpoints = None
+
+    def _recorded_steps(self) -> int:
+        ours = self.record.folder / METRICS
+        return last_step(ours) if ours.is_file() else 0
+
+    def _add(self, kept: str, after: int) -> None:
+        """Steps of a training log that were trained for somebody else, or for nobody: ranks whose
+        run was killed go on to their checkpoint."""
+        for line in kept.splitlines()[after:]:
+            row = json.loads(line)
+            step = row.pop("step")
+            self.record.metrics(step, row)
+            self.mirror.log(step, row)
 
     def write(self, status: str = "running", error: str | None = None) -> None:
         step, steps = self.position or (None, None)

@@ -84,11 +84,15 @@ def _last_lines(path: Path, number: int = 3) -> Iterator[str]:
         yield f"  all of it: {path}"
 
 
-def status_lines(name: str, standings: Sequence[Standing]) -> Iterator[str]:
-    """Where a study stands: counts, what runs now, what failed, and the time left."""
+def status_lines(name: str, standings: Sequence[Standing], unchosen: int = 0) -> Iterator[str]:
+    """Where a study stands: counts, what runs now, what failed, and the time left.
+
+    unchosen: runs of a search whose settings depend on runs before them.
+    """
     counts = Counter(one.state for one in standings)
-    told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
-    yield f"{name}: {len(standings)} runs: {told}"
+    told = [f"{counts[state]} {state}" for state in State if counts[state]]
+    told += [f"{unchosen} to be chosen"] if unchosen else []
+    yield f"{name}: {len(standings) + unchosen} runs: {', '.join(told)}"
     for one in standings:
         if one.state is State.RUNNING:
             where = f" at step {one.step} of {one.steps}" if one.step is not None else ""
@@ -102,12 +106,14 @@ def status_lines(name: str, standings: Sequence[Standing]) -> Iterator[str]:
 
 def _time_left(standings: Sequence[Standing], workers: int) -> Iterator[str]:
     """From the median of the finished runs' wall time; nothing to say before the first."""
+    left = sum(one.state in (State.WAITING, State.STOPPED, State.RUNNING) for one in standings)
+    if not left or not workers:
+        return
     took = sorted(
         seconds for one in standings if one.state is State.DONE
         if (seconds := wall_seconds(one.folder)) is not None
     )  # fmt: skip
-    left = sum(one.state in (State.WAITING, State.STOPPED, State.RUNNING) for one in standings)
-    if took and left and workers:
+    if took:
         minutes = took[len(took) // 2] * left / workers / 60
         yield f"about {minutes:.0f} minutes left, at a median run's time and {workers} at once"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -41,10 +43,21 @@ class Standing:
         return runs_dir() / self.run_id
 
 
+def standings(runs: Iterable[Run]) -> list[Standing]:
+    """Of many runs: their folder is listed once, and only records that are there are opened."""
+    folder = runs_dir()
+    begun = frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+    return [_standing(run, run_id(run), folder, begun) for run in runs]
+
+
 def standing(run: Run) -> Standing:
-    name = run_id(run)
-    folder = runs_dir() / name
-    status = read_status(folder) if folder.is_dir() else None
+    name, folder = run_id(run), runs_dir()
+    return _standing(run, name, folder, {name} if (folder / name).is_dir() else ())
+
+
+def _standing(run: Run, name: str, runs: Path, begun: Container[str]) -> Standing:
+    folder = runs / name
+    status = read_status(folder) if name in begun else None
     if status is None:
         return Standing(run, name, State.WAITING)
     state = _STATES.get(status["status"], State.STOPPED)

@@ -17,6 +17,7 @@ from tiebreak.config.search import Space, dimension, search_space
 from tiebreak.config.typed import typed
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
+from tiebreak.launch.collector import uncollected
 
 Values = dict[str, Any]
 PARTS = ("axes", "fixed", "settings", "search")
@@ -81,7 +82,9 @@ class Study:
         said = {one.partition("=")[0] for one in self.extra}
         values = {k: v for k, v in {**self.values(cell), **more}.items() if k not in said}
         try:
-            return compose([*(override(k, v) for k, v in values.items()), *self.extra])
+            run = compose([*(override(k, v) for k, v in values.items()), *self.extra])
+            _check_pruner(self.search, run)
+            return run
         except UserError as error:
             where = " ".join(override(k, v) for k, v in cell.items())
             raise UserError(f"{self.name}, {where}: {error}") from error
@@ -107,6 +110,7 @@ class Study:
             seed = {"seed": cell.pop("seed")} if "seed" in cell else {}
             yield cell, seed
 
+    @uncollected
     def runs(self) -> list[Run]:
         """The run of every point; equal runs once."""
         unique: dict[str, Run] = {}
@@ -114,6 +118,16 @@ class Study:
             run = self.run(cell, seed)
             unique.setdefault(run_id(run), run)
         return list(unique.values())
+
+
+def _check_pruner(search: Search | None, run: Run) -> None:
+    num = run.train.execution.num_processes
+    if search is not None and search.pruner is not Pruner.NONE and num > 1:
+        raise UserError(
+            f"train.execution.num_processes={num}, and search.pruner={search.pruner} judges a "
+            "policy inside the one process that trains it; give search.pruner=none in the sweep, "
+            "or train.execution.num_processes=1"
+        )
 
 
 def expand(name: str, extra: Sequence[str] = ()) -> list[Run]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
-from tiebreak.launch.state import Standing, State, standing
+from tiebreak.launch.state import Standing, State, standings
 
 Answer = Mapping[str, Any]
 
@@ -90,7 +90,7 @@ class Grid:
     def __init__(self, runs: Iterable[Run], retry: bool = False) -> None:
         self.report = Report()
         self._waiting: deque[Run] = deque()
-        for one in map(standing, runs):
+        for one in standings(runs):
             self.report.total += 1
             if one.state is State.DONE:
                 self.report.skipped += 1

@@ -7,6 +7,8 @@ a defect, a library's refusal) ends it with its trace; the parent notices and st
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import json
 import os
 import signal
@@ -23,6 +25,7 @@ from tiebreak.home import runs_dir
 from tiebreak.interrupt import Pruned
 from tiebreak.stages.align import Line
 from tiebreak.track.record import is_live
+from tiebreak.warm import kept, share_of_memory
 
 if TYPE_CHECKING:
     from tiebreak.launch.run import Outcome
@@ -48,18 +51,29 @@ def main() -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # submitit's, which its own process handles
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     sys.stdout = sys.stderr  # libraries that print must not disturb the answers
+    if what == "run":
+        kept.room = share_of_memory()
     with interrupt.installed():
         try:
             for line in sys.stdin:
                 task = json.loads(line)
                 answer = attempt(what, task)
                 print(json.dumps(answer), file=answers, flush=True)
+                settle(len(sys.modules))
                 if what == "prepare" and "error" in answer:
                     sys.exit(2)
         except (interrupt.Stopped, BrokenPipeError):  # or nobody reads what we say
             with contextlib.suppress(BrokenPipeError):
                 print(json.dumps({"stopped": True}), file=answers, flush=True)
             sys.exit(143)
+
+
+@functools.lru_cache(maxsize=1)
+def settle(num_modules: int) -> None:
+    """What the libraries made of themselves stays: each stage ends with a search for garbage, and
+    going through all of that takes it a quarter of a second. Once, and when more were imported."""
+    gc.collect()
+    gc.freeze()
 
 
 def _leave_with(parent: int) -> None:
@@ -104,7 +118,8 @@ def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, An
     except Pruned as pruned:
         return {"pruned": str(pruned)}
     except UserError as error:
-        print(f"tiebreak: {error}", file=sys.stderr, flush=True)
+        if what == "run":  # else the run that needs it will say so
+            print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
     answer: dict[str, Any] = {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
     return answer
@@ -147,12 +162,12 @@ def wait_for_others(run: Run) -> None:
         time.sleep(0.5)
 
 
-def exit_words(code: int) -> str:
+def exit_words(code: int, who: str = "its process") -> str:
     """Why a process that gave no answer ended."""
     if code < 0:
         memory = " (out of memory?)" if code == -signal.SIGKILL else ""
-        return f"its process was killed by signal {-code}{memory}"
-    return f"its process ended with code {code}; its trace is in the record's error.txt"
+        return f"{who} was killed by signal {-code}{memory}"
+    return f"{who} ended with code {code}; its trace is in the record's error.txt"
 
 
 if __name__ == "__main__":

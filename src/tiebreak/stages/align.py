@@ -126,13 +126,13 @@ def make_trainer(
     from tiebreak.data.tokens import Tokens
     from tiebreak.engine.arguments import common_arguments, one_device
     from tiebreak.engine.batches import plan_batches
-    from tiebreak.engine.models import load_model, trainable
+    from tiebreak.engine.models import load_start, trainable
     from tiebreak.engine.scorer import Scorer
     from tiebreak.engine.trainer import PreferenceTrainer
 
     train, execution = run.train, run.train.execution
     set_seed(run.seed)
-    model = trainable(load_model(start.place(paths), start.revision), train)
+    model = trainable(load_start(start.place(paths), start.revision), train)
     model.train()
     live = live_reference(run, start, paths)
     data = training_data(run, Tokens.load(paths["tokens"] / "train"), paths, live)
@@ -162,13 +162,13 @@ def live_reference(run: Run, start: Checkpoint, paths: Paths) -> Live | None:
     stored = run.train.reference is Reference.STORE and not run.method.needs.live
     if stored or not wants_reference(run):
         return None
-    from tiebreak.engine.models import load_model
+    from tiebreak.engine.models import load_start
     from tiebreak.engine.reference import Live
     from tiebreak.engine.scoring import install
 
     if run.train.adapter is Adapter.LORA:
         return Live()
-    copy = load_model(start.place(paths), start.revision).requires_grad_(False)
+    copy = load_start(start.place(paths), start.revision).requires_grad_(False)
     install(copy, run.train.execution.head_chunk)
     return Live(copy)
 

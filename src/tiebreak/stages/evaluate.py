@@ -76,11 +76,11 @@ def _parents(line: Line, policy: Stage | None) -> dict[str, Stage]:
 
 
 def _model(line: Line, paths: Paths) -> Any:
-    from tiebreak.engine.models import load_model, load_policy
+    from tiebreak.engine.models import load_policy, load_start
 
     start = line.start.place(paths)
     if "policy" not in paths:
-        return load_model(start, line.start.revision)
+        return load_start(start, line.start.revision)
     return load_policy(start, paths["policy"], line.start.revision)
 
 
@@ -146,7 +146,7 @@ def _shown(prompt: Any) -> str:
 
 
 def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
-    from tiebreak.engine.models import load_model
+    from tiebreak.engine.models import load_start
     from tiebreak.engine.rows import Branches
     from tiebreak.stages.threads import use_threads
 
@@ -158,7 +158,7 @@ def _evaluate(work: Path, run: Run, line: Line, paths: Paths) -> None:
     logp = start_logp = _summed(_score(run, model, answers, "evaluate, answers"))
     if "policy" in paths:
         del model  # one at a time in memory
-        start = load_model(line.start.place(paths), line.start.revision)
+        start = load_start(line.start.place(paths), line.start.revision)
         start_logp = _summed(_score(run, start, answers, "evaluate, start model"))
     rows = [
         row | {"logp": after, "logp_start": before}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ def pretrain_stage(run: Run) -> Stage:
     def build(work: Path, paths: Paths) -> None:
         _pretrain(work, settings, run.train.execution.num_threads)
 
-    inputs = {"pretraining": asdict(settings), "world_version": WORLD_VERSION}
+    # As asdict gives them; these hold plain values, and a plan has thousands of them.
+    inputs = {"pretraining": dict(vars(settings)), "world_version": WORLD_VERSION}
     return checkpoint_recipe("pretrain", inputs, build=build)
 
 
@@ -45,7 +45,7 @@ def instruct_stage(run: Run) -> Stage:
         )  # fmt: skip
         fine_tune(model, tokenizer, prompts, answers, tuning, work, "instruct")
 
-    inputs = {"base": base.inputs({}), "instruct_tuning": asdict(settings)}
+    inputs = {"base": base.inputs({}), "instruct_tuning": dict(vars(settings))}
     return checkpoint_recipe("instruct", inputs, build=build, parents={"base": base})
 
 

@@ -66,7 +66,7 @@ def partners(tokens: Tokens) -> list[tuple[int, int]]:
 
 def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, mismatched: bool) -> None:
     from tiebreak.data.tokens import Tokens
-    from tiebreak.engine.models import autocast, load_model
+    from tiebreak.engine.models import autocast, load_start
     from tiebreak.engine.progress import progress
     from tiebreak.engine.reference import ReferenceTable, score_all
     from tiebreak.engine.scoring import install
@@ -75,7 +75,7 @@ def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, mismatched: bo
     execution = run.train.execution
     use_threads(execution.num_threads)
     tokens = Tokens.load(paths["tokens"] / "train")
-    model = load_model(start.place(paths), start.revision)
+    model = load_start(start.place(paths), start.revision)
     install(model, execution.head_chunk)
     rows = branches(tokens, mismatched)
     with progress("reference", len(rows)) as advance:

@@ -17,7 +17,7 @@ def sft_stage(run: Run, base: Checkpoint) -> Stage:
 
     def build(work: Path, paths: Paths) -> None:
         from tiebreak.data.tokens import Tokens
-        from tiebreak.engine.models import load_model
+        from tiebreak.engine.models import load_start
         from tiebreak.engine.supervised import Settings, fine_tune
         from tiebreak.stages.threads import use_threads
 
@@ -37,7 +37,7 @@ def sft_stage(run: Run, base: Checkpoint) -> Stage:
         )
         keep = slice(0, sft.examples)
         answers = [row[0] for row in data.responses[keep]]
-        model = load_model(base.place(paths), base.revision)
+        model = load_start(base.place(paths), base.revision)
         fine_tune(model, base.tokenizer(paths), data.prompts[keep], answers, settings, work)
 
     inputs = {

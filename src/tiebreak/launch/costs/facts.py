@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,10 +82,12 @@ class Book:
     def __init__(self) -> None:
         self._known: dict[Hashable, tuple[Shape | None, dict[str, Lengths | None]]] = {}
 
-    def facts(self, run: Run, preferences: Path | None, demonstrations: Path | None) -> Facts:
-        """preferences, demonstrations: where these tokens are, or would be; None: nowhere."""
+    def facts(self, run: Run, folders: Callable[[], tuple[Path | None, Path | None]]) -> Facts:
+        """folders: where its preferences and demonstrations are, or would be, as tokens; None:
+        nowhere. Working that out takes time, so it is asked on first sight."""
         at = (run.model, run.scenario, run.data)
         if at not in self._known:
+            preferences, demonstrations = folders()
             lengths = {side: _lengths(run, side, preferences, side) for side in _sides(run)}
             if trains_sft(run):
                 side = "demonstrations"

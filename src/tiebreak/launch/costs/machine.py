@@ -65,11 +65,17 @@ class Machine:
         same = all(host.get(k) == v for k, v in self.host.items() if k != "devices")
         return same and self.devices in (None, tuple(host.get("devices", ())))
 
-    def threads(self, run: Run) -> int:
+    def threads(self, run: Run, stage: str) -> int:
         """What a stated or measured rate is multiplied by; a device counts as one."""
+        each, num = run.train.execution.num_threads, processes(run, stage)
         if self.devices:
-            return 1
-        return run.train.execution.num_threads or int(self.host["cpus"])
+            return num
+        return each * num if each else int(self.host["cpus"])
+
+
+def processes(run: Run, stage: str) -> int:
+    """How many do a stage together."""
+    return run.train.execution.num_processes if stage == "align" else 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Place:
             return cls((name, what, data), (name, run.data.kind))
         adapter = run.train.lora if run.train.adapter is Adapter.LORA else None
         model = (facts.shape or run.model, adapter, run.train.precision,
-                 run.train.execution.num_threads)  # fmt: skip
+                 run.train.execution.num_threads, processes(run, name))  # fmt: skip
         method = (run.method_name, run.method.needs) if name == "align" else None
         return cls((name, what, data, method, model), (name, model))
 
@@ -137,4 +143,4 @@ class Speeds:
         share = (GPU_GENERATE if on_device else CPU_GENERATE) if load.kind == "generate" else 1
         if (Source.RATE, None) in self._rates:
             return flops / self._rates[Source.RATE, None] / threads / share, Source.RATE
-        return flops / (GPU_FLOPS if on_device else CPU_FLOPS * threads) / share, Source.DEFAULT
+        return flops / ((GPU_FLOPS if on_device else CPU_FLOPS) * threads) / share, Source.DEFAULT

@@ -96,7 +96,8 @@ def _paces(
     run = to_run(yaml.load((folder / "config.yaml").read_text(), loader))
     built = list(_built(manifest, store))
     tokens = {what: store.path(name, key) for name, what, key, _ in built if name == "tokens"}
-    facts = book.facts(run, tokens.get("preferences"), tokens.get("demonstrations"))
+    folders = tokens.get("preferences"), tokens.get("demonstrations")
+    facts = book.facts(run, lambda: folders)
     times = {(name, what): build_seconds(store, name, key, manifest["times"])
              for name, what, key, reused in built if not reused}  # fmt: skip
     trained = training_seconds(folder, facts)
@@ -106,7 +107,7 @@ def _paces(
         if seconds and asked.work:
             known = facts.shape is not None and asked.kind != "rows"
             flops = asked.work * facts.model().parameters if known else None
-            place, threads = Place.of(name, what, facts), machine.threads(run)
+            place, threads = Place.of(name, what, facts), machine.threads(run, name)
             yield Pace(place, asked.kind, asked.work, flops, threads, seconds)
 
 

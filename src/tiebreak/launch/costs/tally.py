@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak.config.identity import RESULT_VERSION, trains_sft
-from tiebreak.config.schema import Run
+from tiebreak.config.schema import Run, Schedule, TrainConfig
 from tiebreak.launch.costs.facts import Book, Facts
-from tiebreak.launch.costs.machine import Machine, Place, Source, Speeds
+from tiebreak.launch.costs.machine import Machine, Place, Source, Speeds, processes
 from tiebreak.launch.costs.past import graph
 from tiebreak.launch.costs.room import record_disk
 from tiebreak.launch.costs.work import load
@@ -117,7 +117,8 @@ class Tally:
         self._cached: dict[tuple[str, int | None], bool] = {}
         self._published: dict[str, frozenset[str]] = {}
         self._texts: dict[str, str] = {}
-        self._costs: dict[tuple[Any, ...], Cost] = {}
+        self._checked: set[str] = set()
+        self._costs: dict[tuple[Any, ...], dict[tuple[str, str], Cost]] = {}
 
     def add(self, run: Run) -> RunCost:
         at = (run.model, run.method_name, run.method, run.scenario, run.data, run.train,
@@ -169,9 +170,10 @@ class Tally:
             return graph(run, Line.of(run))[place].key(self._store)
         # Making the stages of every seed again takes too long: its digits are put into the text.
         if node.mark not in self._texts:
-            text = _key_text(stage)
-            assert _sha256(text)[:16] == stage.key(self._store), "store.key hashes another text"
-            self._texts[node.mark] = text
+            self._texts[node.mark] = text = _key_text(stage)
+            if stage.name not in self._checked:
+                assert _sha256(text)[:16] == stage.key(self._store), "store.key hashes another text"
+                self._checked.add(stage.name)
         return _sha256(self._texts[node.mark].replace(str(NO_SEED), str(run.seed)))[:16]
 
     def _names(self, stage: str) -> frozenset[str]:
@@ -188,12 +190,14 @@ class Tally:
         facts, stages = self._facts(run, line), graph(run, line)
         places = {id(stage): place for place, stage in enumerate(stages)}
         marks: dict[int, str] = {}  # of inputs that others contain
+        costs = self._known_costs(facts)
         nodes: list[_Node] = []
         for stage in stages:
             parents = {role: places[id(parent)] for role, parent in stage.parents.items()}
             above = [nodes[place] for place in parents.values()]
             mark, seeded = _mark(stage, run, above, marks)
-            cost = self._cost(stage, facts)
+            cost = costs.get((stage.name, stage.what)) or self._counted(stage, facts)
+            costs[stage.name, stage.what] = cost
             policy = parents.get("policy")
             nodes.append(_Node(stage, mark, seeded, tuple(parents.values()), policy, cost))
         last = {*range(len(nodes))} - {place for node in nodes for place in node.parents}
@@ -204,27 +208,39 @@ class Tally:
         def folder(tokens: Stage) -> Path:
             return self._store.path(tokens.name, str(tokens.key(self._store)))
 
-        made = line.start.stage if trains_sft(run) else None
-        demonstrations = None if made is None else folder(made.parents["tokens"])
-        return self._book.facts(run, folder(line.tokens), demonstrations)
+        def folders() -> tuple[Path, Path | None]:
+            made = line.start.stage if trains_sft(run) else None
+            return folder(line.tokens), None if made is None else folder(made.parents["tokens"])
 
-    def _cost(self, stage: Stage, facts: Facts) -> Cost:
-        """The same for all values of a method's hyper-parameters."""
+        return self._book.facts(run, folders)
+
+    def _known_costs(self, facts: Facts) -> dict[tuple[str, str], Cost]:
+        """By stage; the same for all values of hyper-parameters that take no time."""
         run = facts.run
-        at = (stage.name, stage.what, id(facts.lengths), run.train, run.evaluation,
-              run.method_name, run.method.needs)  # fmt: skip
-        if at not in self._costs:
-            self._costs[at] = self._counted(stage, facts)
-        return self._costs[at]
+        at = (id(facts.lengths), _outline(run.train), run.evaluation, run.method_name,
+              run.method.needs)  # fmt: skip
+        return self._costs.setdefault(at, {})
 
     def _counted(self, stage: Stage, facts: Facts) -> Cost:
         asked, machine = load(stage.name, stage.what, facts), self._machine
         flops = None
         if asked.work is not None and facts.shape is not None:
             flops = asked.work * facts.shape.parameters
-        place, threads = Place.of(stage.name, stage.what, facts), machine.threads(facts.run)
+        place = Place.of(stage.name, stage.what, facts)
+        threads = machine.threads(facts.run, stage.name)
         seconds, source = self._speeds.seconds(place, asked, flops, threads, bool(machine.devices))
-        return Cost(seconds, asked.memory, asked.disk, asked.transient, source, asked.missing)
+        memory = asked.memory
+        if memory is not None and not machine.devices:  # else each process has a device's
+            memory *= processes(facts.run, stage.name)
+        return Cost(seconds, memory, asked.disk, asked.transient, source, asked.missing)
+
+
+def _outline(train: TrainConfig) -> TrainConfig:
+    """Without what takes neither time nor room."""
+    return dataclasses.replace(
+        train, name="", learning_rate=0.0, schedule=Schedule.LINEAR, warmup_share=0.0,
+        weight_decay=0.0, max_grad_norm=0.0,
+    )  # fmt: skip
 
 
 def _mark(
@@ -237,7 +253,7 @@ def _mark(
         seeded = any(node.seeded for node in above)
         return _digest(stage.name, known, seeded)
     inputs = stage.inputs({})
-    known = {name: marks.get(id(value), value) for name, value in inputs.items()}
+    known = marks.get(id(inputs)) or {k: marks.get(id(v), v) for k, v in inputs.items()}
     mark, seeded = _digest(stage.name, known, False)
     marks[id(inputs)] = mark
     return mark, seeded

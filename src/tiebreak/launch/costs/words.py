@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tiebreak.config.identity import run_id
 from tiebreak.errors import UserError
 from tiebreak.home import home
-from tiebreak.launch.costs.machine import Source
+from tiebreak.launch.costs.machine import Source, processes
 from tiebreak.launch.costs.past import build_seconds, graph, throughput
 from tiebreak.launch.costs.tally import Cost, RunCost, StageCost, total
 from tiebreak.stages.align import Line
@@ -143,7 +143,9 @@ def _measured(one: RunCost, root: Path) -> Iterator[tuple[str, float, float]]:
             steps = rows[-1]["step"]
             real = max(real or 0.0, steps * statistics.fmean(row["seconds"] for row in rows))
             if stage.cost.memory:
-                yield "memory of align", stage.cost.memory, rows[-1]["memory/peak"] * 2**20
+                num = 1 if manifest["host"]["devices"] else processes(one.run, "align")
+                peak = rows[-1]["memory/peak"] * 2**20  # of one of them
+                yield "memory of align", stage.cost.memory, num * peak
         if real and stage.cost.seconds is not None:
             yield _named(stage), stage.cost.seconds, real
 

@@ -1,0 +1,186 @@
+"""How long a plan of 10,000 runs takes: expanded, compared with the store, and costed.
+
+    python benchmarks/plan.py
+
+A study of five methods, two scenarios, values of beta and seeds, on the controlled world. It goes
+to `tiebreak plan` and `tiebreak status`, each a process of its own (starting Python is counted),
+first with an empty store, then with one in which half of the runs are finished, with their records
+and artefacts, and a quarter has a trained policy only. That store is made up: its records and keys
+are real, its weights are empty. With `--seeds 1` every run has settings of its own, which takes the
+longest. The claim: 10,000 runs in at most 10 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from tiebreak import provenance  # noqa: E402
+from tiebreak.config.identity import RESULT_VERSION, group_id, run_id  # noqa: E402
+from tiebreak.config.schema import Run  # noqa: E402
+from tiebreak.launch.costs.past import graph  # noqa: E402
+from tiebreak.launch.study import expand  # noqa: E402
+from tiebreak.stages.align import Line  # noqa: E402
+from tiebreak.stages.stage import Stage  # noqa: E402
+from tiebreak.store import Store  # noqa: E402
+
+METHODS = ("dpo", "kto", "cpo", "simpo", "nca")
+SCENARIOS = ("align-from-base", "sft-then-align")
+LIMIT = 10.0  # seconds
+STEPS = 75
+
+
+def study(runs: int, seeds: int) -> dict[str, Any]:
+    """A sweep file of so many different runs."""
+    betas = [round(0.001 * (i + 1), 3) for i in range(runs // (10 * seeds))]
+    axes = {"scenario": SCENARIOS, "method": METHODS, "method.beta": betas,
+            "seed": [*range(1, seeds + 1)]}  # fmt: skip
+    return {"axes": axes, "fixed": {"model": "tiny", "data": "world", "tracker": "none"}}
+
+
+class Filler:
+    """Writes records and artefacts as finished runs leave them, but small."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.store = root, Store(root / "artefacts")
+        self.records, self._made = 0, set()
+
+    @property
+    def artefacts(self) -> int:
+        return len(self._made)
+
+    def finish(self, run: Run) -> None:
+        stages = graph(run, Line.of(run))
+        built = [(stage.name, self.publish(stage)) for stage in stages]
+        self.record(run, [{"stage": s, "key": k, "reused": False} for s, k in built])
+
+    def train(self, run: Run) -> None:
+        """Killed after training: its policy is there, and no evaluation of it."""
+        line = Line.of(run)
+        below = (*line.align.parents.values(), line.align)
+        for stage in (line.tokens, *(line.start.parents().values()), *below):
+            self.publish(stage)
+
+    def publish(self, stage: Stage) -> str:
+        for parent in stage.parents.values():
+            self.publish(parent)
+        key = stage.key(self.store)
+        assert key is not None
+        if (stage.name, key) not in self._made:
+            self._made.add((stage.name, key))
+            self._write(stage, key)
+        return key
+
+    def _write(self, stage: Stage, key: str) -> None:
+        folder = self.store.path(stage.name, key)
+        folder.mkdir(parents=True)
+        paths = {role: self.store.path(parent.name, str(parent.key(self.store)))
+                 for role, parent in stage.parents.items()}  # fmt: skip
+        about = {"format": 1, "stage": stage.name, "key": key,
+                 "inputs": {**stage.inputs(paths), "result_version": RESULT_VERSION},
+                 "files": {}}  # fmt: skip
+        contents = {"model.safetensors": key} if stage.name != "tokens" else {
+            "report.json": json.dumps({"train": {"content": key}})
+        }  # fmt: skip
+        for name, text in contents.items():
+            (folder / name).write_text(text)
+            about["files"][name] = {"sha256": key, "size": len(text)}
+        (folder / "artefact.json").write_text(json.dumps(about))
+
+    def record(self, run: Run, stages: list[dict[str, Any]]) -> None:
+        import yaml
+
+        self.records += 1
+        folder = self.root / "runs" / run_id(run)
+        folder.mkdir(parents=True)
+        manifest = {
+            "format": 1, "run_id": run_id(run), "group_id": group_id(run), "names": run.names,
+            "seed": run.seed, "host": provenance.host(), "stages": stages,
+            "times": {"started": "2026-01-31T12:00:00Z", "finished": "2026-01-31T12:02:00Z"},
+        }  # fmt: skip
+        status = {"format": 1, "status": "finished", "stage": None, "step": None, "steps": None,
+                  "error": None, "last_checkpoint": None}  # fmt: skip
+        rows = [{"step": i + 1, "seconds": 0.5, "memory/peak": 700.0} for i in range(STEPS)]
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        (folder / "config.yaml").write_text(yaml.dump(run.resolved, Dumper=dumper))
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        (folder / "status.json").write_text(json.dumps(status, indent=1))
+        (folder / "result.json").write_text(json.dumps({"format": 1, "metrics": {}}))
+        (folder / "throughput.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+
+def fill(root: Path, runs: Sequence[Run]) -> Filler:
+    """Half of the runs finished and a quarter trained, drawn from all of them."""
+    filler, order = Filler(root), random.Random(0).sample(runs, len(runs))
+    for run in order[: len(runs) // 2]:
+        filler.finish(run)
+    for run in order[len(runs) // 2 : len(runs) * 3 // 4]:
+        filler.train(run)
+    return filler
+
+
+def timed(home: Path, *arguments: str) -> tuple[float, float, str]:
+    """(seconds by the clock, CPU seconds, first line) of a command of tiebreak."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tiebreak.cli", *arguments],
+        env={**os.environ, "TIEBREAK_HOME": str(home)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    clock, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return clock, cpu, done.stdout.splitlines()[0]
+
+
+def measure(home: Path, file: Path) -> float:
+    """Prints what each command took; the slowest by the clock."""
+    slowest = 0.0
+    for command in ("plan", "status"):
+        clock, cpu, said = timed(home, command, str(file))
+        print(f"  tiebreak {command:<6} {clock:6.2f} s, {cpu:6.2f} s of CPU  {said}", flush=True)
+        slowest = max(slowest, clock)
+    return slowest
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--seeds", type=int, default=100, help="of each setting")
+    args = parser.parse_args(argv)
+    each = 10 * args.seeds
+    if args.seeds < 1 or args.runs < each or args.runs % each:
+        parser.error(
+            f"--runs {args.runs}: give a multiple of {each}, 10 cells of {args.seeds} seeds"
+        )
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        file = home / "big.yaml"
+        file.write_text(json.dumps(study(args.runs, args.seeds)))
+        print(f"{args.runs} runs, {args.seeds} seeds of each setting; an empty store")
+        slowest = measure(home, file)
+        filled = fill(home, expand(str(file)))
+        print(f"a store of {filled.records} finished records and {filled.artefacts} artefacts")
+        slowest = max(slowest, measure(home, file))
+    print(f"slowest: {slowest:.2f} s; the claim for 10,000 runs: at most {LIMIT:g} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
