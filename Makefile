@@ -14,9 +14,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## the Arizona study in miniature: 36 runs, then their table (about 10 minutes)
-	$(BIN)/tiebreak sweep arizona-mini
-	$(BIN)/tiebreak table arizona-mini
+demo: $(READY)  ## the Arizona study in miniature: 36 runs, table, figures, page (about 10 minutes)
+	$(BIN)/tiebreak study demo
+	$(BIN)/tiebreak table demo
 
 test: check  ## style, types, import contracts, then the tests (under 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from analysis.studies import STUDIES, TableSpec
 from tests.end_to_end.commands import MICRO, Command
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +52,21 @@ def real_home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return home
 
 
+@pytest.fixture
+def small_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's study over one run, which is done."""
+    fixed = dict(one.split("=", 1) for one in MICRO)
+    sweep = tmp_path / "small.yaml"
+    sweep.write_text(yaml.safe_dump({"axes": {"method": ["dpo"]}, "fixed": fixed}))
+    of = (str(sweep),)
+    made = replace(
+        STUDIES["demo"], sweeps=of, tables=(TableSpec("scenarios", of),),
+        effects=lambda runs, done: (), figures=lambda runs, done: {},
+    )  # fmt: skip
+    monkeypatch.setitem(STUDIES, "demo", made)
+
+
+@pytest.mark.usefixtures("small_demo")
 @pytest.mark.parametrize("line", [c for c in commands() if c.startswith(".venv/bin/tiebreak ")])
 def test_the_command_does_what_it_says(line: str, real_home: Path, tiebreak: Command) -> None:
     name, *arguments = shlex.split(line)[1:]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from tiebreak.launch.catalogue import parts
 from tiebreak.launch.tuning import compared
 from tiebreak.methods import METHODS
 
+SHORT = 40  # characters: a footnote this short says too little by itself
+
 
 def planned(runs: Iterable[Run]) -> list[Planned]:
     """The runs a study asks for, as their configs name them."""
@@ -35,12 +38,16 @@ def planned(runs: Iterable[Run]) -> list[Planned]:
 
 
 def footnotes() -> dict[str, str]:
-    """Method -> its convention, from the card; what its reward is called is left out."""
-    found = {}
-    for name in METHODS:
-        text = " ".join(" ".join(parts(name).get("Convention", [])).split())
-        found[name] = text.split(" Implicit reward")[0].rstrip(".")
-    return {name: text for name, text in found.items() if text}
+    """Method -> the beginning of its convention card: a sentence, or two short ones."""
+    return {name: _beginning(parts(name).get("Convention", [])) for name in METHODS}
+
+
+def _beginning(lines: Iterable[str]) -> str:
+    sentences = re.split(r"(?<=[.;]) ", " ".join(" ".join(lines).split()))
+    told = sentences[0]
+    if len(told) < SHORT and len(sentences) > 1:
+        told += f" {sentences[1]}"
+    return told.rstrip(".;")
 
 
 @dataclass(frozen=True)
