@@ -122,7 +122,9 @@ def asha(order: Sequence[Trained], costs: Sequence[float], budget: float) -> lis
     """The same with the sweep's pruner; an unfinished training at the end of the budget is lost."""
     import optuna
 
-    study = optuna.create_study(direction="maximize", pruner=trials.pruner("asha", RUNGS))
+    study = optuna.create_study(
+        direction="maximize", pruner=trials.pruner("asha", len(order[0].looks))
+    )
     whole, spent = [], 0.0
     for one in order:
         trial, before = study.ask(), 0.0
@@ -192,6 +194,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="costs of so many whole trainings")  # fmt: skip
     parser.add_argument("--pools", type=int, default=200, help="resampled pools")
     parser.add_argument("--orders", type=int, default=10, help="orders of each")
+    parser.add_argument("--rungs", type=int, choices=(1, 2), default=2, help="looks to replay with")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="read the pool from this file, or write it there")
     parser.add_argument("--home", type=Path, help="where runs go and stay (default: nowhere)")
@@ -217,12 +220,22 @@ def trained(args: argparse.Namespace) -> list[Trained]:
     return pool
 
 
+def last_look(one: Trained) -> Trained:
+    """The same training with its last look alone: what the first one cost is taken off the rest."""
+    steps = one.seconds[-1] / trials.REDUCTION**RUNGS / 2  # half of a run is training, roughly
+    saved = max(0.0, one.seconds[0] - steps)
+    seconds = tuple(value - saved for value in one.seconds[1:])
+    return Trained(one.settings, one.looks[1:], one.validation, one.test, seconds)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     import optuna
 
     args = parse(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pool = trained(args)
+    if args.rungs == 1:
+        pool = [last_look(one) for one in pool]
     costs = np.median([one.seconds for one in pool], axis=0)
     print(f"{len(pool)} settings; CPU seconds to each look and in all: "
           f"{', '.join(f'{c:.1f}' for c in costs)}")  # fmt: skip

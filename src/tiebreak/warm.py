@@ -30,7 +30,7 @@ class Kept:
         return self._items[key][0]
 
     def fits(self, size: int) -> bool:
-        return size <= self.room
+        return max(size, 1) <= self.room
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Keep a value of so many bytes; not at all if it alone takes more than there is."""

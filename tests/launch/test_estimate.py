@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.config.quick import quick
-from tiebreak.config.identity import group_id, run_id
+from tiebreak.config.identity import RESULT_VERSION, group_id, run_id
 from tiebreak.config.schema import Run
 from tiebreak.launch.costs import tally
 from tiebreak.launch.costs.machine import CPU_FLOPS, Machine, Source
@@ -84,7 +84,7 @@ def publish(root: Path, stage: Stage, began: float | None = None, ended: float =
     """An empty artefact, with the times of its build."""
     store, key = Store(root / "artefacts"), stage.key(Store(root / "artefacts"))
     assert key is not None
-    inputs = {**stage.inputs({}), "result_version": tally.RESULT_VERSION}
+    inputs = {**stage.inputs({}), "result_version": RESULT_VERSION}
     store.build(stage.name, key, inputs, lambda work: (work / "file").touch())
     if began is not None:
         os.utime(store.root / stage.name / f".{key}.lock", (began, began))

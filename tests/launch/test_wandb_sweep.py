@@ -78,7 +78,17 @@ def composed(text: str, order: int = 1) -> list[str]:
     return sorted(run_id(compose(overrides)) for overrides in calls(text, order))
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in shipped("sweeps").glob("*.yaml")))
+def miniatures() -> list[str]:
+    """The run ids of the others hold commits of models and data that only the Hub knows."""
+    plans = {p.stem: yaml.safe_load(p.read_text()) for p in shipped("sweeps").glob("*.yaml")}
+    return sorted(name for name, plan in plans.items() if plan["fixed"].get("model") == "tiny")
+
+
+def test_there_are_miniatures() -> None:
+    assert {"arizona-mini", "every-method", "tdpo-mini"} <= set(miniatures())
+
+
+@pytest.mark.parametrize("name", miniatures())
 def test_every_sweep_of_ours(name: str, shown: None) -> None:
     study = read_study(name)
     if study.search is None:

@@ -70,12 +70,10 @@ def align_stage(
         parents["reference"] = reference_stage(run, start, tokens, mismatched=False)
     if stored and run.method.needs.mismatched:
         parents["mismatched"] = reference_stage(run, start, tokens, mismatched=True)
-    train = {k: v for k, v in train_content(run).items() if k != "sft"}
     inputs = {
         "start": start.identity,
         "tokens": tokens.inputs({}),
-        "method": {"name": run.method_name, **asdict(run.method)},
-        "train": train | {"precision": resolve_precision(run.train.precision)},
+        **settings(run),
         "seed": run.seed,
     }
 
@@ -83,6 +81,15 @@ def align_stage(
         _build(work, run, start, paths, log, look)
 
     return checkpoint_recipe("align", inputs, build=build, parents=parents)
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """What determines the policy beside its start, the data and the seed."""
+    train = {k: v for k, v in train_content(run).items() if k != "sft"}
+    return {
+        "method": {"name": run.method_name, **asdict(run.method)},
+        "train": train | {"precision": resolve_precision(run.train.precision)},
+    }
 
 
 def _build(

@@ -1,32 +1,37 @@
 """Which stages runs still need, each once, and the cost of each.
 
-A study has thousands of runs that differ by their seed: everything is worked out once for runs that
-are alike but for it, with a seed that is nobody's, and a stage whose inputs hold that seed is
-another one for every seed.
+A study has thousands of runs that differ by their seed, or by settings of training that take no
+time. Everything is worked out once for runs that are alike but for these, with a seed that is
+nobody's: a stage whose inputs hold that seed is another one for every seed, and `align`, with what
+needs its policy, is another one for other settings.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.identity import RESULT_VERSION, trains_sft
-from tiebreak.config.schema import Run, Schedule, TrainConfig
+from tiebreak.config.identity import trains_sft
+from tiebreak.config.schema import Run
 from tiebreak.launch.costs.facts import Book, Facts
 from tiebreak.launch.costs.machine import Machine, Place, Source, Speeds, processes
+from tiebreak.launch.costs.marks import (
+    NO_SEED,
+    key_text,
+    mark_of,
+    outline,
+    own_settings,
+    sha256,
+)
 from tiebreak.launch.costs.past import graph
 from tiebreak.launch.costs.room import record_disk
 from tiebreak.launch.costs.work import load
 from tiebreak.stages.align import Line
 from tiebreak.stages.stage import Stage
 from tiebreak.store import Store
-
-NO_SEED = 7_402_119_386_551_203
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,13 @@ def total(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True)
 class _Node:
-    """A stage of runs that are alike but for the seed. mark: what it is; parents: their places."""
+    """A stage of runs that are alike but for the seed. mark: what it is; trained: align, or what
+    needs its policy; parents: their places."""
 
     stage: Stage
     mark: str
     seeded: bool
+    trained: bool
     parents: tuple[int, ...]
     policy: int | None
     cost: Cost
@@ -100,9 +107,18 @@ class _Node:
 
 @dataclass(frozen=True)
 class _Alike:
+    """stages: of these very settings of training, made when a key is asked for."""
+
     nodes: tuple[_Node, ...]
     roots: tuple[int, ...]
     record: int
+    stages: list[Stage]
+
+    def tuned(self, own: str) -> _Alike:
+        """The same for runs with other settings of training."""
+        nodes = [dataclasses.replace(node, mark=f"{node.mark} {own}") if node.trained else node
+                 for node in self.nodes]  # fmt: skip
+        return _Alike(tuple(nodes), self.roots, self.record, [])
 
 
 class Tally:
@@ -113,6 +129,7 @@ class Tally:
         self._store, self._speeds, self._machine = store, speeds, machine
         self._book = Book()
         self._alike: dict[tuple[Any, ...], _Alike] = {}
+        self._templates: dict[tuple[Any, ...], _Alike] = {}
         self._numbers: dict[tuple[str, int | None], int] = {}
         self._cached: dict[tuple[str, int | None], bool] = {}
         self._published: dict[str, frozenset[str]] = {}
@@ -125,7 +142,7 @@ class Tally:
               run.evaluation)  # fmt: skip
         alike = self._alike.get(at)
         if alike is None:
-            alike = self._alike[at] = self._work_out(run)
+            alike = self._alike[at] = self._alike_for(run)
         needed = [False] * len(alike.nodes)
         for root in alike.roots:
             needed[root] = True
@@ -137,6 +154,15 @@ class Tally:
         stages = [self._stage(run, node) for node, asked in
                   zip(alike.nodes, needed, strict=True) if asked]  # fmt: skip
         return RunCost(run, tuple(stages), alike.record)
+
+    def _alike_for(self, run: Run) -> _Alike:
+        at = (run.model, run.method_name, run.method.needs, run.scenario, run.data,
+              outline(run.train), run.evaluation)  # fmt: skip
+        own = own_settings(run)
+        if at in self._templates:
+            return self._templates[at].tuned(own)
+        template = self._templates[at] = self._work_out(run)
+        return dataclasses.replace(template.tuned(own), stages=template.stages)
 
     def _stage(self, run: Run, node: _Node) -> StageCost:
         """Made on first sight, parents first."""
@@ -159,22 +185,28 @@ class Tally:
             return False
         if node.policy is not None and not self._is_cached(run, alike, node.policy):
             return False  # a policy that is not there was not judged: keys take time
-        key = self._key(run, node, place)
+        key = self._key(run, alike, place)
         return key in published and self._store.has(node.stage.name, str(key))
 
-    def _key(self, run: Run, node: _Node, place: int) -> str | None:
+    def _key(self, run: Run, alike: _Alike, place: int) -> str | None:
+        node = alike.nodes[place]
         stage = node.stage
+        if node.trained:
+            if not alike.stages:
+                unseeded = dataclasses.replace(run, seed=NO_SEED)
+                alike.stages.extend(graph(unseeded, Line.of(unseeded)))
+            stage = alike.stages[place]
         if not node.seeded:
             return stage.key(self._store)
         if stage.by_content:
             return graph(run, Line.of(run))[place].key(self._store)
         # Making the stages of every seed again takes too long: its digits are put into the text.
         if node.mark not in self._texts:
-            self._texts[node.mark] = text = _key_text(stage)
+            self._texts[node.mark] = text = key_text(stage)
             if stage.name not in self._checked:
-                assert _sha256(text)[:16] == stage.key(self._store), "store.key hashes another text"
+                assert sha256(text)[:16] == stage.key(self._store), "store.key hashes another text"
                 self._checked.add(stage.name)
-        return _sha256(self._texts[node.mark].replace(str(NO_SEED), str(run.seed)))[:16]
+        return sha256(self._texts[node.mark].replace(str(NO_SEED), str(run.seed)))[:16]
 
     def _names(self, stage: str) -> frozenset[str]:
         """Keys of the artefacts of a stage, listed once."""
@@ -195,14 +227,16 @@ class Tally:
         for stage in stages:
             parents = {role: places[id(parent)] for role, parent in stage.parents.items()}
             above = [nodes[place] for place in parents.values()]
-            mark, seeded = _mark(stage, run, above, marks)
+            mark, seeded = mark_of(stage, run, above, marks)
+            trained = stage is line.align or any(node.trained for node in above)
             cost = costs.get((stage.name, stage.what)) or self._counted(stage, facts)
             costs[stage.name, stage.what] = cost
             policy = parents.get("policy")
-            nodes.append(_Node(stage, mark, seeded, tuple(parents.values()), policy, cost))
+            around = tuple(parents.values())
+            nodes.append(_Node(stage, mark, seeded, trained, around, policy, cost))
         last = {*range(len(nodes))} - {place for node in nodes for place in node.parents}
         roots = last | {places[id(line.tokens)], places[id(line.align)]}  # a run reads both
-        return _Alike(tuple(nodes), tuple(sorted(roots)), record_disk(facts))
+        return _Alike(tuple(nodes), tuple(sorted(roots)), record_disk(facts), stages)
 
     def _facts(self, run: Run, line: Line) -> Facts:
         def folder(tokens: Stage) -> Path:
@@ -217,7 +251,7 @@ class Tally:
     def _known_costs(self, facts: Facts) -> dict[tuple[str, str], Cost]:
         """By stage; the same for all values of hyper-parameters that take no time."""
         run = facts.run
-        at = (id(facts.lengths), _outline(run.train), run.evaluation, run.method_name,
+        at = (id(facts.lengths), outline(run.train), run.evaluation, run.method_name,
               run.method.needs)  # fmt: skip
         return self._costs.setdefault(at, {})
 
@@ -233,45 +267,3 @@ class Tally:
         if memory is not None and not machine.devices:  # else each process has a device's
             memory *= processes(facts.run, stage.name)
         return Cost(seconds, memory, asked.disk, asked.transient, source, asked.missing)
-
-
-def _outline(train: TrainConfig) -> TrainConfig:
-    """Without what takes neither time nor room."""
-    return dataclasses.replace(
-        train, name="", learning_rate=0.0, schedule=Schedule.LINEAR, warmup_share=0.0,
-        weight_decay=0.0, max_grad_norm=0.0,
-    )  # fmt: skip
-
-
-def _mark(
-    stage: Stage, run: Run, above: Sequence[_Node], marks: dict[int, str]
-) -> tuple[str, bool]:
-    """(what tells a stage from others, whether the seed is part of that)."""
-    known: Any
-    if stage.by_content:  # its parents have no content yet
-        known = [stage.what, str(run.train.precision), *(node.mark for node in above)]
-        seeded = any(node.seeded for node in above)
-        return _digest(stage.name, known, seeded)
-    inputs = stage.inputs({})
-    known = marks.get(id(inputs)) or {k: marks.get(id(v), v) for k, v in inputs.items()}
-    mark, seeded = _digest(stage.name, known, False)
-    marks[id(inputs)] = mark
-    return mark, seeded
-
-
-def _digest(name: str, known: Any, seeded: bool) -> tuple[str, bool]:
-    """Marks of what holds the seed begin with it, so that what holds them is seen to hold it."""
-    text = json.dumps([name, known], sort_keys=True)
-    seeded = seeded or str(NO_SEED) in text
-    return (f"{NO_SEED} {_sha256(text)}" if seeded else _sha256(text)), seeded
-
-
-def _key_text(stage: Stage) -> str:
-    """What `store.key` hashes for a stage that is keyed by settings."""
-    inputs = {**stage.inputs({}), "result_version": RESULT_VERSION}
-    text = {"stage": stage.name, "inputs": inputs}
-    return json.dumps(text, sort_keys=True, separators=(",", ":"))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
