@@ -21,8 +21,6 @@ import pytest
 
 from tests.end_to_end.commands import BASE, environment
 
-pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
-
 EIGHT = 8
 STEPS = 30
 SMALL = ["model.pretraining.documents=100", "train.max_steps=2", "evaluation.num_prompts=4",

@@ -12,8 +12,6 @@ from benchmarks import kill_sweep
 from benchmarks.kill_sweep import AXES, FIXED, FORMATS, Sweep
 from tests.end_to_end.commands import MICRO, Command
 
-pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
-
 FEW = {"scenario": ["align-from-base"], "method": ["dpo", "ipo"], "seed": [1]}
 
 
