@@ -18,26 +18,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def first_difference(chosen: Sequence[int], rejected: Sequence[int]) -> int | None:
-    """Index of the first token in which two responses differ; None when they are the same.
-
-    Where one is the start of the other, it is the first token the longer one has beyond it, so
-    the index may equal the length of the shorter.
-    """
-    for at, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
-        if one != other:
-            return at
-    shorter, longer = sorted((len(chosen), len(rejected)))
-    return None if shorter == longer else shorter
-
-
 def after_difference(
     logp: Sequence[np.ndarray], first: Sequence[int | None], level: float = 0.95
 ) -> Interval | None:
     """Mean log-prob per token after the first that differs, in nats; one value per response.
 
-    `logp`: per response an array (its tokens,); `first`: see `first_difference`. Responses with no
-    token after it are left out. Per response first, so that long ones do not weigh more.
+    `logp`: per response an array (its tokens,); `first`: the column `first_difference`
+    of `pair_tokens.parquet`, None where the responses are the same. Responses with no token after
+    it are left out. Per response first, so that long ones do not weigh more.
     """
     values = [
         float(np.mean(tokens[at + 1 :]))

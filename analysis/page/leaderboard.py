@@ -13,7 +13,7 @@ from analysis.tables.columns import Column
 from analysis.tables.table import START, Cell, Row, Section, Table
 
 Looks = Mapping[str, Look]
-TIED = "≈"
+TIED = "†"  # as in every other table
 
 
 def verdicts(tables: Mapping[str, Table]) -> list[Markup]:

@@ -3,21 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.displacement import after_difference, first_difference, position_profile
-
-
-@pytest.mark.parametrize(
-    ("chosen", "rejected", "expected"),
-    [
-        ([1, 2, 3], [1, 9, 3], 1),
-        ([5], [6], 0),
-        ([1, 2], [1, 2, 3], 2),
-        ([1, 2, 3], [1], 1),
-        ([1, 2], [1, 2], None),
-    ],
-)
-def test_first_difference(chosen: list[int], rejected: list[int], expected: int | None):
-    assert first_difference(chosen, rejected) == expected
+from analysis.displacement import after_difference, position_profile
 
 
 def test_after_the_difference_one_value_per_response():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,3 +79,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def differing(one: Path, other: Path) -> list[str]:
     """Files of two records that should be the same bytes and are not."""
     return [n for n in SAME_AGAIN if (one / n).read_bytes() != (other / n).read_bytes()]
+
+
+def slurm_is_up() -> bool:
+    if shutil.which("sinfo") is None:
+        return False
+    asked = ["sinfo", "--noheader"], ["sacct", "--noheader"]
+    return all(subprocess.run(one, capture_output=True).returncode == 0 for one in asked)

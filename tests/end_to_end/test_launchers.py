@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from analysis import runs as records
-from tests.end_to_end.commands import MICRO, Answer, call
+from tests.end_to_end.commands import MICRO, Answer, call, slurm_is_up
 
 AXES = {"scenario": ["align-from-base", "sft-then-align"], "method": ["dpo", "simpo"]}
-
-
-def slurm_is_up() -> bool:
-    if shutil.which("sinfo") is None:
-        return False
-    asked = ["sinfo", "--noheader"], ["sacct", "--noheader"]
-    return all(subprocess.run(one, capture_output=True).returncode == 0 for one in asked)
 
 
 def has(package: str) -> bool:

@@ -76,6 +76,7 @@ def test_a_study_does_what_is_missing_and_prints_its_files_last(
             ("study", "arizna"),
             "unknown study 'arizna' (nearest: 'arizona'); there are demo, arizona",
         ),
+        (("study", "demo", "--real"), "--real: demo has no sweeps with a paper's settings"),
         (("table", "dpop"), "no run of dpop is finished yet; do them with: tiebreak study dpop"),
         (("table", "dpop", "seed=1"), "seed=1: a study has its own settings"),
         (("table", "arizona-mni"), "unknown sweep 'arizona-mni' (nearest: 'arizona-mini')"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.commands import slurm_is_up
 from tiebreak.config.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
@@ -19,17 +19,9 @@ from tiebreak.launch.state import State, standing
 from tiebreak.launch.sweep import sweep
 from tiebreak.launch.tasks import Grid, Report
 
-
-def is_up() -> bool:
-    asked = ["sinfo", "--noheader"], ["sacct", "--noheader"]
-    if shutil.which("sinfo") is None:
-        return False
-    return all(subprocess.run(one, capture_output=True).returncode == 0 for one in asked)
-
-
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not is_up(), reason="no SLURM is up; start one: tests/slurm/up.sh"),
+    pytest.mark.skipif(not slurm_is_up(), reason="no SLURM is up; start one: tests/slurm/up.sh"),
 ]
 
 # Seed 3 kills its process; seeds from 9 on wait until they are told to stop.

@@ -120,7 +120,15 @@ def test_pairs_token_by_token() -> None:
 
 @pytest.mark.parametrize(
     ("chosen", "rejected", "at"),
-    [([1, 2], [1, 3], 1), ([1, 2], [1], 1), ([], [4], 0), ([1, 2], [1, 2], None)],
+    [
+        ([1, 2], [1, 3], 1),
+        ([1, 2, 3], [1, 9, 3], 1),
+        ([5], [6], 0),
+        ([], [4], 0),
+        ([1, 2], [1, 2, 3], 2),
+        ([1, 2, 3], [1], 1),
+        ([1, 2], [1, 2], None),
+    ],
 )
 def test_the_first_token_that_differs(
     chosen: list[int], rejected: list[int], at: int | None

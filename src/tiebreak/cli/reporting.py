@@ -96,6 +96,8 @@ def study(options: argparse.Namespace) -> None:
             f"unknown study {options.name!r}{nearest(options.name, STUDIES)}; there are "
             f"{', '.join(STUDIES)}; a sweep's table: tiebreak table NAME"
         )
+    if options.real and not found.real:
+        raise UserError(f"--real: {found.name} has no sweeps with a paper's settings; leave it out")
     codes = [
         do_all(read_study(name), options.engine, options.workers, options.retry, options.launcher)
         for name in (found.real if options.real else found.sweeps)
