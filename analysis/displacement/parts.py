@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import fmean
 from typing import TYPE_CHECKING
 
+import numpy as np
 from scipy.special import betaincinv
 
 from analysis.statistics import Interval, mean_interval
@@ -53,23 +54,23 @@ MEASURES = (
 
 def part(name: str, rows: pd.DataFrame) -> Part:
     """The numbers of these rows of one run's `pairs.parquet`; missing sides are left out."""
-    chosen, rejected = rows["drift/chosen"].dropna(), rows["drift/rejected"].dropna()
-    of_chosen = (rows["drift/chosen"] / rows["length/chosen"]).dropna()
-    of_rejected = (rows["drift/rejected"] / rows["length/rejected"]).dropna()
-    both = rows[["drift/chosen", "drift/rejected"]].dropna()
-    margin = _mean(both["drift/chosen"] - both["drift/rejected"])
+    if rows.empty:
+        return Part(name, (0,))
+    chosen, rejected = (rows[f"drift/{side}"].to_numpy() for side in ("chosen", "rejected"))
+    lengths = (rows[f"length/{side}"].to_numpy() for side in ("chosen", "rejected"))
+    per_token = [drift / length for drift, length in zip((chosen, rejected), lengths, strict=True)]
+    both = ~np.isnan(chosen) & ~np.isnan(rejected)
+    num_chosen = int((~np.isnan(chosen)).sum())
+    margin = _mean((chosen - rejected)[both])
     shares: Sequence[Interval | None] = (None, None, None)
     if margin is not None and margin.low is not None and margin.low > 0:
-        of_both = (mean([float(v) for v in both[f"drift/{s}"]]) for s in ("chosen", "rejected"))
+        of_both = (fmean(drift[both].tolist()) for drift in (chosen, rejected))
         shares = [Interval(value, None, None, margin.n) for value in split(*of_both)]
     return Part(
         name,
-        (len(chosen),),
-        share(int((chosen < 0).sum()), len(chosen)) if len(chosen) else None,
-        _mean(chosen),
-        _mean(rejected),
-        _mean(of_chosen),
-        _mean(of_rejected),
+        (num_chosen,),
+        share(int((chosen < 0).sum()), num_chosen) if num_chosen else None,
+        *(_mean(values) for values in (chosen, rejected, *per_token)),
         margin,
         *shares,
     )
@@ -135,5 +136,7 @@ def pooled_part(parts: Sequence[Part]) -> Part:
     return Part(parts[0].name, tuple(n for p in parts for n in p.num_chosen), **measures)
 
 
-def _mean(values: pd.Series) -> Interval | None:
-    return mean_interval([float(value) for value in values], LEVEL) if len(values) else None
+def _mean(values: np.ndarray) -> Interval | None:
+    """Of those that were measured."""
+    there = values[~np.isnan(values)]
+    return mean_interval(there.tolist(), LEVEL) if len(there) else None

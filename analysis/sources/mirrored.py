@@ -150,7 +150,7 @@ def gather(root: Path, pieces: Sequence[Piece]) -> tuple[list[MirroredRun], list
         run_id = piece.config.get("run_id")
         if isinstance(run_id, str) and re.fullmatch(r"[0-9a-f]{12}", run_id):
             of_run[run_id].append(piece)
-        else:
+        elif "comparison" not in piece.config:  # what `tiebreak table --wandb` sent
             skipped.append((root / piece.name, "not a run of tiebreak: no run_id in its config"))
     runs = [MirroredRun(root / run_id, tuple(found)) for run_id, found in of_run.items()]
     return sorted(runs, key=lambda run: run.path.name), skipped

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
 
 from scipy.special import stdtrit
 
@@ -37,10 +36,12 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"values must be one or more finite numbers: {values!r}")
     check_level(level)
-    n, centre = len(values), mean(values)  # exact, then rounded once: the same on every machine
+    n, first = len(values), values[0]  # from the first on, so that equal values have no width
+    centre = first + math.fsum(value - first for value in values) / n
     if n == 1:
         return Interval(centre, None, None, 1)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(n)
+    squares = math.fsum((value - centre) ** 2 for value in values)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * math.sqrt(squares / (n - 1) / n)
     return Interval(centre, centre - half, centre + half, n)
 
 

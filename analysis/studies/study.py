@@ -71,17 +71,18 @@ class StudyReport:
         sweeps: Sweeps,
         command: str = "",
         footnotes: Mapping[str, str] | None = None,
+        draw: bool = True,
     ) -> Report:
         """The report over these sweeps, those of the miniature or the real ones.
 
         Sweeps without a finished run are named in the notes and make no table; their effects say
         what is missing. command: what made the report, for the footers of its tables. footnotes:
-        method -> its convention in a line.
+        method -> its convention in a line. draw: figures too, which are most of the work.
         """
         everything = (*self.sweeps, *self.real)
         ids = {name: {one.run_id for one in sweeps.get(name, ())} for name in everything}
         done = {name: finished(runs, ids[name]) for name in everything}
-        effects, figures = self.effects(runs, done), self.figures(runs, done)
+        effects, figures = self.effects(runs, done), self.figures(runs, done) if draw else {}
         return Report(
             title=self.title,
             tables={

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from analysis.runs import Record, Settings, setting_text, varying
 
 
-def shared_settings(records: Sequence[Record]) -> dict[str, Settings]:
-    """Group id -> the settings that all its runs share (a path may differ between machines)."""
+def shared_settings(
+    records: Sequence[Record], by: Callable[[Record], str] = lambda record: record.group_id
+) -> dict[str, Settings]:
+    """Group -> the settings that all its runs share (a path may differ between machines)."""
     groups: dict[str, Settings] = {}
     for record in records:
-        so_far = groups.setdefault(record.group_id, record.settings)
+        name = by(record)
+        so_far = groups.setdefault(name, record.settings)
+        if so_far is record.settings or so_far == record.settings:
+            continue
         differing = set(varying([so_far, record.settings]))
-        groups[record.group_id] = {k: v for k, v in so_far.items() if k not in differing}
+        groups[name] = {k: v for k, v in so_far.items() if k not in differing}
     return groups
 
 
 def tell_apart(names: Mapping[str, str], settings: Mapping[str, Settings]) -> dict[str, str]:
-    """Group id -> its name, with the settings in which it differs from others of that name.
+    """Group -> its name, with the settings in which it differs from others of that name.
 
     Two groups have the same label exactly when name and settings are the same.
     """

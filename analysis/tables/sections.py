@@ -82,16 +82,26 @@ Key = tuple[str, str, str | None, str | None]
 
 
 def _alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
+    """The same data under two settings (two paths, say) are one section."""
     shared = labels.shared_settings(finished)
     models = labels.tell_apart(
         {record.group_id: record.model for record in finished},
         {group: labels.part(settings, "model") for group, settings in shared.items()},
     )
+    shared = labels.shared_settings(finished, _data)
+    data = labels.tell_apart(
+        {_data(record): record.data for record in finished},
+        {name: labels.part(settings, "data") for name, settings in shared.items()},
+    )
     alike: dict[Key, list[Record]] = defaultdict(list)
     for r in finished:
-        alike[models[r.group_id], r.data, r.data_hash, r.evaluator].append(r)
-    order = sorted(alike, key=lambda key: tuple(part or "" for part in key))
+        alike[models[r.group_id], data[_data(r)], r.data_hash, r.evaluator].append(r)
+    order = sorted(alike, key=lambda key: [labels.natural(part or "") for part in key])
     return {key: alike[key] for key in order}
+
+
+def _data(record: Record) -> str:
+    return f"{record.data} {record.data_hash}"
 
 
 def _placed(

@@ -1,9 +1,11 @@
-"""A table as CSV: one line per cell, full precision and unscaled units, with its runs."""
+"""A table as lines, one per cell, full precision and unscaled units, with its runs; as CSV."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from csv import writer
+from typing import Any
 
 from analysis.tables.columns import Column
 from analysis.tables.published import Published
@@ -18,22 +20,26 @@ HEADER = (
 
 
 def csv(table: Table) -> str:
-    """An empty field: not measured, not tested or not told. `p` is Holm's, against the best."""
+    """An empty field: not measured, not tested or not told."""
     stream = io.StringIO()
     out = writer(stream, lineterminator="\n")
-    out.writerow(HEADER)
+    out.writerows([HEADER, *lines(table)])
+    return stream.getvalue()
+
+
+def lines(table: Table) -> Iterator[list[Any]]:
+    """One per cell, as HEADER names them. None: empty. `p` is Holm's, against the best."""
     for section in table.sections:
         for row in section.rows:
             figures = row.published or (None,) * len(section.columns)
             for column, cell, figure in zip(section.columns, row.cells, figures, strict=True):
                 if cell is not None or figure is not None or row.missing:
-                    out.writerow(_line(section, row, column, cell, figure))
-    return stream.getvalue()
+                    yield _line(section, row, column, cell, figure)
 
 
 def _line(
     section: Section, row: Row, column: Column, cell: Cell | None, figure: Published | None
-) -> list[object]:
+) -> list[Any]:
     place = [section.model, section.data, section.data_hash, section.evaluator]
     who = [_flag(section.validation), row.scenario, row.label, row.method]
     run_ids = () if cell is None else cell.run_ids
@@ -43,7 +49,7 @@ def _line(
     return [*place, *who, *what, *_numbers(cell), *_figure(figure), row.n, row.planned, *ids]
 
 
-def _numbers(cell: Cell | None) -> list[object]:
+def _numbers(cell: Cell | None) -> list[Any]:
     if cell is None:
         return [None] * 11
     i, behind = cell.interval, cell.behind
@@ -52,7 +58,7 @@ def _numbers(cell: Cell | None) -> list[object]:
     return [i.mean, i.low, i.high, *counts, _flag(cell.best), _flag(cell.tied), *gap, cell.p]
 
 
-def _figure(figure: Published | None) -> list[object]:
+def _figure(figure: Published | None) -> list[Any]:
     if figure is None:
         return [None] * 4
     return [figure.value, figure.unit, figure.source, " ".join(figure.marks)]

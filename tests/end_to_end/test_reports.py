@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from analysis.sources import source_from
 from analysis.studies import STUDIES, StudyReport, TableSpec
 from tests.end_to_end.commands import MICRO, Command
 
@@ -40,6 +41,25 @@ def test_every_format_of_a_table(home: Path, sweep_file: str, tiebreak: Command)
     assert answers["csv"].out.startswith("model,data,")
     assert answers["html"].out.startswith("<!doctype html>")
     assert json.loads(answers["json"].out)["format"] == 1
+
+
+def test_a_table_in_wandb(
+    home: Path, sweep_file: str, monkeypatch: pytest.MonkeyPatch, tiebreak: Command
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    answer = tiebreak("table", sweep_file, "--wandb", "team/mine")
+    assert answer.code == 0, answer.err
+    (log,) = (home / "wandb").glob("offline-run-*-comparison-*")
+    assert answer.out == f"W&B: {sweep_file}: {log}\n"
+    (table,) = log.glob("files/media/table/*.json")
+    found = json.loads(table.read_text())
+    told = tiebreak("table", sweep_file, "--format", "csv").out
+    assert found["columns"] == told.splitlines()[0].split(",")
+    assert len(found["data"]) == len(told.splitlines()) - 1
+    assert source_from(f"wandb:{home / 'wandb'}").entries() == ([], []), "no run, nothing damaged"
+    wrong = tiebreak("table", sweep_file, "--wandb", "a/b/c")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err == "tiebreak: --wandb a/b/c: give PROJECT or ENTITY/PROJECT\n"
 
 
 def test_a_page_of_a_sweep(home: Path, sweep_file: str, tmp_path: Path, tiebreak: Command) -> None:

@@ -19,7 +19,8 @@ from tests.track.wandb_stub import Stub
 from tiebreak.errors import UserError
 from tiebreak.track import environment
 from tiebreak.track import mirror as mirrors
-from tiebreak.track.mirror import Mirror, open_mirror, table
+from tiebreak.track.mirror import Mirror, open_mirror
+from tiebreak.track.shown import generations
 
 pytestmark = pytest.mark.usefixtures("clean")
 RUN, GROUP = "0123456789ab", "ba9876543210"
@@ -263,5 +264,7 @@ def test_mode_follows_the_environment(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_table_escapes_what_a_model_wrote() -> None:
-    page = table([{"prompt": [{"role": "user", "content": "<i>"}], "before": "<", "after": "&"}])
+    page = generations(
+        [{"prompt": [{"role": "user", "content": "<i>"}], "before": "<", "after": "&"}]
+    )
     assert "<i>" not in page and "&lt;i&gt;" in page and "<pre>&amp;</pre>" in page

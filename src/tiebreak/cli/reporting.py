@@ -11,7 +11,11 @@ from tiebreak.cli.output import give, say
 from tiebreak.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from analysis.runs import Runs
+    from analysis.tables.table import Table
+    from tiebreak.launch.publish import Place
     from tiebreak.launch.report import Answer
 
 FORMATS = ("md", "tex", "csv", "html", "json")
@@ -37,8 +41,13 @@ def _answer(options: argparse.Namespace, runs: Runs) -> Answer:
 
 def table(options: argparse.Namespace) -> None:
     from analysis.tables import render
+    from tiebreak.launch.publish import Place
 
-    tables = list(_answer(options, _loaded(options)).tables.values())
+    place = options.wandb and Place.of(options.wandb)
+    found = _answer(options, _loaded(options)).tables
+    if place:
+        return _publish(options.study, found, place)
+    tables = list(found.values())
     writers = {"md": render.markdown, "tex": render.latex, "csv": render.csv, "html": render.html,
                "json": render.sidecar}  # fmt: skip
     if len(tables) > 1 and options.format not in ("md", "tex"):
@@ -48,6 +57,18 @@ def table(options: argparse.Namespace) -> None:
         )
     text = "\n".join(writers[options.format](one) for one in tables)
     give(text, options.out, "table")
+
+
+def _publish(study: str | None, tables: Mapping[str, Table], place: Place) -> None:
+    from tiebreak.home import home
+    from tiebreak.launch.publish import publish
+
+    for name, one in tables.items():
+        whole = name if study in (None, name) else f"{study} {name}"
+        where = publish(whole, one, place, home())
+        if where is None:
+            raise UserError(f"--wandb: {whole} was not sent; the reason stands above")
+        say(f"W&B: {whole}: {where}")
 
 
 def page(options: argparse.Namespace) -> None:
@@ -103,7 +124,9 @@ def study(options: argparse.Namespace) -> None:
         for name in (found.real if options.real else found.sweeps)
     ]
     runs = load(runs_dir())
-    report, answer = study_answer(found, runs, f"tiebreak study {found.name}", options.real)
+    report, answer = study_answer(
+        found, runs, f"tiebreak study {found.name}", options.real, draw=True
+    )
     folder: Path = options.out or home() / "results" / found.name
     paths = write_report(report, folder)
     paths.append(folder / "page.html")

@@ -88,9 +88,10 @@ def answer(runs: Runs, name: str | None, extra: Sequence[str], command: str) -> 
 
 
 def study_answer(
-    study: StudyReport, runs: Runs, command: str, real: bool = False
+    study: StudyReport, runs: Runs, command: str, real: bool = False, draw: bool = False
 ) -> tuple[Report, Answer]:
-    """real: over the sweeps with the papers' own settings instead of those in miniature."""
+    """real: over the sweeps with the papers' own settings instead of those in miniature. draw: the
+    report has figures too."""
     sweeps = {name: planned(compared(name)) for name in (study.real if real else study.sweeps)}
-    report = study.build(runs, sweeps, command, footnotes())
+    report = study.build(runs, sweeps, command, footnotes(), draw)
     return report, Answer.of(report, (one.run_id for asked in sweeps.values() for one in asked))

@@ -7,8 +7,6 @@ and from there on the mirror does nothing. docs/wandb.md says what is sent and w
 from __future__ import annotations
 
 import contextlib
-import html
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,15 +14,15 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from tiebreak.errors import UserError, nearest
-from tiebreak.track import environment, files, outage
+from tiebreak.track import environment, files, outage, shown
 from tiebreak.track.outage import Loss
+from tiebreak.track.shown import Comparison
 
 NAMES = ("wandb", "none")
 INIT_SECONDS = 20
 FINISH_SECONDS = 30  # for uploads still under way; `wandb sync` can bring the rest
 FLUSH_SECONDS = 1  # wandb's own 15 is how much a killed run would lose
 TAG_LENGTH = 64  # W&B refuses longer ones
-SAMPLES = 32
 
 
 class Tracker(Protocol):
@@ -61,8 +59,8 @@ class Mirror:
         Not a `wandb.Table`: that is an artifact, and one that the server cannot take has been
         seen to end wandb's process, and with it the history.
         """
-        page = table(rows[:SAMPLES])
-        self._try(lambda run: run.log({"generations": _html(page), "step": step}))
+        page = shown.generations(rows)
+        self._try(lambda run: run.log({"generations": shown.html(page), "step": step}))
 
     def summary(self, result: Mapping[str, Any]) -> None:
         """The metrics of `result.json`, the start model's under `start/`."""
@@ -72,6 +70,19 @@ class Mirror:
     def record(self, folder: Path) -> None:
         """The files of the record in `folder` and how it ended; sent when the run is over."""
         self._try(lambda run: files.send(run, folder))
+
+    def comparison(self, told: Comparison) -> None:
+        """What runs say together. The W&B table comes last: it is an artifact (see above)."""
+        self._try(lambda run: run.summary.update(told.summary))
+        self._try(lambda run: run.log({"table": shown.html(told.page)}))
+        self._try(lambda run: run.log({"results": shown.table(told)}))
+
+    @property
+    def where(self) -> str | None:
+        """The address of the run, or the folder that `wandb sync` takes; None: nowhere."""
+        if self._run is None:
+            return None
+        return self._run.url or str(Path(self._run.dir).parent)
 
     def finish(self, exit_code: int = 0) -> None:
         """Close, waiting at most FINISH_SECONDS for uploads. A second call does nothing."""
@@ -123,11 +134,6 @@ def open_mirror(
     Online if asked for or, with `mode="auto"`, if there is a key. Where W&B cannot be reached the
     run is kept offline, for `wandb sync`. UserError only for a name or mode that does not exist.
     """
-    _check(tracker)
-    mode = environment.mode(tracker.mode)
-    known = outage.known()
-    if tracker.name == "none" or mode == "disabled" or known is Loss.NOTHING:
-        return Mirror(None)
     arguments: dict[str, Any] = {
         "id": run_id,
         "group": group_id,
@@ -135,6 +141,19 @@ def open_mirror(
         "job_type": names["method"],
         "tags": _tags(names),
         "config": {"run_id": run_id, "group_id": group_id, **config},
+    }
+    return opened(tracker, arguments, folder)
+
+
+def opened(tracker: Tracker, names: Mapping[str, Any], folder: Path) -> Mirror:
+    """As `open_mirror`, for a W&B run of any kind. names: what `wandb.init` is told of it."""
+    _check(tracker)
+    mode = environment.mode(tracker.mode)
+    known = outage.known()
+    if tracker.name == "none" or mode == "disabled" or known is Loss.NOTHING:
+        return Mirror(None)
+    arguments: dict[str, Any] = {
+        **names,
         "project": tracker.project,
         "entity": tracker.entity,
         "dir": str(folder),
@@ -272,23 +291,6 @@ def _forget_service(errors: tuple[type[Exception], ...]) -> None:
 def _tags(names: Mapping[str, str]) -> list[str]:
     wanted = [names[k] for k in ("method", "scenario", "data", "model")]
     return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in wanted))
-
-
-def _html(page: str) -> Any:
-    import wandb
-
-    return wandb.Html(page, inject=False, data_is_not_path=True)
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """prompt, before, after of each row, escaped: text from a model is never markup."""
-    columns = ("prompt", "before", "after")
-    lines = ["<table border='1'><tr>" + "".join(f"<th>{c}</th>" for c in columns) + "</tr>"]
-    for row in rows:
-        texts = [row[c] if isinstance(row[c], str) else json.dumps(row[c]) for c in columns]
-        cells = "".join(f"<td><pre>{html.escape(text)}</pre></td>" for text in texts)
-        lines.append(f"<tr>{cells}</tr>")
-    return "\n".join([*lines, "</table>"])
 
 
 def _short(error: BaseException) -> str:
