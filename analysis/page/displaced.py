@@ -49,17 +49,20 @@ def panels_of(runs: Runs, groups: Sequence[Group]) -> dict[str, Panel]:
 
 
 def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
-    """A row per group, by scenario; the verdict in words is its last column."""
+    """A row per group, by scenario and, where there are several, by model and data; the verdict in
+    words is its last column."""
     if not panels:
         return tag("p", "No finished run has left its held-out pairs.", class_="nothing")
     bodies: dict[str, list[Markup]] = {}
+    several = len({group.section for group in groups}) > 1
     for group in groups:
         if group.group_id in panels:
-            rows = bodies.setdefault(group.scenario, [])
+            place = f"{group.scenario} · {group.section}" if several else group.scenario
+            rows = bodies.setdefault(place, [])
             rows.append(_row(group.label, panels[group.group_id]))
     blocks = []
-    for scenario, rows in bodies.items():
-        span = tag("th", scenario, colspan=len(HEADS), scope="rowgroup")
+    for place, rows in bodies.items():
+        span = tag("th", place, colspan=len(HEADS), scope="rowgroup")
         blocks.append(tag("tbody", tag("tr", span, class_="scenario"), *rows))
     heads = (tag("th", head, scope="col", title=why or None) for head, why in HEADS.items())
     top = tag("thead", tag("tr", *heads))

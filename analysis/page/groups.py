@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.runs import Record
+from analysis.tables.labels import part
+from analysis.tables.sections import sections_alike
 from analysis.tables.table import SHORT, Table
 
 
@@ -58,20 +60,27 @@ def groups_of(records: Sequence[Record], tables: Sequence[Table]) -> tuple[Group
 
 
 def _sections(records: Sequence[Record]) -> dict[str, str]:
-    """Group id -> its section. Data and evaluator are named where they tell sections apart.
+    """Group id -> its section, called as in the tables, with hashes where names are not enough.
 
     A run that has not come to its evaluation yet stands with the others of its model and data.
     """
-    known: dict[tuple[str, str], set[tuple[str | None, str | None]]] = defaultdict(set)
+    alike = sections_alike([record for record in records if record.finished])
+    names = Counter((model, data) for model, data, _, _ in alike)
+    sections: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for (model, data, data_hash, evaluator), members in alike.items():
+        title = f"model {model} · data {data}"
+        if names[model, data] > 1:
+            told = (evaluator or "")[:SHORT] or "not recorded"
+            title += f" {(data_hash or '')[:SHORT]} · evaluator {told}"
+        sections |= {record.group_id: title for record in members}
+        known |= {_asked(record): title for record in members}
     for record in records:
-        if record.finished:
-            known[record.model, record.data].add((record.data_hash, record.evaluator))
-    sections = {}
-    for record in records:
-        title = f"model {record.model} · data {record.data}"
-        if len(known[record.model, record.data]) > 1:
-            data, evaluator = record.data_hash or "", record.evaluator or ""
-            title += f" {data[:SHORT]} · evaluator {evaluator[:SHORT] or 'not recorded'}"
-        if record.finished or record.group_id not in sections:
-            sections[record.group_id] = title
+        plain = f"model {record.model} · data {record.data}"
+        sections.setdefault(record.group_id, known.get(_asked(record), plain))
     return sections
+
+
+def _asked(record: Record) -> str:
+    """Which model and data a run was told to use."""
+    return repr([record.model, record.data, sorted(part(record.settings, "data").items())])

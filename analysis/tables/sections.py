@@ -52,7 +52,7 @@ def sections_of(
     finished: Sequence[Record], items: PerItem, facts: Mapping[str, Facts], asked: Asked
 ) -> Iterator[Section]:
     """In the order of model, data and evaluator."""
-    alike = _alike(finished)
+    alike = sections_alike(finished)
     planned = _placed(asked.planned, alike)
     for (model, data, _, _), records in alike.items():
         first = records[0]
@@ -81,8 +81,11 @@ def sections_of(
 Key = tuple[str, str, str | None, str | None]
 
 
-def _alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
-    """The same data under two settings (two paths, say) are one section."""
+def sections_alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
+    """What may stand in one section, with how model and data are called there.
+
+    The same data under two settings (two paths, say) are one section.
+    """
     shared = labels.shared_settings(finished)
     models = labels.tell_apart(
         {record.group_id: record.model for record in finished},
