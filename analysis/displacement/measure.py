@@ -86,6 +86,7 @@ def compare(
 ) -> tuple[Panel, ...]:
     """One panel per group, in their order. `groups`: label -> run ids, one per seed.
 
+    Runs whose pairs lack a column (foreign ones, or of an older version) count as without pairs.
     `pairs` and `history` hold the rows of all these runs, told apart by `run_id`.
     """
     assert all(ids and len(set(ids)) == len(ids) for ids in groups.values()), "one run per seed"
@@ -97,6 +98,8 @@ def compare(
 
 def _of_run(pairs: pd.DataFrame, history: pd.DataFrame | None, run_id: str) -> Panel:
     rows = pairs[pairs["run_id"] == run_id] if len(pairs) else pairs
+    if not set(COLUMNS) <= set(rows) or rows[["drift/chosen", "drift/rejected"]].isna().all(axis=None):
+        rows = rows.iloc[:0]
     steps = None if history is None or history.empty else history[history["run_id"] == run_id]
     return panel(rows, steps, label=run_id)
 

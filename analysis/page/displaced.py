@@ -78,9 +78,15 @@ def _row(label: str, panel: Panel) -> Markup:
         *(_displaced(part) for part in (whole, near, distant)),
         *(_nats(value) for value in (whole.chosen, whole.rejected, whole.margin)),
         *(_share(value) for value in (whole.chosen_share, whole.undone)),
-        tag("td", panel.verdict.partition(" - ")[2] or panel.verdict, class_="words"),
+        tag("td", _words(panel), class_="words"),
     ]
     return tag("tr", tag("th", label, scope="row"), *cells)
+
+
+def _words(panel: Panel) -> str:
+    told = panel.verdict.partition(" - ")[2] or panel.verdict
+    missing = ", ".join(panel.without_pairs)
+    return f"{told} (without pairs, not counted: {missing})" if missing else told
 
 
 def _displaced(part: Part) -> Markup:

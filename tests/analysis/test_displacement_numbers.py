@@ -149,6 +149,17 @@ def test_a_run_without_pairs_is_named():
     assert (none.run_ids, none.without_pairs, none.answer.found) == ((), ("gone",), "cannot tell")
 
 
+@pytest.mark.parametrize("column", ["drift/chosen", "edit_distance"])
+def test_runs_of_another_version_are_runs_without_pairs(column: str):
+    old = alike(-1, -2, run_id="old").drop(columns=[column])
+    (found,) = compare(old, None, {"dpo": ["old"]})
+    assert (found.run_ids, found.without_pairs) == ((), ("old",))
+    foreign = alike(0, 0, run_id="foreign")[["run_id", "id"]]
+    both = pd.concat([alike(-1, -2, run_id="a"), foreign])
+    (found,) = compare(both, None, {"dpo": ["a", "foreign"]})
+    assert (found.run_ids, found.without_pairs) == (("a",), ("foreign",))
+
+
 def test_unpaired_rows_count_where_they_can():
     """Labelled single responses: no margin, no split, but the chosen is judged."""
     pairs = made([-1.0] * 40 + [None] * 30, [None] * 40 + [-3.0] * 30)
