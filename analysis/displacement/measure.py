@@ -98,7 +98,8 @@ def compare(
 
 def _of_run(pairs: pd.DataFrame, history: pd.DataFrame | None, run_id: str) -> Panel:
     rows = pairs[pairs["run_id"] == run_id] if len(pairs) else pairs
-    if not set(COLUMNS) <= set(rows) or rows[["drift/chosen", "drift/rejected"]].isna().all(axis=None):
+    drifts = rows.reindex(columns=["drift/chosen", "drift/rejected"])
+    if not set(COLUMNS) <= set(rows) or drifts.isna().all(axis=None):
         rows = rows.iloc[:0]
     steps = None if history is None or history.empty else history[history["run_id"] == run_id]
     return panel(rows, steps, label=run_id)
