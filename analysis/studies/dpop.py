@@ -14,6 +14,7 @@ from analysis.studies.frames import history, points
 from analysis.studies.measure import apart, mean
 from analysis.studies.samples import BySeed, Measured, combined, of_pairs, pick
 from analysis.studies.study import Done, StudyReport, TableSpec
+from analysis.tables.table import START
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,9 +109,13 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
         panels = compare(runs.pairs([r.run_id for r in near]), frame, groups)
         measures = ("displaced", "chosen")
         found["near-duplicates"] = displaced(tidy(panels), measures=measures, by="group")
-    profiles = _profiles(runs, near)
-    if len(profiles):
-        found["token-profile"] = token_profile(profiles, name="drift of the chosen (nats/token)")
+    drifts, log_probs = _profiles(runs, near)
+    if len(drifts):
+        found["token-profile"] = token_profile(drifts, name="drift of the chosen (nats/token)")
+        found["token-log-probs"] = token_profile(log_probs)
+    frame = history(runs, [r for r in distances if r.method == "dpo"], _at_distance)
+    if len(frame):
+        found["dpo-over-training-by-distance"] = curves(frame, ["drift/chosen"], block=5)
     spread = points(distances, ["drift/chosen"], {"edit distance": "data.edit_distance"})
     if len(spread):
         spread["asked edit distance"] = spread["edit distance"]
@@ -120,19 +125,30 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     return found
 
 
-def _profiles(runs: Runs, records: Sequence[Record]) -> pd.DataFrame:
-    """Policy minus start model, by position from the first token that differs (Figure 4 of the
-    paper shows log-probs); a row per run and position."""
+def _at_distance(record: Record) -> str:
+    return f"{record.method} at {record.settings['data.edit_distance']:g}"
+
+
+def _profiles(runs: Runs, records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """By position from the first token that differs, a row per run: drift of the chosen, and its
+    log-prob as in Figure 4 of the paper, where the start model has rows, too."""
     import pandas as pd
 
-    methods = {record.run_id: record.method for record in records}
-    rows = []
-    for run_id, pairs in runs.pair_tokens(list(methods)).groupby("run_id", sort=True):
-        drift = list(pairs["logp/chosen/after"] - pairs["logp/chosen/before"])
+    known = {record.run_id: record for record in records}
+    drifts, log_probs, starts = [], [], {}
+    for run_id, pairs in runs.pair_tokens(list(known)).groupby("run_id", sort=True):
+        record = known[str(run_id)]
+        before, after = pairs["logp/chosen/before"], pairs["logp/chosen/after"]
         first = [None if pd.isna(at) else int(at) for at in pairs["first_difference"]]
-        profile = position_profile(drift, first)
-        rows.append(profile.assign(run_id=run_id, method=methods[str(run_id)]))
-    return pd.concat(rows) if rows else pd.DataFrame()
+        named = {"run_id": run_id, "method": record.method}
+        drifts.append(position_profile(list(after - before), first).assign(**named))
+        log_probs.append(position_profile(list(after), first).assign(**named))
+        if record.start_model not in starts:
+            named["method"] = START
+            starts[record.start_model] = position_profile(list(before), first).assign(**named)
+    if not drifts:
+        return pd.DataFrame(), pd.DataFrame()
+    return pd.concat(drifts), pd.concat([*log_probs, *starts.values()])
 
 
 STUDY = StudyReport(

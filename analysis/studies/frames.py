@@ -38,10 +38,13 @@ def points(
     return pd.DataFrame(rows, columns=pd.Index(names)).dropna()
 
 
-def history(runs: Runs, records: Sequence[Record]) -> pd.DataFrame:
-    """Every step of these runs, with `method`."""
+def history(runs: Runs, records: Sequence[Record], label: Label | None = None) -> pd.DataFrame:
+    """Every step of these runs, with `method`, and a `label` where one is given."""
     frame = runs.history([record.run_id for record in records])
-    return frame.assign(method=frame["run_id"].map({r.run_id: r.method for r in records}))
+    told = {"method": {record.run_id: record.method for record in records}}
+    if label:
+        told["label"] = {record.run_id: label(record) for record in records}
+    return frame.assign(**{name: frame["run_id"].map(values) for name, values in told.items()})
 
 
 def start_of(records: Sequence[Record], metric: str) -> Interval | None:
