@@ -1,4 +1,4 @@
-"""Own records, offline logs and a W&B server give the same tables from the same runs."""
+"""Own records, offline logs and a W&B server give the same tables and page from the same runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.page import write as page
 from analysis.runs import Runs, load
 from analysis.sources import source_from
 from analysis.tables.comparison import comparison
@@ -55,6 +56,9 @@ def assert_the_same(runs: Runs, own: Runs) -> None:
         pd.testing.assert_frame_equal(
             getattr(runs, name)(), getattr(own, name)(), check_exact=True, obj=name
         )
+    finished_ids = [r.run_id for r in own.records if r.finished]
+    pages = [page("t", one, [comparison(one)], run_ids=finished_ids) for one in (runs, own)]
+    assert pages[0] == pages[1]
     assert runs.damaged == {}
     finished = [r.manifest for r in runs.records if r.finished]
     assert finished == [r.manifest for r in own.records if r.finished]
