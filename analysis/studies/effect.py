@@ -126,7 +126,8 @@ class Effect:
 
     @property
     def words(self) -> str:
-        told = f"{self.outcome}: {self.claim}. {self.tests[0].words}"
+        first = self.tests[0].words
+        told = f"{self.claim}: {self.outcome}. {first[:1].upper()}{first[1:]}"
         return f"{told}. {self.remark}" if self.remark else told
 
 

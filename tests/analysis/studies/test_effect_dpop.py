@@ -27,7 +27,7 @@ def both(synthetic, rng, dpo: float, dpop: float, seeds: int = 4):
 
 def test_a_displacement_that_is_there_is_found(synthetic, rng) -> None:
     effect = both(synthetic, rng, dpo=-4.0, dpop=0.5)
-    assert effect.holds and effect.words.startswith("holds: On near-duplicate pairs")
+    assert effect.holds and effect.words.startswith(f"{effect.claim}: holds. Drift")
     found = effect.difference
     assert found is not None and found.mean == pytest.approx(4.5, abs=0.4)
     assert (found.num_seeds, found.num_items) == (4, PAIRS)

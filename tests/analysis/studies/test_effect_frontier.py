@@ -101,7 +101,8 @@ def test_the_same_road_is_no_finding(synthetic, rng) -> None:
 
 def test_a_dearer_road_refutes_the_claim(synthetic, rng) -> None:
     effect = frontier(synthetic, rng, {"dpo": 2.0, "tdpo2": 5.0})
-    assert effect.outcome is Outcome.FAILS and effect.words.startswith("does not hold")
+    assert effect.outcome is Outcome.FAILS
+    assert effect.words.startswith(f"{effect.claim}: does not hold. ")
 
 
 def test_a_cheap_road_to_somewhere_nearer_refutes_the_claim(synthetic, rng) -> None:
