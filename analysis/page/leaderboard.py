@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from analysis.figures.palette import Look
+from analysis.figures.palette import look
 from analysis.page.intervals import drawing, scale_of
 from analysis.page.markup import Markup, join, scroll, tag
 from analysis.tables.columns import Column
 from analysis.tables.table import START, Cell, Row, Section, Table
 
-Looks = Mapping[str, Look]
 TIED = "†"  # as in every other table
 
 
@@ -29,21 +28,21 @@ def verdicts(tables: Mapping[str, Table]) -> list[Markup]:
     return said
 
 
-def leaderboards(tables: Mapping[str, Table], looks: Looks) -> Markup:
+def leaderboards(tables: Mapping[str, Table]) -> Markup:
     """All tables; their headings where there are several."""
     parts = []
     for name, table in tables.items():
         parts += [tag("h3", name, class_="table")] if len(tables) > 1 else []
-        parts.append(leaderboard(table, looks))
+        parts.append(leaderboard(table))
     return join(parts)
 
 
-def leaderboard(table: Table, looks: Looks) -> Markup:
+def leaderboard(table: Table) -> Markup:
     """One box per section, then the table's notes."""
     parts = []
     for section in table.sections:
         parts.append(tag("h3", section.title))
-        parts.append(scroll(_Board(section, looks, table.level).markup()))
+        parts.append(scroll(_Board(section, table.level).markup()))
     notes = [tag("li", note) for note in (*table.notes, f"made by {table.command}")]
     count = f"{table.num_runs} finished run{'' if table.num_runs == 1 else 's'}"
     summary = tag("summary", f"How to read this table · {count}")
@@ -60,7 +59,6 @@ class _Board:
     """One section. A body per scenario: sorting stays inside it, as ties and bold do."""
 
     section: Section
-    looks: Looks
     level: float
 
     @property
@@ -90,8 +88,7 @@ class _Board:
         return tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="leaderboard")
 
     def _row(self, row: Row, scale: tuple[float, float]) -> Markup:
-        look = self.looks.get(row.label) if row.method else None
-        colour = look.colour if look else "currentColor"
+        colour = look(row.method).colour if row.method else "currentColor"
         cells = [tag("th", *([dot(colour)] if row.method else []), row.label, scope="row",
                      class_="method")]  # fmt: skip
         for at, (column, cell) in enumerate(zip(self.section.columns, row.cells, strict=True)):

@@ -9,11 +9,12 @@ from string import Template
 from typing import Any
 
 from analysis.displacement import Panel
+from analysis.figures.palette import Look
 from analysis.page import displaced
 from analysis.page.answers import answers, shown_runs
 from analysis.page.curves import curves
 from analysis.page.groups import Group, groups_of
-from analysis.page.leaderboard import Looks, leaderboards, verdicts
+from analysis.page.leaderboard import leaderboards, verdicts
 from analysis.page.library import library, policy
 from analysis.page.looks import looks_of, plotly
 from analysis.page.markup import Markup, join, tag
@@ -56,7 +57,7 @@ def write(
         heading=tag("h1", title).text,
         about=_about(groups, live).text,
         verdicts=join(said).text,
-        leaderboard=leaderboards(named, looks).text,
+        leaderboard=leaderboards(named).text,
         displacement=displaced.table(panels, groups).text,
         settings=differences(groups).text,
         provenance=provenance(runs, groups).text,
@@ -70,7 +71,7 @@ def _payload(
     groups: Sequence[Group],
     tables: Sequence[Table],
     panels: Mapping[str, Panel],
-    looks: Looks,
+    looks: Mapping[str, Look],
     level: float,
 ) -> dict[str, Any]:
     """What the charts, filters and answers are made from."""
