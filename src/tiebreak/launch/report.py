@@ -47,7 +47,7 @@ def _beginning(lines: Iterable[str]) -> str:
     told = sentences[0]
     if len(told) < SHORT and len(sentences) > 1:
         told += f" {sentences[1]}"
-    return told.rstrip(".;")
+    return told.rstrip(".;").replace("`", "")  # no table needs code marks
 
 
 @dataclass(frozen=True)
