@@ -126,9 +126,9 @@ class Effect:
 
     @property
     def words(self) -> str:
-        first = self.tests[0].words
-        told = f"{self.claim}: {self.outcome}. {first[:1].upper()}{first[1:]}"
-        return f"{told}. {self.remark}" if self.remark else told
+        """The claim, its outcome, and every test of it."""
+        told = [f"{self.claim}: {self.outcome}", *(_sentence(part.words) for part in self.tests)]
+        return ". ".join(told) + (f". {self.remark}" if self.remark else "")
 
 
 def estimated(
@@ -144,6 +144,10 @@ def estimated(
     assert found is not None or missing, "a missing estimate says why"
     estimate = None if found is None else Estimate.of(found)
     return Part(what, unit, threshold, estimate, guard, missing)
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def number(value: float, unit: str = "") -> str:
