@@ -98,11 +98,24 @@ def compare(
 
 def _of_run(pairs: pd.DataFrame, history: pd.DataFrame | None, run_id: str) -> Panel:
     rows = pairs[pairs["run_id"] == run_id] if len(pairs) else pairs
-    drifts = rows.reindex(columns=["drift/chosen", "drift/rejected"])
-    if not set(COLUMNS) <= set(rows) or drifts.isna().all(axis=None):
+    if not _whole(rows):
         rows = rows.iloc[:0]
     steps = None if history is None or history.empty else history[history["run_id"] == run_id]
     return panel(rows, steps, label=run_id)
+
+
+def _whole(rows: pd.DataFrame) -> bool:
+    """Whether a run's rows have what a panel needs: drift and length of the same sides, and the
+    distance of pairs. Beside other runs' rows a column that is not there is empty."""
+    there = rows.reindex(columns=COLUMNS).notna()
+    sides = [(there[f"drift/{side}"], there[f"length/{side}"]) for side in ("chosen", "rejected")]
+    (chosen, _), (rejected, _) = sides
+    return (
+        set(COLUMNS) <= set(rows)
+        and bool(chosen.any() or rejected.any())
+        and all(drift.any() == length.any() for drift, length in sides)
+        and bool(there["edit_distance"].any() or not (chosen & rejected).any())
+    )
 
 
 def _pooled(label: str, run_ids: Sequence[str], panels: Sequence[Panel]) -> Panel:

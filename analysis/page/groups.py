@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.runs import Record
-from analysis.tables.labels import part
+from analysis.tables.labels import material
 from analysis.tables.sections import sections_alike
-from analysis.tables.table import SHORT, Table
+from analysis.tables.table import SHORT, Table, full_title
 
 
 @dataclass(frozen=True)
@@ -60,27 +60,24 @@ def groups_of(records: Sequence[Record], tables: Sequence[Table]) -> tuple[Group
 
 
 def _sections(records: Sequence[Record]) -> dict[str, str]:
-    """Group id -> its section, called as in the tables, with hashes where names are not enough.
+    """Group id -> its section: model and data, with the settings in which they differ on this page,
+    and with hashes where these are not enough.
 
-    A run that has not come to its evaluation yet stands with the others of its model and data.
+    A run that has not come to its evaluation yet stands with the others that use its model and
+    data, if those are in one section.
     """
     alike = sections_alike([record for record in records if record.finished])
     names = Counter((model, data) for model, data, _, _ in alike)
     sections: dict[str, str] = {}
-    known: dict[str, str] = {}
-    for (model, data, data_hash, evaluator), members in alike.items():
-        title = f"model {model} · data {data}"
-        if names[model, data] > 1:
-            told = (evaluator or "")[:SHORT] or "not recorded"
-            title += f" {(data_hash or '')[:SHORT]} · evaluator {told}"
+    using: dict[str, set[str]] = defaultdict(set)
+    for key, members in alike.items():
+        model, data = key[:2]
+        title = f"model {model} · data {data}" if names[model, data] == 1 else full_title(*key)
         sections |= {record.group_id: title for record in members}
-        known |= {_asked(record): title for record in members}
+        for record in members:
+            using[material(record.settings)].add(title)
     for record in records:
+        beside = using[material(record.settings)]
         plain = f"model {record.model} · data {record.data}"
-        sections.setdefault(record.group_id, known.get(_asked(record), plain))
+        sections.setdefault(record.group_id, next(iter(beside)) if len(beside) == 1 else plain)
     return sections
-
-
-def _asked(record: Record) -> str:
-    """Which model and data a run was told to use."""
-    return repr([record.model, record.data, sorted(part(record.settings, "data").items())])

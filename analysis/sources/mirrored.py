@@ -30,6 +30,8 @@ from analysis.sources.source import Row, Skipped, Stamp
 
 THROUGHPUT = ("seconds", "pairs/s", "response_tokens/s", "memory/peak")
 """In W&B's history beside the metrics; in the record they are a file of their own."""
+COMPARISON = "comparison"
+"""In W&B's config as `tiebreak`: what `tiebreak table --wandb` sent, which is no run."""
 OURS = ("run_id", "group_id", "hashes")  # in W&B's config, and no settings
 
 
@@ -150,7 +152,7 @@ def gather(root: Path, pieces: Sequence[Piece]) -> tuple[list[MirroredRun], list
         run_id = piece.config.get("run_id")
         if isinstance(run_id, str) and re.fullmatch(r"[0-9a-f]{12}", run_id):
             of_run[run_id].append(piece)
-        elif "comparison" not in piece.config:  # what `tiebreak table --wandb` sent
+        elif piece.config.get("tiebreak") != COMPARISON:
             skipped.append((root / piece.name, "not a run of tiebreak: no run_id in its config"))
     runs = [MirroredRun(root / run_id, tuple(found)) for run_id, found in of_run.items()]
     return sorted(runs, key=lambda run: run.path.name), skipped

@@ -114,7 +114,7 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
         found["token-profile"] = token_profile(drifts, name="drift of the chosen (nats/token)")
         found["token-log-probs"] = token_profile(log_probs)
     frame = history(runs, [r for r in distances if r.method == "dpo"], _at_distance)
-    if len(frame):
+    if len(frame) and "drift/chosen" in frame:
         found["dpo-over-training-by-distance"] = curves(frame, ["drift/chosen"], block=5)
     spread = points(distances, ["drift/chosen"], {"edit distance": "data.edit_distance"})
     if len(spread):

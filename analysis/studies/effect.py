@@ -128,7 +128,7 @@ class Effect:
     def words(self) -> str:
         """The claim, its outcome, and every test of it."""
         told = [f"{self.claim}: {self.outcome}", *(_sentence(part.words) for part in self.tests)]
-        return ". ".join(told) + (f". {self.remark}" if self.remark else "")
+        return ". ".join(told) + (f". {self.remark}" if self.remark else ".")
 
 
 def estimated(

@@ -71,7 +71,7 @@ class StudyReport:
         sweeps: Sweeps,
         command: str = "",
         footnotes: Mapping[str, str] | None = None,
-        draw: bool = True,
+        draw: bool = False,
     ) -> Report:
         """The report over these sweeps, those of the miniature or the real ones.
 

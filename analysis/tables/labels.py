@@ -43,6 +43,11 @@ def part(settings: Settings, *tops: str) -> Settings:
     return {k: v for k, v in settings.items() if k.split(".")[0] in tops}
 
 
+def material(settings: Settings) -> str:
+    """Which model and data a run was told to use, to be compared."""
+    return repr(sorted(part(settings, "model", "data").items()))
+
+
 def rest(settings: Settings, *tops: str) -> Settings:
     """The settings below any other top-level key."""
     return {k: v for k, v in settings.items() if k.split(".")[0] not in tops}

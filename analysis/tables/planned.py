@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.runs import Record
+from analysis.tables.labels import material
 from analysis.tables.table import SHORT, Row
 
 
@@ -20,12 +21,15 @@ class Planned:
     data: str
     scenario: str
     method: str
+    material: str
+    """Model and data with all their settings: `labels.material`."""
 
 
 def planned_by(records: Sequence[Record]) -> tuple[Planned, ...]:
     """A study's runs as far as records tell of them, whatever became of them."""
     return tuple(
-        Planned(r.run_id, r.group_id, r.model, r.data, r.scenario, r.method) for r in records
+        Planned(r.run_id, r.group_id, r.model, r.data, r.scenario, r.method, material(r.settings))
+        for r in records
     )
 
 

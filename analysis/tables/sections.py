@@ -110,24 +110,25 @@ def _data(record: Record) -> str:
 def _placed(
     planned: Sequence[Planned], alike: Mapping[Key, Sequence[Record]]
 ) -> dict[Key, tuple[Planned, ...]]:
-    """Each section's planned runs: where their group has runs, else by names of model and data."""
+    """Each section's planned runs: where their group has runs, else where model and data are those
+    they ask for."""
     where: dict[str, list[Key]] = defaultdict(list)
-    named: dict[tuple[str, str], Key] = {}
+    using: dict[str, Key] = {}
     for key, records in alike.items():
         for group in {record.group_id for record in records}:
             where[group].append(key)
         for record in records:
-            named.setdefault((record.model, record.data), key)
+            using.setdefault(labels.material(record.settings), key)
     found: dict[Key, list[Planned]] = {key: [] for key in alike}
     for one in planned:
-        fallback = named.get((one.model, one.data))
-        for key in where.get(one.group_id, [fallback] if fallback else []):
+        beside = using.get(one.material)
+        for key in where.get(one.group_id, [beside] if beside else []):
             found[key].append(one)
     return {key: tuple(several) for key, several in found.items()}
 
 
 def unplaced(planned: Sequence[Planned], finished: Sequence[Record]) -> list[Planned]:
     """Runs that are planned for a model or data of which no run is finished: in no section."""
-    done = {r.group_id for r in finished}
-    named = {(r.model, r.data) for r in finished}
-    return [p for p in planned if p.group_id not in done and (p.model, p.data) not in named]
+    done = {record.group_id for record in finished}
+    using = {labels.material(record.settings) for record in finished}
+    return [one for one in planned if one.group_id not in done and one.material not in using]

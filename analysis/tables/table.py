@@ -89,6 +89,13 @@ class Verdict:
     untested: tuple[str, ...] = ()
 
 
+def full_title(model: str, data: str, data_hash: str | None, evaluator: str | None) -> str:
+    """What a section is about, with the beginnings of the hashes."""
+    data = f"{data} {data_hash[:SHORT]}" if data_hash else data
+    told = evaluator[:SHORT] if evaluator else "not recorded"
+    return f"model {model} · data {data} · evaluator {told}"
+
+
 @dataclass(frozen=True)
 class Section:
     """Rows that may be compared: same model, same data, same evaluator."""
@@ -109,10 +116,8 @@ class Section:
 
     @property
     def title(self) -> str:
-        data = f"{self.data} {self.data_hash[:SHORT]}" if self.data_hash else self.data
-        evaluator = self.evaluator[:SHORT] if self.evaluator else "not recorded"
         split = " (validation)" if self.validation else ""
-        return f"model {self.model} · data {data} · evaluator {evaluator}{split}"
+        return full_title(self.model, self.data, self.data_hash, self.evaluator) + split
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ import pytest
 from made_pairs import alike, made
 
 from analysis.displacement import compare, panel, split, tidy
+from analysis.displacement.measure import COLUMNS
 from analysis.displacement.parts import pooled, rank_correlation, share
 from analysis.statistics import Interval
 from tiebreak.errors import UserError
@@ -149,15 +150,20 @@ def test_a_run_without_pairs_is_named():
     assert (none.run_ids, none.without_pairs, none.answer.found) == ((), ("gone",), "cannot tell")
 
 
-@pytest.mark.parametrize("column", ["drift/chosen", "edit_distance"])
-def test_runs_of_another_version_are_runs_without_pairs(column: str):
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_run_of_another_version_is_one_without_pairs(column: str):
     old = alike(-1, -2, run_id="old").drop(columns=[column])
     (found,) = compare(old, None, {"dpo": ["old"]})
     assert (found.run_ids, found.without_pairs) == ((), ("old",))
-    foreign = alike(0, 0, run_id="foreign")[["run_id", "id"]]
-    both = pd.concat([alike(-1, -2, run_id="a"), foreign])
-    (found,) = compare(both, None, {"dpo": ["a", "foreign"]})
-    assert (found.run_ids, found.without_pairs) == (("a",), ("foreign",))
+    (found,) = compare(pd.concat([alike(-1, -2, run_id="a"), old]), None, {"dpo": ["a", "old"]})
+    assert (found.run_ids, found.without_pairs) == (("a",), ("old",))
+
+
+def test_unpaired_runs_are_whole():
+    only = made([-1.0] * 40, [None] * 40, run_id="b").assign(edit_distance=None)
+    only["length/rejected"] = None
+    (found,) = compare(pd.concat([alike(-1, -2, run_id="a"), only]), None, {"kto": ["a", "b"]})
+    assert found.run_ids == ("a", "b")
 
 
 def test_unpaired_rows_count_where_they_can():

@@ -49,17 +49,39 @@ def test_a_table_in_wandb(
     monkeypatch.setenv("WANDB_MODE", "offline")
     answer = tiebreak("table", sweep_file, "--wandb", "team/mine")
     assert answer.code == 0, answer.err
-    (log,) = (home / "wandb").glob("offline-run-*-comparison-*")
-    assert answer.out == f"W&B: {sweep_file}: {log}\n"
+    (log,) = (home / "wandb").glob("offline-run-*-comparison-two-yaml-*")
+    assert answer.out == f"W&B: two.yaml: kept offline, for `wandb sync`: {log}\n"
+    sent = [path.read_bytes() for path in log.rglob("*") if path.suffix in (".wandb", ".html")]
+    assert len(sent) == 2 and not any(str(Path(sweep_file).parent).encode() in one for one in sent)
     (table,) = log.glob("files/media/table/*.json")
     found = json.loads(table.read_text())
     told = tiebreak("table", sweep_file, "--format", "csv").out
     assert found["columns"] == told.splitlines()[0].split(",")
     assert len(found["data"]) == len(told.splitlines()) - 1
     assert source_from(f"wandb:{home / 'wandb'}").entries() == ([], []), "no run, nothing damaged"
-    wrong = tiebreak("table", sweep_file, "--wandb", "a/b/c")
-    assert (wrong.code, wrong.out) == (2, "")
-    assert wrong.err == "tiebreak: --wandb a/b/c: give PROJECT or ENTITY/PROJECT\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("a/b/c",), "--wandb 'a/b/c': give PROJECT or ENTITY/PROJECT"),
+        (("",), "--wandb '': give PROJECT or ENTITY/PROJECT"),
+        (("mine", "--format", "csv"), "--wandb sends the table in every form; leave out --format"),
+        (("mine",), "--wandb: WANDB_MODE=disabled; unset it, or give it offline"),
+    ],
+)
+def test_a_table_that_wandb_cannot_have(
+    options: tuple[str, ...],
+    said: str,
+    home: Path,
+    sweep_file: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tiebreak: Command,
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    answer = tiebreak("table", sweep_file, "--wandb", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"tiebreak: {said}")
 
 
 def test_a_page_of_a_sweep(home: Path, sweep_file: str, tmp_path: Path, tiebreak: Command) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 
 from tests.track.test_mirror import Tracker, assert_no_key_below, inspect, logs, said
 from tests.track.wandb_stub import Stub
-from tiebreak.track.mirror import Mirror, opened
-from tiebreak.track.shown import Comparison
+from tiebreak.track.mirror import opened
+from tiebreak.track.shown import Comparison, table
 
 pytestmark = pytest.mark.usefixtures("clean")
 NAMES = {"id": "comparison-mine", "name": "mine", "job_type": "comparison",
@@ -24,45 +25,71 @@ TOLD = Comparison(
 )
 
 
-def sent(folder: Path, mode: str = "auto") -> str | None:
-    mirror: Mirror = opened(Tracker(mode=mode), NAMES, folder)
-    with mirror:
-        mirror.comparison(TOLD)
-        return mirror.where
+def sent(folder: Path, told: Comparison = TOLD) -> tuple[str | None, bool]:
+    mirror = opened(Tracker(), NAMES, folder)
+    mirror.comparison(told)
+    return mirror.where, mirror.finish()
 
 
 def test_offline_it_is_a_log_for_wandb_sync(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    where = sent(tmp_path)
+    where, whole = sent(tmp_path)
     (log,) = logs(tmp_path)
-    assert where == str(log.parent)
-    assert said(capfd) == []
+    assert (where, whole, said(capfd)) == (str(log.parent), True, [])
     summary: dict[str, Any] = {}
     for one in inspect(log, "summary"):
         summary |= one["update"]
     assert {name: summary[name] for name in TOLD.summary} == TOLD.summary
     (page,) = log.parent.glob("files/media/html/*.html")
     assert page.read_text() == TOLD.page
-    (table,) = log.parent.glob("files/media/table/*.json")
-    found = json.loads(table.read_text())
+    (file,) = log.parent.glob("files/media/table/*.json")
+    found = json.loads(file.read_text())
     assert (found["columns"], found["data"]) == (TOLD.columns, TOLD.rows)
+
+
+def test_its_columns_have_types() -> None:
+    """Numbers can be sorted and plotted there; a column of anything cannot."""
+    types = table(TOLD)._column_types.params["type_map"]
+    told = {name: {one.name for one in of.params["allowed_types"]} for name, of in types.items()}
+    text, number = {"none", "string"}, {"none", "number"}
+    assert told == {"method": text, "metric": text, "mean": number, "low": number}
 
 
 def test_online_it_has_an_address(
     tmp_path: Path, server: Stub, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    where = sent(tmp_path)
-    assert said(capfd) == []
+    where, whole = sent(tmp_path)
+    assert (whole, said(capfd)) == (True, [])
     assert where is not None and where.endswith("/tiebreak/runs/comparison-mine")
     assert {name: server.summary[name] for name in TOLD.summary} == TOLD.summary
     (page,) = [text for name, text in server.uploads.items() if name.endswith(".html")]
     assert page.decode() == TOLD.page
-    (table,) = server.artifacts
-    assert table["input"]["artifactTypeName"] == "run_table"
+    (found,) = server.artifacts
+    assert found["input"]["artifactTypeName"] == "run_table"
     assert_no_key_below(tmp_path)
 
 
-def test_nothing_is_sent_where_nothing_may_be(tmp_path: Path) -> None:
-    assert sent(tmp_path, mode="disabled") is None
+def test_sent_again_it_keeps_nothing_of_before(tmp_path: Path, server: Stub) -> None:
+    sent(tmp_path)
+    new = {"status": "comparison", "base/dpo_beta=0.1/gold/reward": 0.7}
+    sent(tmp_path, replace(TOLD, summary=new))
+    kept = {name: value for name, value in server.summary.items() if not name.startswith("_")}
+    assert {name for name in kept if name not in ("table", "results", "step")} == set(new)
+
+
+def test_a_server_that_takes_no_table_is_said(
+    tmp_path: Path, server: Stub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.takes_artifacts = False
+    _, whole = sent(tmp_path)
+    ours = [line for line in said(capfd) if line.startswith("W&B: ")]  # wandb-core says more
+    assert not whole and len(ours) == 1
+
+
+def test_nothing_is_sent_where_nothing_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert sent(tmp_path) == (None, False)
     assert logs(tmp_path) == []

@@ -76,6 +76,7 @@ class Stub:
         self.history: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
         self.uploads: dict[str, bytes] = {}
+        self.takes_artifacts = True
         self.artifacts: list[dict[str, Any]] = []
         self.exit_code: int | None = None
         self.keys_seen = 0
@@ -123,7 +124,9 @@ class Stub:
             at = f"{self.url}/storage/{variables['run']}"
             files = [{"name": f, "uploadUrl": f"{at}/{f}"} for f in variables["files"]]
             return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}
-        if "createArtifact(" in query:  # one that the server has already: nothing is uploaded
+        if (
+            "createArtifact(" in query and self.takes_artifacts
+        ):  # one that the server has already: nothing is uploaded
             self.artifacts.append(variables)
             sequence = {"id": "2", "latestArtifact": {"id": "1", "versionIndex": 0}}
             made = {"id": "1", "state": "COMMITTED", "artifactSequence": sequence}

@@ -107,7 +107,7 @@ def _report_options(one: argparse.ArgumentParser, name: str) -> None:
                      "logs) or wandb-api:ENTITY/PROJECT")  # fmt: skip
     one.add_argument("--out", type=Path, help="write to a file instead")
     if name == "table":
-        one.add_argument("--format", choices=reporting.FORMATS, default="md")
+        one.add_argument("--format", choices=reporting.FORMATS, help="default: md")
         one.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send it to W&B instead, "
                          "with intervals; without a key: a log for `wandb sync`")  # fmt: skip
 

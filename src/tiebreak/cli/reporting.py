@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,7 @@ from tiebreak.cli.output import give, say
 from tiebreak.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from analysis.runs import Runs
-    from analysis.tables.table import Table
-    from tiebreak.launch.publish import Place
     from tiebreak.launch.report import Answer
 
 FORMATS = ("md", "tex", "csv", "html", "json")
@@ -41,34 +38,38 @@ def _answer(options: argparse.Namespace, runs: Runs) -> Answer:
 
 def table(options: argparse.Namespace) -> None:
     from analysis.tables import render
-    from tiebreak.launch.publish import Place
 
-    place = options.wandb and Place.of(options.wandb)
-    found = _answer(options, _loaded(options)).tables
-    if place:
-        return _publish(options.study, found, place)
-    tables = list(found.values())
+    if options.wandb is not None:
+        return _publish(options)
+    tables = list(_answer(options, _loaded(options)).tables.values())
     writers = {"md": render.markdown, "tex": render.latex, "csv": render.csv, "html": render.html,
                "json": render.sidecar}  # fmt: skip
-    if len(tables) > 1 and options.format not in ("md", "tex"):
+    format = options.format or "md"
+    if len(tables) > 1 and format not in ("md", "tex"):
         raise UserError(
-            f"--format {options.format}: {options.study} has {len(tables)} tables; "
+            f"--format {format}: {options.study} has {len(tables)} tables; "
             f"tiebreak study {options.study} writes a file of each"
         )
-    text = "\n".join(writers[options.format](one) for one in tables)
+    text = "\n".join(writers[format](one) for one in tables)
     give(text, options.out, "table")
 
 
-def _publish(study: str | None, tables: Mapping[str, Table], place: Place) -> None:
+def _publish(options: argparse.Namespace) -> None:
+    """A W&B run for each table. A sweep's file is called by its name: W&B is told of no folder."""
     from tiebreak.home import home
-    from tiebreak.launch.publish import publish
+    from tiebreak.launch.publish import Place, publish
 
-    for name, one in tables.items():
-        whole = name if study in (None, name) else f"{study} {name}"
-        where = publish(whole, one, place, home())
-        if where is None:
-            raise UserError(f"--wandb: {whole} was not sent; the reason stands above")
-        say(f"W&B: {whole}: {where}")
+    if options.format or options.out:
+        raise UserError("--wandb sends the table in every form; leave out --format and --out")
+    place = Place.of(options.wandb)
+    called = Path(options.study or "all runs").name
+    asked = " ".join([called, *options.overrides])
+    for name, one in _answer(options, _loaded(options)).tables.items():
+        whole = asked if name in (options.study, "comparison") else f"{asked} {name}"
+        command = " ".join(["tiebreak table", *([asked] if options.study else [])])
+        where = publish(whole, replace(one, command=command), place, home())
+        kept = "" if "://" in where else "kept offline, for `wandb sync`: "
+        say(f"W&B: {whole}: {kept}{where}")
 
 
 def page(options: argparse.Namespace) -> None:

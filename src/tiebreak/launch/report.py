@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.runs import Runs
+from analysis.sources.record import settings
 from analysis.studies import STUDIES, StudyReport
 from analysis.studies.study import Report
 from analysis.tables.comparison import comparison
+from analysis.tables.labels import material
 from analysis.tables.planned import Planned
 from analysis.tables.table import Table
 from tiebreak.config.identity import group_id, run_id
@@ -30,7 +32,7 @@ def planned(runs: Iterable[Run]) -> list[Planned]:
     return [
         Planned(
             run_id(run), group_id(run), names["model"], names["data"], names["scenario"],
-            names["method"],
+            names["method"], material(settings(run.resolved)),
         )
         for run in runs
         for names in [run.names]

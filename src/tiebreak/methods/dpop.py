@@ -8,8 +8,8 @@ Paper: Pal et al. 2024 (Smaug), arXiv 2402.13228, equation 3.
 Official code: none; abacusai/smaug has data only, and its issue 2 the debate about the sign.
 
 Convention: drifts are token sums. The paper has two forms: version 1 (February 2024) printed the
-penalty beside the log-sigmoid, version 2 (July 2024) moved it inside beta, after issue 2 had
-asked. With drift_chosen = -0.1, drift_rejected = 0, beta = 0.3, penalty_weight = 50 the
+penalty beside the log-sigmoid, version 2 (July 2024) moved it inside beta, after users had
+asked in issue 2. With drift_chosen = -0.1, drift_rejected = 0, beta = 0.3, penalty_weight = 50 the
 loss is 1.726 (v2) or 5.708 (v1). Implicit reward: beta * drift, without the penalty, so that chosen
 and rejected are measured alike.
 Training: 5e-5, AdamW, 1000 steps on Mistral-7B (from a secondary source); ablations beta 0.1 to 1.

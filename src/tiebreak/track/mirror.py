@@ -7,7 +7,6 @@ and from there on the mirror does nothing. docs/wandb.md says what is sent and w
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +72,7 @@ class Mirror:
 
     def comparison(self, told: Comparison) -> None:
         """What runs say together. The W&B table comes last: it is an artifact (see above)."""
-        self._try(lambda run: run.summary.update(told.summary))
+        self._try(lambda run: shown.renew(run.summary, told.summary))
         self._try(lambda run: run.log({"table": shown.html(told.page)}))
         self._try(lambda run: run.log({"results": shown.table(told)}))
 
@@ -84,15 +83,17 @@ class Mirror:
             return None
         return self._run.url or str(Path(self._run.dir).parent)
 
-    def finish(self, exit_code: int = 0) -> None:
-        """Close, waiting at most FINISH_SECONDS for uploads. A second call does nothing."""
-        self._try(
+    def finish(self, exit_code: int = 0) -> bool:
+        """Close, waiting at most FINISH_SECONDS for uploads; whether all is where it should be. A
+        second call does nothing."""
+        whole = self._try(
             lambda run: run.finish(exit_code=exit_code),
             "not all of this run was uploaded; `wandb sync` can bring the rest",
         )
         self._run = None
         environment.restore(self._before)
         self._before = {}
+        return whole
 
     def __enter__(self) -> Self:
         return self
@@ -107,16 +108,19 @@ class Mirror:
 
     def _try(
         self, action: Callable[[Any], object], loss: str = "this run is no longer mirrored"
-    ) -> None:
+    ) -> bool:
+        """Whether it was done; what went wrong was said."""
         if self._run is None:
-            return
+            return False
         errors = _errors()
         try:
             action(self._run)
         except errors as error:
             self._run = None
-            outage.say(f"{_short(error)}; {loss}")
+            outage.say(f"{outage.short(error)}; {loss}")
             _forget_service(errors)
+            return False
+        return True
 
 
 def open_mirror(
@@ -145,15 +149,15 @@ def open_mirror(
     return opened(tracker, arguments, folder)
 
 
-def opened(tracker: Tracker, names: Mapping[str, Any], folder: Path) -> Mirror:
-    """As `open_mirror`, for a W&B run of any kind. names: what `wandb.init` is told of it."""
+def opened(tracker: Tracker, about: Mapping[str, Any], folder: Path) -> Mirror:
+    """As `open_mirror`, for a W&B run of any kind. about: what `wandb.init` is told of it."""
     _check(tracker)
     mode = environment.mode(tracker.mode)
     known = outage.known()
     if tracker.name == "none" or mode == "disabled" or known is Loss.NOTHING:
         return Mirror(None)
     arguments: dict[str, Any] = {
-        **names,
+        **about,
         "project": tracker.project,
         "entity": tracker.entity,
         "dir": str(folder),
@@ -204,7 +208,7 @@ def _open(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Mirr
         before = environment.use_folder(Path(arguments["dir"]) / "wandb")
         return Mirror(_init(arguments, mode), before)
     except errors as error:
-        outage.tell(_short(error), Loss.NOTHING)
+        outage.tell(outage.short(error), Loss.NOTHING)
         _forget_service(errors)
         environment.restore(before)
         return Mirror(None)
@@ -225,7 +229,7 @@ def _init(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Any:
         _forget_service(_errors())  # it holds on to the run id
         wandb.setup(wandb.Settings(silent=True))
         run = wandb.init(**arguments, mode="offline", settings=_settings())
-        outage.tell(_short(error), Loss.OFFLINE)
+        outage.tell(outage.short(error), Loss.OFFLINE)
     run.define_metric("*", step_metric="step")
     run.summary.update({"status": "running"})  # W&B keeps what an attempt before this one said
     return run
@@ -291,10 +295,3 @@ def _forget_service(errors: tuple[type[Exception], ...]) -> None:
 def _tags(names: Mapping[str, str]) -> list[str]:
     wanted = [names[k] for k in ("method", "scenario", "data", "model")]
     return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in wanted))
-
-
-def _short(error: BaseException) -> str:
-    """One line, and never the key."""
-    text = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    key = os.environ.get("WANDB_API_KEY")
-    return text.replace(key, "***") if key else text

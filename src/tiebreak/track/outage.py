@@ -63,5 +63,12 @@ def say(text: str) -> None:
     print(f"W&B: {text}", file=sys.stderr, flush=True)
 
 
+def short(error: BaseException) -> str:
+    """One line, and never the key."""
+    text = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    key = os.environ.get("WANDB_API_KEY")
+    return text.replace(key, "***") if key else text
+
+
 def _mark(folder: Path, loss: Loss) -> Path:
     return folder / f"wandb-{loss.name.lower()}"

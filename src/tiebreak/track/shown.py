@@ -21,6 +21,14 @@ class Comparison:
     rows: Sequence[Sequence[Any]]
 
 
+def renew(summary: Any, told: Mapping[str, float | str]) -> None:
+    """`told` in place of what an earlier call left there; W&B keeps what it is not told to drop."""
+    for name in [name for name in summary.keys() if not name.startswith("_")]:
+        if name not in told and not isinstance(summary[name], Mapping):  # a page or a table
+            del summary[name]
+    summary.update(told)
+
+
 def html(page: str) -> Any:
     import wandb
 
@@ -32,7 +40,7 @@ def table(told: Comparison) -> Any:
     import wandb
 
     rows: list[Iterable[Any]] = [list(row) for row in told.rows]
-    return wandb.Table(columns=list(told.columns), data=rows, allow_mixed_types=True)
+    return wandb.Table(columns=list(told.columns), data=rows)
 
 
 def generations(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -38,7 +38,25 @@ def test_a_run_that_is_not_evaluated_stands_with_the_others_of_its_data() -> Non
     assert found["e"] == "model m · data d", "no finished run has its data"
 
 
+def test_a_run_that_is_not_evaluated_is_put_into_no_section_by_chance() -> None:
+    first, second = on("a", 0.1, evaluator="1" * 16), on("b", 0.1, evaluator="2" * 16)
+    assert sections(first, second, on("c", 0.1, "running"))["c"] == "model m · data d"
+
+
+def test_models_of_one_name_are_told_apart_for_running_runs_too() -> None:
+    def revision(one: Record, name: str) -> Record:
+        return replace(one, settings=one.settings | {"model.name": "m", "model.revision": name})
+
+    found = sections(
+        revision(on("a", 0.1), "A"), revision(on("b", 0.1), "B"),
+        revision(on("c", 0.1, "running"), "A"),
+    )  # fmt: skip
+    assert found["c"] == found["a"] == "model m (revision=A) · data d"
+
+
 def test_hashes_tell_what_names_do_not() -> None:
     found = sections(on("a", 0.1, evaluator="1" * 16), on("b", 0.1, evaluator="2" * 16))
     assert found["a"] == "model m · data d hash-0.1 · evaluator 11111111"
     assert found["b"] == "model m · data d hash-0.1 · evaluator 22222222"
+    found = sections(on("a", 0.1, evaluator="1" * 16), on("b", 0.1))
+    assert found["b"] == "model m · data d hash-0.1 · evaluator not recorded"

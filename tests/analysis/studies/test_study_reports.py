@@ -121,7 +121,7 @@ def _sweep(runs_dir: Path, write_run: WriteRun, name: str) -> list[str]:
 def test_a_report_is_written(name: str, studied, runs_dir: Path, tmp_path: Path) -> None:
     study = STUDIES[name]
     planned = studied(study)
-    paths = write_report(study.build(load(runs_dir), planned), tmp_path / "report")
+    paths = write_report(study.build(load(runs_dir), planned, draw=True), tmp_path / "report")
     one = {path.name: path.read_bytes() for path in paths}
     assert all(one.values()) and {"effects.md", "effects.json"} <= set(one)
     assert ("published.csv" in one) is bool(study.papers)
@@ -144,7 +144,8 @@ def test_the_same_records_give_the_same_bytes(studied, runs_dir: Path, tmp_path:
     study = STUDIES["tdpo"]
     planned = studied(study)
     written = [
-        write_report(study.build(load(runs_dir), planned), tmp_path / str(time)) for time in (1, 2)
+        write_report(study.build(load(runs_dir), planned, draw=True), tmp_path / str(time))
+        for time in (1, 2)
     ]
     one, two = ({path.name: path.read_bytes() for path in paths} for paths in written)
     assert one == two
@@ -178,5 +179,5 @@ def test_damaged_items_are_named(studied, runs_dir: Path) -> None:
     planned = studied(study)
     broken = planned["dpop-mini"][0].run_id
     (runs_dir / broken / "pairs.parquet").write_bytes(b"PAR1")
-    report = study.build(load(runs_dir), planned)
+    report = study.build(load(runs_dir), planned, draw=True)
     assert any(note.startswith(f"{broken}: pairs.parquet is damaged") for note in report.notes)

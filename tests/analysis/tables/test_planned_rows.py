@@ -10,7 +10,8 @@ import pytest
 
 from analysis.runs import load
 from analysis.tables.comparison import comparison
-from analysis.tables.planned import Planned
+from analysis.tables.labels import material
+from analysis.tables.planned import Planned, planned_by
 from analysis.tables.render import csv, latex, markdown
 from analysis.tables.table import Row, Table
 
@@ -21,18 +22,25 @@ def rows(table: Table) -> dict[tuple[str, str], Row]:
     return {(row.scenario, row.label): row for s in table.sections for row in s.rows}
 
 
-def plan(method: str, seed: int, scenario: str = "align-from-base", **more: str) -> Planned:
+def plan(
+    method: str,
+    seed: int,
+    scenario: str = "align-from-base",
+    distance: float | None = None,
+    **more: str,
+) -> Planned:
     names = {"model": "tiny", "data": "world", **more}
     run_id = f"{sum(map(ord, method)) * 97 + seed:012x}"
     group = f"{sum(map(ord, method + scenario)):012x}"
-    return Planned(run_id, group, names["model"], names["data"], scenario, method)
+    used = {f"{part}.name": names[part] for part in ("model", "data")}
+    used |= {} if distance is None else {"data.edit_distance": distance}
+    return Planned(
+        run_id, group, names["model"], names["data"], scenario, method, material(used)
+    )  # fmt: skip
 
 
 def planned_of(runs_dir: Path) -> list[Planned]:
-    return [
-        Planned(r.run_id, r.group_id, r.model, r.data, r.scenario, r.method)
-        for r in load(runs_dir).records
-    ]
+    return [*planned_by(load(runs_dir).records)]
 
 
 def test_a_row_short_of_runs_says_so(runs_dir: Path, write_run: Write):
@@ -76,6 +84,18 @@ def test_what_has_no_section_is_named(runs_dir: Path, write_run: Write):
     table = comparison(load(runs_dir), planned=wanted)
     assert ("align-from-base", "kto") not in rows(table)
     assert "to put it beside: kto in align-from-base (large, world)" in "\n".join(table.notes)
+
+
+def test_a_missing_row_stands_with_the_data_it_asks_for(runs_dir: Path, write_run: Write):
+    for distance in (0.1, 1.0):
+        config = {"data": {"name": "world", "edit_distance": distance}}
+        write_run("dpo", 1, data_hash=f"{distance:064}", config=config)
+    wanted = [*planned_of(runs_dir), plan("kto", 1, distance=1.0), plan("kto", 2, distance=0.5)]
+    table = comparison(load(runs_dir), planned=wanted)
+    near, far = table.sections
+    assert [row.label for row in near.rows] == ["start model", "dpo"]
+    assert [(row.label, row.count) for row in far.rows][-1] == ("kto", "0 of 1")
+    assert "missing whole, nothing finished to put it beside: kto" in "\n".join(table.notes)
 
 
 def test_filters_hold_for_planned_runs_too(runs_dir: Path, write_run: Write):
