@@ -106,6 +106,7 @@ class Recorded:
     """
 
     scenarios: tuple[Answers, ...]
+    """The one whose seeds differ most comes first: a gap is put there, where it is hardest to see."""
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> dict[str, np.ndarray]:
         columns: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
@@ -151,7 +152,8 @@ def read(folder: Path, method: str | None = None) -> Recorded:
             f"--runs {folder}: no method has finished runs of two seeds in each scenario, all with "
             f"items/gold.parquet; found: {fewest or 'no runs'}"
         )
-    return Recorded(tuple(_answers(found, scenario, chosen) for scenario in scenarios))
+    answers = [_answers(found, scenario, chosen) for scenario in scenarios]
+    return Recorded(tuple(sorted(answers, key=lambda one: -one.reward_seed_variance)))
 
 
 def _by_method(folder: Path) -> dict[tuple[str, str], list[pd.DataFrame]]:

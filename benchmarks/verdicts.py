@@ -4,9 +4,10 @@
 
 A/A: tables of one method against itself under four names, three scenarios, three directed columns.
 A table errs if any pair of names in it is told apart. Power: one method is better by --gap in gold
-reward in one scenario; found if a given other method is told apart from it. --coverage: how often
-other intervals of a mean miss. Values come from real runs (--runs), or else from variance
-components fitted to such runs. docs/statistics.md shows what this prints.
+reward in one scenario (of --runs, the one whose seeds differ most); found if a given other method
+is told apart from it. --coverage: how often other intervals of a mean miss. Values come from real
+runs (--runs), or else from variance components fitted to such runs. docs/statistics.md shows what
+this prints.
 """
 
 from __future__ import annotations

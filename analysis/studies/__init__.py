@@ -6,7 +6,15 @@ from analysis.studies.study import Report, StudyReport, TableSpec
 from analysis.studies.write import write_report
 
 STUDIES: dict[str, StudyReport] = {
-    study.name: study for study in (demo.STUDY, arizona.STUDY, simpo.STUDY, dpop.STUDY, tdpo.STUDY)
+    study.name: study
+    for study in (
+        demo.STUDY,
+        arizona.STUDY,
+        arizona.SEEDS,
+        simpo.STUDY,
+        dpop.STUDY,
+        tdpo.STUDY,
+    )  # fmt: skip
 }
 
 __all__ = [

@@ -100,8 +100,11 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
     return (
         tenth(runs, one_pass, "tenth-of-data", 4000, "one pass, so a tenth of the steps too"),
         tenth(runs, same_steps, "tenth-of-data-same-steps", 1200, "as many steps for both"),
-        nearer(runs, done["arizona-mini"]),
     )
+
+
+def effects_of_seeds(runs: Runs, done: Done) -> tuple[Effect, ...]:
+    return (nearer(runs, done["arizona-seeds-mini"]),)
 
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
@@ -110,16 +113,26 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     The radar is there to be laid beside the paper's, where no part is below zero.
     """
     from analysis.figures.data_size import data_size
-    from analysis.figures.dots import dots
-    from analysis.figures.radar import radar
 
     found: dict[str, Figure] = {}
     both = (*done["arizona-size-mini"], *done["arizona-steps-mini"])
     sizes = points(both, ["gold/reward"], {"rows": "data.num_pairs"}, _training)
     if len(sizes):
         found["training-size"] = data_size(sizes, start=start_of(both, "gold/reward"))
+    return found | _parts(done["arizona-mini"])
+
+
+def figures_of_seeds(runs: Runs, done: Done) -> dict[str, Figure]:
+    return _parts(done["arizona-seeds-mini"])
+
+
+def _parts(records: Sequence[Record]) -> dict[str, Figure]:
+    from analysis.figures.dots import dots
+    from analysis.figures.radar import radar
+
+    found: dict[str, Figure] = {}
     for scenario in SCENARIOS:
-        scores = melted([r for r in done["arizona-mini"] if r.scenario == scenario], PARTS)
+        scores = melted([r for r in records if r.scenario == scenario], PARTS)
         if len(scores):
             found[f"parts-{scenario}"] = dots(scores, unit="mean of the part")
             means = scores.groupby(["method", "category"])["value"].mean()
@@ -151,5 +164,16 @@ STUDY = StudyReport(
     ),
     effects=effects,
     figures=figures,
+    papers=("arizona",),
+)
+
+SEEDS = StudyReport(
+    name="arizona-seeds",
+    title="Arizona at twelve seeds: scenarios and methods",
+    sweeps=("arizona-seeds-mini",),
+    real=(),
+    tables=(TableSpec("scenarios", ("arizona-seeds-mini",)),),
+    effects=effects_of_seeds,
+    figures=figures_of_seeds,
     papers=("arizona",),
 )

@@ -25,6 +25,11 @@ CELLS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
         for method in ("dpo", "ipo", "kto", "cpo")
         for scenario in ("sft-then-align", "align-from-base")
     ],
+    "arizona-seeds-mini": [
+        (method, scenario, {})
+        for method in ("dpo", "ipo", "kto", "cpo")
+        for scenario in ("sft-then-align", "align-from-base")
+    ],
     "arizona-size-mini": [
         ("dpo", "sft-then-align", {"data": {"num_pairs": size}}) for size in (40, 400, 4000)
     ],
