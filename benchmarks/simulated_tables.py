@@ -106,7 +106,7 @@ class Recorded:
     """
 
     scenarios: tuple[Answers, ...]
-    """The one whose seeds differ most comes first: a gap is put there, where it is hardest to see."""
+    """The one whose seeds differ most comes first: a gap is put there, where it is hardest seen."""
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> dict[str, np.ndarray]:
         columns: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
