@@ -144,22 +144,6 @@ def test_only_like_is_compared_with_like(runs_dir: Path, write_run: WriteRun, ot
     assert not any(cell.best for row in rows(table) for cell in row.cells if cell is not None)
 
 
-def test_sections_of_one_data_set_say_in_what_it_differs(runs_dir: Path, write_run: WriteRun):
-    for pairs in (400, 40):
-        data = {"name": "world", "num_pairs": pairs, "length_bias": 0.0}
-        write_run("dpo", data_hash=f"{pairs:064d}", config={"data": data})
-    small, large = comparison(load(runs_dir)).sections
-    assert (small.data, large.data) == ("world (num_pairs=40)", "world (num_pairs=400)")
-    assert [row.label for row in small.rows] == ["start model", "dpo"]
-
-
-def test_the_same_data_in_two_places_is_one_section(runs_dir: Path, write_run: WriteRun):
-    for method, path in (("dpo", "a.jsonl"), ("ipo", "b.jsonl")):
-        write_run(method, config={"data": {"name": "mine", "path": path}}, data="mine")
-    (section,) = comparison(load(runs_dir)).sections
-    assert section.data == "mine"
-
-
 def test_scenarios_that_differ_have_their_own_start(runs_dir: Path, write_run: WriteRun):
     for rate in (1e-5, 2e-5):
         scenario = {"name": "sft-then-align", "learning_rate": rate}
