@@ -47,6 +47,7 @@ def test_the_same_seed_gives_the_same_replay() -> None:
     assert one == two != list(pruning.replay(pool(12, 1), 4, 3, 2, seed=6))
 
 
+@pytest.mark.slow
 def test_it_runs_on_tiny_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     tiny = ["--pretend", "--settings", "3", "--budgets", "2", "--pools", "2", "--orders", "1"]
     assert pruning.main([*tiny, "--processes", "1"]) == 0

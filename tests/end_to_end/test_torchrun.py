@@ -49,6 +49,7 @@ def test_two_processes_give_the_numbers_of_one(
     assert not list(home.glob("artefacts/*/.*.work"))
 
 
+@pytest.mark.slow
 def test_a_mistake_before_align_ends_both(home: Path) -> None:
     answer = torchrun(home, "run", *MICRO, "seed=9", "train.sft.learning_rate=1e30")
     assert answer.code != 0

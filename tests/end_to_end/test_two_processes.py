@@ -25,6 +25,7 @@ def study(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_two_processes_each_has_the_same_table(
     study: str, home: Path, tmp_path: Path, tiebreak: Command
 ) -> None:
