@@ -24,6 +24,7 @@ def torchrun(home: Path, *arguments: str) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(
     prepared: Path, home: Path, tiebreak: Command, tmp_path: Path
 ) -> None:
