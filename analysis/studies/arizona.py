@@ -108,10 +108,7 @@ def effects_of_seeds(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
-    """Reward against the number of pairs, and the parts of the reward by method.
-
-    The radar is there to be laid beside the paper's, where no part is below zero.
-    """
+    """Reward against the number of pairs, and the parts of the reward by method."""
     from analysis.figures.data_size import data_size
 
     found: dict[str, Figure] = {}
@@ -127,6 +124,8 @@ def figures_of_seeds(runs: Runs, done: Done) -> dict[str, Figure]:
 
 
 def _parts(records: Sequence[Record]) -> dict[str, Figure]:
+    """The parts of the reward by method, per scenario. The radar is there to be laid beside the
+    paper's, where no part is below zero."""
     from analysis.figures.dots import dots
     from analysis.figures.radar import radar
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from analysis.sources import source_from
+from analysis.sources.wandb_log import read_log
 from analysis.studies import STUDIES, StudyReport, TableSpec
 from tests.end_to_end.commands import MICRO, Command
 
@@ -58,6 +59,12 @@ def test_a_table_in_wandb(
     told = tiebreak("table", sweep_file, "--format", "csv").out
     assert found["columns"] == told.splitlines()[0].split(",")
     assert len(found["data"]) == len(told.splitlines()) - 1
+    (file,) = log.glob("*.wandb")
+    summary = read_log(file).summary
+    cells = [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    (dpo,) = [c for c in cells if (c["row"], c["metric"], c["gain"]) == ("dpo", "gold/reward", 0)]
+    assert summary["status"] == "comparison"
+    assert summary[f"{dpo['scenario']}/dpo/gold/reward"] == dpo["mean"]
     assert source_from(f"wandb:{home / 'wandb'}").entries() == ([], []), "no run, nothing damaged"
 
 

@@ -207,8 +207,8 @@ def test_wandb_process_dies(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     lines = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
-    (line,) = lines  # the system has several words for it
-    assert line.startswith("W&B: ") and line.endswith("; this run is no longer mirrored")
+    lost = ("Connection lost", "[Errno 104] Connection reset by peer")  # which, is a race
+    assert lines in [[f"W&B: {why}; this run is no longer mirrored"] for why in lost]
     assert len(inspect(logs(tmp_path)[-1], "history")) == 3  # the next run is whole
 
 
