@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.sources import cache_below, tables
-from analysis.sources.folder import Folder
-from analysis.sources.record import PLAIN, Record, Setting, Settings
-from analysis.sources.source import Entry, Skipped, Source, read_records
-from analysis.sources.tables import ReadTable
 from tiebreak.home import home, runs_dir
+from tiebreak_analysis.sources import cache_below, tables
+from tiebreak_analysis.sources.folder import Folder
+from tiebreak_analysis.sources.record import PLAIN, Record, Setting, Settings
+from tiebreak_analysis.sources.source import Entry, Skipped, Source, read_records
+from tiebreak_analysis.sources.tables import ReadTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ class Runs:
     def _table(
         self, ids: Sequence[str] | None, file: str, read: ReadTable, columns: Sequence[str]
     ) -> pd.DataFrame:
-        from analysis.sources.frames import frame
+        from tiebreak_analysis.sources.frames import frame
 
         if ids is None:
             ids = [record.run_id for record in self.records if record.finished]
@@ -130,7 +130,7 @@ def load(source: Path | Source) -> Runs:
 
 
 def _records(entries: Sequence[Entry], folder: Path | None) -> tuple[list[Record], list[Skipped]]:
-    from analysis.sources.cache import WORTH, cached_records
+    from tiebreak_analysis.sources.cache import WORTH, cached_records
 
     if folder is None or len(entries) < WORTH:
         return read_records(entries)

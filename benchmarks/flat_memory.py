@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 
 from tiebreak.config.compose import compose  # noqa: E402
 from tiebreak.config.schema import Run  # noqa: E402
-from tiebreak.launch.worker import command, payload  # noqa: E402
+from tiebreak.run.worker import command, payload  # noqa: E402
 
 METHODS = ("dpo", "kto", "simpo", "orpo", "tdpo2", "tr-dpo", "beta-dpo", "rso", "sft")
 WAYS = ("scenario=align-from-base", "scenario=sft-then-align", "train.adapter=lora")

@@ -31,11 +31,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from tiebreak import provenance  # noqa: E402
 from tiebreak.config.identity import RESULT_VERSION, group_id, run_id  # noqa: E402
 from tiebreak.config.schema import Run  # noqa: E402
-from tiebreak.launch.costs.past import graph  # noqa: E402
-from tiebreak.launch.study import expand  # noqa: E402
+from tiebreak.plan.past import graph  # noqa: E402
 from tiebreak.stages.align import Line  # noqa: E402
 from tiebreak.stages.stage import Stage  # noqa: E402
 from tiebreak.store import Store  # noqa: E402
+from tiebreak.sweep.sweep_file import expand  # noqa: E402
 
 METHODS = ("dpo", "kto", "cpo", "simpo", "nca")
 SCENARIOS = ("align-from-base", "sft-then-align")

@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import numpy as np  # noqa: E402
 
 from tiebreak.config.search import Choice, Interval, Space  # noqa: E402
-from tiebreak.launch import trials  # noqa: E402
+from tiebreak.run import trials  # noqa: E402
 
 METRIC = "gold/reward"
 SPACE: Space = {
@@ -82,7 +82,7 @@ class Looks:
 def prepare(sizes: Sequence[str]) -> None:
     """The stages that all settings share are no cost of either search."""
     from tiebreak.config.compose import compose
-    from tiebreak.launch.run import execute
+    from tiebreak.run.execute import execute
 
     execute(compose([*FIXED, *sizes, "train.max_steps=1"]))
 
@@ -90,7 +90,7 @@ def prepare(sizes: Sequence[str]) -> None:
 def train(settings: dict[str, Any], sizes: Sequence[str]) -> Trained:
     """One setting of the pool: looked at, judged on validation rows, and on the test."""
     from tiebreak.config.compose import compose
-    from tiebreak.launch.run import execute
+    from tiebreak.run.execute import execute
     from tiebreak.track.record import read_result
 
     chosen = [*FIXED, *sizes, *(f"{key}={value}" for key, value in settings.items())]

@@ -139,10 +139,10 @@ def put(
 
 def phase(study: bool) -> dict[str, float]:
     """Seconds of each step, and the peak of memory, in this process."""
-    from analysis.runs import load
-    from analysis.tables.comparison import comparison
-    from analysis.tables.render import markdown
     from tiebreak.home import runs_dir
+    from tiebreak_analysis.runs import load
+    from tiebreak_analysis.tables.comparison import comparison
+    from tiebreak_analysis.tables.render import markdown
 
     times: dict[str, float] = {}
     began = time.perf_counter()

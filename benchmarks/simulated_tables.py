@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from analysis.statistics.crossed import crossed
 from tiebreak.errors import UserError
+from tiebreak_analysis.statistics.crossed import crossed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -47,7 +47,7 @@ SPLIT = ("imports", "data", "sft", "reference", "training", "evaluation, start m
 # Found by Python at its start: a worker's imports apart from the first stage that needs them.
 HOOK = """
 import os, sys, time
-if "tiebreak.launch.worker" in sys.orig_argv:
+if "tiebreak.run.worker" in sys.orig_argv:
     began = time.perf_counter()
     import tiebreak.engine.trainer
     from transformers import AutoModelForCausalLM, GenerationConfig

@@ -26,12 +26,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from analysis.statistics import holm  # noqa: E402
-from analysis.statistics.crossed import crossed, p_value  # noqa: E402
 from benchmarks import interval_candidates as candidates  # noqa: E402
 from benchmarks.interval_candidates import Variances  # noqa: E402
 from benchmarks.simulated_tables import REWARD, Model, Shape, Source, read  # noqa: E402
 from tiebreak.errors import UserError  # noqa: E402
+from tiebreak_analysis.statistics import holm  # noqa: E402
+from tiebreak_analysis.statistics.crossed import crossed, p_value  # noqa: E402
 
 FAMILIES = ("table", "column of a scenario", "none")
 KINDS = {

@@ -16,15 +16,15 @@ LIGHT = [
     "tiebreak.config.compose",
     "tiebreak.config.identity",
     "tiebreak.methods",
-    "tiebreak.launch.run",
-    "tiebreak.launch.sweep",
-    "tiebreak.launch.show",
-    "tiebreak.launch.catalogue",
-    "tiebreak.launch.method_pages",
-    "tiebreak.launch.worker",
-    "tiebreak.launch.estimate",
-    "tiebreak.launch.study",
-    "tiebreak.launch.tuning",
+    "tiebreak.run.execute",
+    "tiebreak.sweep.sweep",
+    "tiebreak.cli.printing",
+    "tiebreak.catalogue.cards",
+    "tiebreak.catalogue.pages",
+    "tiebreak.run.worker",
+    "tiebreak.plan.estimate",
+    "tiebreak.sweep.sweep_file",
+    "tiebreak.sweep.search",
     "tiebreak.stages.evaluate",
     "tiebreak.stages.validate",
     "tiebreak.stages.summary",
@@ -35,9 +35,9 @@ LIGHT = [
     "tiebreak.data.tokenise",
     "tiebreak.data.lint",
     "tiebreak.data.world",
-    "analysis.runs",
-    "analysis.tables.comparison",
-    "analysis.tables.render",
+    "tiebreak_analysis.runs",
+    "tiebreak_analysis.tables.comparison",
+    "tiebreak_analysis.tables.render",
 ]
 
 
@@ -58,7 +58,7 @@ def test_light_modules_import_nothing_heavy() -> None:
 def test_composing_and_planning_import_nothing_heavy() -> None:
     names = loaded_by(
         "from tiebreak.config.compose import compose; from tiebreak.config.identity import run_id; "
-        "from tiebreak.launch.show import plan_lines; run = compose([]); run_id(run); "
+        "from tiebreak.cli.printing import plan_lines; run = compose([]); run_id(run); "
         "list(plan_lines(run))"
     )
     assert not names & HEAVY
@@ -70,7 +70,7 @@ def test_help_imports_little() -> None:
         "with contextlib.suppress(SystemExit): tiebreak.cli.main(['--help'])\n"
         "pass"
     )
-    ours = sorted(name for name in names if name.split(".")[0] in ("tiebreak", "analysis"))
+    ours = sorted(name for name in names if name.split(".")[0] in ("tiebreak", "tiebreak_analysis"))
     assert ours == [
         "tiebreak",
         "tiebreak.cli",

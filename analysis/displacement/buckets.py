@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from analysis.displacement.parts import Part, part
+from tiebreak_analysis.displacement.parts import Part, part
 
 if TYPE_CHECKING:
     import pandas as pd

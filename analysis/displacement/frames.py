@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.displacement.measure import Panel
-from analysis.displacement.parts import MEASURES, Part
+from tiebreak_analysis.displacement.measure import Panel
+from tiebreak_analysis.displacement.parts import MEASURES, Part
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from analysis.displacement import buckets, verdict
-from analysis.displacement.parts import Part, part, pooled, pooled_part, rank_correlation
-from analysis.displacement.training import Phase, phases, pooled_phases
-from analysis.displacement.verdict import Answer, Groups
-from analysis.statistics import Interval
 from tiebreak.errors import UserError
+from tiebreak_analysis.displacement import buckets, verdict
+from tiebreak_analysis.displacement.parts import Part, part, pooled, pooled_part, rank_correlation
+from tiebreak_analysis.displacement.training import Phase, phases, pooled_phases
+from tiebreak_analysis.displacement.verdict import Answer, Groups
+from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import betaincinv
 
-from analysis.statistics import Interval, mean_interval
+from tiebreak_analysis.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from analysis.displacement.measure import Panel
-from analysis.displacement.parts import Part
-from analysis.displacement.training import Phase
-from analysis.displacement.verdict import MIXED, YES
-from analysis.statistics import Interval
+from tiebreak_analysis.displacement.measure import Panel
+from tiebreak_analysis.displacement.parts import Part
+from tiebreak_analysis.displacement.training import Phase
+from tiebreak_analysis.displacement.verdict import MIXED, YES
+from tiebreak_analysis.statistics import Interval
 
 # With two runs the t quantile is 12.7: an interval as good as none is not printed.
 FEW = 3

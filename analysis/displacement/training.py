@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.displacement.parts import pooled
-from analysis.statistics import Interval
+from tiebreak_analysis.displacement.parts import pooled
+from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd

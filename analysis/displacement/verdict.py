@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.displacement.parts import Part
+from tiebreak_analysis.displacement.parts import Part
 
 YES, NO, MIXED, UNKNOWN = "yes", "no", "mixed", "cannot tell"
 ANSWERS = (YES, NO, MIXED, UNKNOWN)

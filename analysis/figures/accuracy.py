@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from analysis.figures.frames import arms_of, axis_label, labelled, looks_of, runs_told
-from analysis.figures.style import GREY, ONE_COLUMN, drawn, grid, house, legend_below
-from analysis.statistics import Interval, mean_interval
+from tiebreak_analysis.figures.frames import arms_of, axis_label, labelled, looks_of, runs_told
+from tiebreak_analysis.figures.style import GREY, ONE_COLUMN, drawn, grid, house, legend_below
+from tiebreak_analysis.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures.frames import (
+from tiebreak_analysis.figures.frames import (
     MIN_RUNS,
     along,
     arms_of,
@@ -16,9 +16,9 @@ from analysis.figures.frames import (
     looks_of,
     runs_told,
 )  # fmt: skip
-from analysis.figures.palette import Look
-from analysis.figures.style import ONE_COLUMN, TWO_COLUMNS, grid, house, legend_below
-from analysis.statistics import Interval
+from tiebreak_analysis.figures.palette import Look
+from tiebreak_analysis.figures.style import ONE_COLUMN, TWO_COLUMNS, grid, house, legend_below
+from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd

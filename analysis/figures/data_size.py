@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from analysis.figures.frames import along, arms_of, axis_label, labelled, looks_of, runs_told
-from analysis.figures.style import ONE_COLUMN, drawn, grid, house, legend_below
-from analysis.statistics import Interval
+from tiebreak_analysis.figures.frames import (
+    along,
+    arms_of,
+    axis_label,
+    labelled,
+    looks_of,
+    runs_told,
+)
+from tiebreak_analysis.figures.style import ONE_COLUMN, drawn, grid, house, legend_below
+from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.frames import arms_of, labelled, looks_of
-from analysis.figures.palette import Look
-from analysis.figures.style import (
+from tiebreak_analysis.figures.frames import arms_of, labelled, looks_of
+from tiebreak_analysis.figures.palette import Look
+from tiebreak_analysis.figures.style import (
     GREY,
     HALO,
     ONE_COLUMN,
@@ -20,7 +20,7 @@ from analysis.figures.style import (
     house,
     legend_below,
 )
-from analysis.statistics import Interval
+from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd

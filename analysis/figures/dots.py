@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from analysis.figures.frames import arms_of, labelled, looks_of, means, runs_told
-from analysis.figures.style import ONE_COLUMN, drawn, grid, house, legend_below
+from tiebreak_analysis.figures.frames import arms_of, labelled, looks_of, means, runs_told
+from tiebreak_analysis.figures.style import ONE_COLUMN, drawn, grid, house, legend_below
 
 if TYPE_CHECKING:
     import pandas as pd

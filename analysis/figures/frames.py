@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures.palette import Look, looks
-from analysis.statistics import Interval, mean_interval
 from tiebreak.errors import UserError
+from tiebreak_analysis.figures.palette import Look, looks
+from tiebreak_analysis.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd

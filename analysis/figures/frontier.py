@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.figures.frames import along, arms_of, axis_label, labelled, looks_of, runs_told
-from analysis.figures.palette import Look
-from analysis.figures.style import GREY, HALO, ONE_COLUMN, drawn, grid, house, legend_below
-from analysis.statistics import Interval
+from tiebreak_analysis.figures.frames import (
+    along,
+    arms_of,
+    axis_label,
+    labelled,
+    looks_of,
+    runs_told,
+)
+from tiebreak_analysis.figures.palette import Look
+from tiebreak_analysis.figures.style import GREY, HALO, ONE_COLUMN, drawn, grid, house, legend_below
+from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd

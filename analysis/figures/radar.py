@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 
-from analysis.figures.frames import labelled, looks_of, means, runs_told
-from analysis.figures.style import HALO, ONE_COLUMN, drawn, house, legend_below
 from tiebreak.errors import UserError
+from tiebreak_analysis.figures.frames import labelled, looks_of, means, runs_told
+from tiebreak_analysis.figures.style import HALO, ONE_COLUMN, drawn, house, legend_below
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from analysis.figures.palette import looks
-from analysis.figures.style import LETTER, ONE_COLUMN, TWO_COLUMNS, drawn, grid, house
+from tiebreak_analysis.figures.palette import looks
+from tiebreak_analysis.figures.style import LETTER, ONE_COLUMN, TWO_COLUMNS, drawn, grid, house
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.statistics import Ranking
+    from tiebreak_analysis.statistics import Ranking
 
 STEP = 0.17  # inches from one name to the next
 LEFT, RIGHT = -0.02, 1.02  # where names end and begin; ranks lie between 0 and 1

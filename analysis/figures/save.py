@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis.figures.style import house
 from tiebreak.errors import UserError
+from tiebreak_analysis.figures.style import house
 
 # No date, no version: what is in the file is the figure alone.
 METADATA: dict[str, dict[str, None]] = {

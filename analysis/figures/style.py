@@ -11,7 +11,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from analysis.figures.palette import Look
+from tiebreak_analysis.figures.palette import Look
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.8  # inches, of a two-column paper
 HALO = [withStroke(linewidth=1.5, foreground="white")]  # keeps a number readable on a line

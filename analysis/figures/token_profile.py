@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.frames import along, arms_of, labelled, looks_of, runs_told
-from analysis.figures.style import ONE_COLUMN, drawn, grid, house, legend_below
-from analysis.statistics import Interval
+from tiebreak_analysis.figures.frames import along, arms_of, labelled, looks_of, runs_told
+from tiebreak_analysis.figures.style import ONE_COLUMN, drawn, grid, house, legend_below
+from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd

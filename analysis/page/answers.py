@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.page.groups import Group
+    from tiebreak_analysis.page.groups import Group
 
 MOST = 16  # prompts
 BUDGET = 700_000  # characters of all texts together

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.page.groups import Group
+    from tiebreak_analysis.page.groups import Group
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MOST = 300  # points of a curve

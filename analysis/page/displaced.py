@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis import displacement
-from analysis.displacement import Panel, Part
-from analysis.displacement.verdict import MIN_PAIRS
-from analysis.page.groups import Group
-from analysis.page.markup import Markup, scroll, tag
-from analysis.runs import Runs
-from analysis.statistics import Interval
+from tiebreak_analysis import displacement
+from tiebreak_analysis.displacement import Panel, Part
+from tiebreak_analysis.displacement.verdict import MIN_PAIRS
+from tiebreak_analysis.page.groups import Group
+from tiebreak_analysis.page.markup import Markup, scroll, tag
+from tiebreak_analysis.runs import Runs
+from tiebreak_analysis.statistics import Interval
 
 MEASURES = {
     "displaced": "displaced (share)",

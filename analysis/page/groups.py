@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.runs import Record
-from analysis.tables.labels import material
-from analysis.tables.sections import sections_alike
-from analysis.tables.table import SHORT, Table, full_title
+from tiebreak_analysis.runs import Record
+from tiebreak_analysis.tables.labels import material
+from tiebreak_analysis.tables.sections import sections_alike
+from tiebreak_analysis.tables.table import SHORT, Table, full_title
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.page.markup import Markup, tag
-from analysis.statistics import Interval
+from tiebreak_analysis.page.markup import Markup, tag
+from tiebreak_analysis.statistics import Interval
 
 WIDTH, HEIGHT, EDGE = 116, 16, 6  # CSS pixels
 

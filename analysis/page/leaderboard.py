@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from analysis.figures.palette import look
-from analysis.page.intervals import drawing, scale_of
-from analysis.page.markup import Markup, join, scroll, tag
-from analysis.tables.columns import Column
-from analysis.tables.table import START, Cell, Row, Section, Table
+from tiebreak_analysis.figures.palette import look
+from tiebreak_analysis.page.intervals import drawing, scale_of
+from tiebreak_analysis.page.markup import Markup, join, scroll, tag
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.table import START, Cell, Row, Section, Table
 
 TIED = "†"  # as in every other table
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.figures.palette import LINES, MARKERS, START, Look, looks
-from analysis.page.groups import Group
+from tiebreak_analysis.figures.palette import LINES, MARKERS, START, Look, looks
+from tiebreak_analysis.page.groups import Group
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = (

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.page.groups import Group
-from analysis.page.markup import Child, Markup, join, table, tag
-from analysis.runs import Record, Runs
-from analysis.tables.table import SHORT
+from tiebreak_analysis.page.groups import Group
+from tiebreak_analysis.page.markup import Child, Markup, join, table, tag
+from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.tables.table import SHORT
 
 
 def provenance(runs: Runs, groups: Sequence[Group]) -> Markup:

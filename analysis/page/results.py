@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.page.groups import Group
-from analysis.statistics import Interval, mean_interval
-from analysis.tables.columns import UNITS
-from analysis.tables.table import Table
+from tiebreak_analysis.page.groups import Group
+from tiebreak_analysis.statistics import Interval, mean_interval
+from tiebreak_analysis.tables.columns import UNITS
+from tiebreak_analysis.tables.table import Table
 
 DIGITS = 5
 FIRST = ("kl/reference", "gold/reward")  # what the page opens with, where measured

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.page.groups import Group
-from analysis.page.markup import Markup, join, scroll, tag
-from analysis.runs import setting_text, varying
-from analysis.tables.labels import shared_settings
+from tiebreak_analysis.page.groups import Group
+from tiebreak_analysis.page.markup import Markup, join, scroll, tag
+from tiebreak_analysis.runs import setting_text, varying
+from tiebreak_analysis.tables.labels import shared_settings
 
 ABSENT = "·"
 

@@ -8,21 +8,21 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from analysis.displacement import Panel
-from analysis.figures.palette import Look
-from analysis.page import displaced
-from analysis.page.answers import answers, shown_runs
-from analysis.page.curves import curves
-from analysis.page.groups import Group, groups_of
-from analysis.page.leaderboard import leaderboards, verdicts
-from analysis.page.library import library, policy
-from analysis.page.looks import looks_of, plotly
-from analysis.page.markup import Markup, join, tag
-from analysis.page.provenance import provenance
-from analysis.page.results import results
-from analysis.page.settings import differences
-from analysis.runs import Runs
-from analysis.tables.table import Table
+from tiebreak_analysis.displacement import Panel
+from tiebreak_analysis.figures.palette import Look
+from tiebreak_analysis.page import displaced
+from tiebreak_analysis.page.answers import answers, shown_runs
+from tiebreak_analysis.page.curves import curves
+from tiebreak_analysis.page.groups import Group, groups_of
+from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
+from tiebreak_analysis.page.library import library, policy
+from tiebreak_analysis.page.looks import looks_of, plotly
+from tiebreak_analysis.page.markup import Markup, join, tag
+from tiebreak_analysis.page.provenance import provenance
+from tiebreak_analysis.page.results import results
+from tiebreak_analysis.page.settings import differences
+from tiebreak_analysis.runs import Runs
+from tiebreak_analysis.tables.table import Table
 
 SCRIPTS = ("state.js", "charts.js", "curves.js", "frontier.js", "displacement.js", "answers.js",
            "leaderboard.js", "main.js")  # fmt: skip
@@ -123,7 +123,11 @@ def _count(names: Collection[str], what: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files("analysis.page").joinpath("assets", name).read_text(encoding="utf-8")
+    return (
+        resources.files("tiebreak_analysis.page")
+        .joinpath("assets", name)
+        .read_text(encoding="utf-8")
+    )
 
 
 def _document(live: bool, **parts: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from analysis.tables.published import Figures, Published
 from tiebreak.errors import UserError, nearest
+from tiebreak_analysis.tables.published import Figures, Published
 
 FILE = Path(__file__).with_name("figures.csv")
 COLUMNS = "paper version table scenario model method metric value unit source marks".split()

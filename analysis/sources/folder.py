@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.sources.record import Record, Unreadable, content, parse
-from analysis.sources.source import Row, Skipped, Stamp
+from tiebreak_analysis.sources.record import Record, Unreadable, content, parse
+from tiebreak_analysis.sources.source import Row, Skipped, Stamp
 
 METRICS = "metrics.jsonl"
 

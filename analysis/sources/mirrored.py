@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from analysis.sources.record import (
+from tiebreak_analysis.sources.record import (
     FORMAT,
     MANIFEST,
     STATUS,
@@ -26,7 +26,7 @@ from analysis.sources.record import (
     parse,
     settings,
 )
-from analysis.sources.source import Row, Skipped, Stamp
+from tiebreak_analysis.sources.source import Row, Skipped, Stamp
 
 THROUGHPUT = ("seconds", "pairs/s", "response_tokens/s", "memory/peak")
 """In W&B's history beside the metrics; in the record they are a file of their own."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.sources.mirrored import MirroredRun, gather, status_of
-from analysis.sources.record import Unreadable
-from analysis.sources.source import Row, Skipped
 from tiebreak.errors import UserError
 from tiebreak.track import environment
+from tiebreak_analysis.sources.mirrored import MirroredRun, gather, status_of
+from tiebreak_analysis.sources.record import Unreadable
+from tiebreak_analysis.sources.source import Row, Skipped
 
 TIMEOUT = 30
 """Seconds that one question may take."""

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from analysis.sources.record import Unreadable, content
-from analysis.sources.source import Entry
+from tiebreak_analysis.sources.record import Unreadable, content
+from tiebreak_analysis.sources.source import Entry
 
 if TYPE_CHECKING:
     import pyarrow as pa

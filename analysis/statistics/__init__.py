@@ -3,16 +3,16 @@
 `docs/statistics.md` says which of them a table uses and why.
 """
 
-from analysis.statistics.bootstrap import bootstrap_interval, interquartile_mean
-from analysis.statistics.crossed import interval, item_interval
-from analysis.statistics.few import RECOMMENDED_SEEDS, too_few
-from analysis.statistics.improvement import probability_of_improvement
-from analysis.statistics.interval import Interval, mean_interval
-from analysis.statistics.multiple import adjust, holm, pairwise, tied_with_best
-from analysis.statistics.paired import Difference, McNemar, difference, mcnemar
-from analysis.statistics.ranks import Ranking, friedman, rank
-from analysis.statistics.sample import Sample
-from analysis.statistics.tuning import Selected, expected_best, select
+from tiebreak_analysis.statistics.bootstrap import bootstrap_interval, interquartile_mean
+from tiebreak_analysis.statistics.crossed import interval, item_interval
+from tiebreak_analysis.statistics.few import RECOMMENDED_SEEDS, too_few
+from tiebreak_analysis.statistics.improvement import probability_of_improvement
+from tiebreak_analysis.statistics.interval import Interval, mean_interval
+from tiebreak_analysis.statistics.multiple import adjust, holm, pairwise, tied_with_best
+from tiebreak_analysis.statistics.paired import Difference, McNemar, difference, mcnemar
+from tiebreak_analysis.statistics.ranks import Ranking, friedman, rank
+from tiebreak_analysis.statistics.sample import Sample
+from tiebreak_analysis.statistics.tuning import Selected, expected_best, select
 
 __all__ = [
     "RECOMMENDED_SEEDS",

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.statistics.interval import Interval, check_level
+from tiebreak_analysis.statistics.interval import Interval, check_level
 
 MIN_VALUES = 10
 """Below this the bootstrap knows too few values: BCa covers far less than it claims."""

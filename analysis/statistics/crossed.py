@@ -32,8 +32,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gammaincinv, ndtr
 
-from analysis.statistics.interval import Interval, check_level, mean_interval
-from analysis.statistics.sample import Sample
+from tiebreak_analysis.statistics.interval import Interval, check_level, mean_interval
+from tiebreak_analysis.statistics.sample import Sample
 
 ROUNDING = 1e-12  # a standard error this far below the mean is rounding, not spread
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.statistics.sample import Sample
+from tiebreak_analysis.statistics.sample import Sample
 
 RECOMMENDED_SEEDS = 12
 """Seeds at which a gap of 0.05 in gold reward is found in four of five tables of the usual size

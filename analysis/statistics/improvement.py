@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from analysis.statistics.interval import Interval, check_level
+from tiebreak_analysis.statistics.interval import Interval, check_level
 
 
 def probability_of_improvement(

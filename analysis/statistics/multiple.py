@@ -6,9 +6,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from typing import TypeVar
 
-from analysis.statistics.interval import check_level
-from analysis.statistics.paired import Difference, difference
-from analysis.statistics.sample import Sample
+from tiebreak_analysis.statistics.interval import check_level
+from tiebreak_analysis.statistics.paired import Difference, difference
+from tiebreak_analysis.statistics.sample import Sample
 
 Key = TypeVar("Key", bound=Hashable)
 

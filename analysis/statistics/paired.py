@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import bdtr, stdtr
 
-from analysis.statistics.crossed import crossed, half_width, p_value
-from analysis.statistics.interval import check_level, mean_interval
-from analysis.statistics.sample import Sample
+from tiebreak_analysis.statistics.crossed import crossed, half_width, p_value
+from tiebreak_analysis.statistics.interval import check_level, mean_interval
+from tiebreak_analysis.statistics.sample import Sample
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.statistics.interval import check_level
+from tiebreak_analysis.statistics.interval import check_level
 
 
 @dataclass(frozen=True)

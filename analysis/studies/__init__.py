@@ -1,9 +1,9 @@
 """The studies: for each its sweeps, tables, figures and effects. docs/studies.md says which."""
 
-from analysis.studies import arizona, demo, dpop, simpo, tdpo
-from analysis.studies.effect import Effect, Estimate, Outcome, Part
-from analysis.studies.study import Report, StudyReport, TableSpec
-from analysis.studies.write import write_report
+from tiebreak_analysis.studies import arizona, demo, dpop, simpo, tdpo
+from tiebreak_analysis.studies.effect import Effect, Estimate, Outcome, Part
+from tiebreak_analysis.studies.study import Report, StudyReport, TableSpec
+from tiebreak_analysis.studies.write import write_report
 
 STUDIES: dict[str, StudyReport] = {
     study.name: study

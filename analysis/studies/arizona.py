@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.published import published
-from analysis.runs import Record, Runs
-from analysis.statistics import Sample
-from analysis.studies.effect import Effect, Part, estimated
-from analysis.studies.frames import melted, points, start_of
-from analysis.studies.measure import UNPAIRED, apart, mean
-from analysis.studies.ratio import share
-from analysis.studies.samples import Measured, combined, of_items, pick
-from analysis.studies.study import Done, StudyReport, TableSpec
-from analysis.tables.comparison import SCENARIOS
+from tiebreak_analysis.published import published
+from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.statistics import Sample
+from tiebreak_analysis.studies.effect import Effect, Part, estimated
+from tiebreak_analysis.studies.frames import melted, points, start_of
+from tiebreak_analysis.studies.measure import UNPAIRED, apart, mean
+from tiebreak_analysis.studies.ratio import share
+from tiebreak_analysis.studies.samples import Measured, combined, of_items, pick
+from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
+from tiebreak_analysis.tables.comparison import SCENARIOS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def effects_of_seeds(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Reward against the number of pairs, and the parts of the reward by method."""
-    from analysis.figures.data_size import data_size
+    from tiebreak_analysis.figures.data_size import data_size
 
     found: dict[str, Figure] = {}
     both = (*done["arizona-size-mini"], *done["arizona-steps-mini"])
@@ -126,8 +126,8 @@ def figures_of_seeds(runs: Runs, done: Done) -> dict[str, Figure]:
 def _parts(records: Sequence[Record]) -> dict[str, Figure]:
     """The parts of the reward by method, per scenario. The radar is there to be laid beside the
     paper's, where no part is below zero."""
-    from analysis.figures.dots import dots
-    from analysis.figures.radar import radar
+    from tiebreak_analysis.figures.dots import dots
+    from tiebreak_analysis.figures.radar import radar
 
     found: dict[str, Figure] = {}
     for scenario in SCENARIOS:

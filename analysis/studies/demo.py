@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.runs import Runs
-from analysis.studies import arizona
-from analysis.studies.effect import Effect
-from analysis.studies.frames import history, points
-from analysis.studies.study import Done, StudyReport, TableSpec
-from analysis.tables.comparison import SCENARIOS
+from tiebreak_analysis.runs import Runs
+from tiebreak_analysis.studies import arizona
+from tiebreak_analysis.studies.effect import Effect
+from tiebreak_analysis.studies.frames import history, points
+from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
+from tiebreak_analysis.tables.comparison import SCENARIOS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +24,10 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Per scenario the drift over training; reward against KL; who is displaced."""
-    from analysis.displacement import compare, tidy
-    from analysis.figures.curves import curves
-    from analysis.figures.displaced import displaced
-    from analysis.figures.frontier import frontier
+    from tiebreak_analysis.displacement import compare, tidy
+    from tiebreak_analysis.figures.curves import curves
+    from tiebreak_analysis.figures.displaced import displaced
+    from tiebreak_analysis.figures.frontier import frontier
 
     found: dict[str, Figure] = {}
     for scenario in SCENARIOS:

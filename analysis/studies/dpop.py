@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.displacement import position_profile
-from analysis.displacement.verdict import STILL
-from analysis.runs import Record, Runs
-from analysis.statistics import Sample
-from analysis.studies.effect import Effect, Part
-from analysis.studies.frames import history, points
-from analysis.studies.measure import apart, mean
-from analysis.studies.samples import BySeed, Measured, combined, of_pairs, pick
-from analysis.studies.study import Done, StudyReport, TableSpec
-from analysis.tables.table import START
+from tiebreak_analysis.displacement import position_profile
+from tiebreak_analysis.displacement.verdict import STILL
+from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.statistics import Sample
+from tiebreak_analysis.studies.effect import Effect, Part
+from tiebreak_analysis.studies.frames import history, points
+from tiebreak_analysis.studies.measure import apart, mean
+from tiebreak_analysis.studies.samples import BySeed, Measured, combined, of_pairs, pick
+from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
+from tiebreak_analysis.tables.table import START
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,11 +91,11 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Drift over training on near-duplicate pairs, by position in the response, and by distance."""
-    from analysis.displacement import compare, tidy
-    from analysis.figures.curves import curves
-    from analysis.figures.displaced import displaced
-    from analysis.figures.frontier import frontier
-    from analysis.figures.token_profile import token_profile
+    from tiebreak_analysis.displacement import compare, tidy
+    from tiebreak_analysis.figures.curves import curves
+    from tiebreak_analysis.figures.displaced import displaced
+    from tiebreak_analysis.figures.frontier import frontier
+    from tiebreak_analysis.figures.token_profile import token_profile
 
     found: dict[str, Figure] = {}
     near, distances = done["dpop-mini"], done["dpop-distance-mini"]

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from analysis.statistics import Difference, Interval
+from tiebreak_analysis.statistics import Difference, Interval
 
 LEVEL = 0.95
 MIN_SEEDS = 3  # with two, Student's t is 12.7: an interval of nothing

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from analysis.runs import Record, Runs
-from analysis.statistics import Interval, mean_interval
+from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,8 +19,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from analysis.statistics import Interval, Sample
-from analysis.statistics.crossed import interval
+from tiebreak_analysis.statistics import Interval, Sample
+from tiebreak_analysis.statistics.crossed import interval
 
 LEVELS = 21
 EQUAL = "Equal reward: over the upper half of the gain that both reach"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from analysis.runs import Record
-from analysis.statistics import Sample, difference
-from analysis.statistics.crossed import interval
-from analysis.studies.effect import LEVEL, Estimate, Part, estimated
-from analysis.studies.frontier import Points
-from analysis.studies.samples import Where, gain, pick
+from tiebreak_analysis.runs import Record
+from tiebreak_analysis.statistics import Sample, difference
+from tiebreak_analysis.statistics.crossed import interval
+from tiebreak_analysis.studies.effect import LEVEL, Estimate, Part, estimated
+from tiebreak_analysis.studies.frontier import Points
+from tiebreak_analysis.studies.samples import Where, gain, pick
 
 UNPAIRED = "no seed has a finished run of each"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from scipy.optimize import brentq
 
-from analysis.statistics import Sample, difference
-from analysis.statistics.crossed import interval
-from analysis.studies.effect import LEVEL, Estimate
-from analysis.studies.samples import combined
+from tiebreak_analysis.statistics import Sample, difference
+from tiebreak_analysis.statistics.crossed import interval
+from tiebreak_analysis.studies.effect import LEVEL, Estimate
+from tiebreak_analysis.studies.samples import combined
 
 FARTHEST = 64.0  # an interval wider than this says nothing
 

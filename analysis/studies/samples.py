@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from analysis.runs import Record, Setting, setting_text, varying
-from analysis.statistics import Sample
 from tiebreak.errors import UserError
+from tiebreak_analysis.runs import Record, Setting, setting_text, varying
+from tiebreak_analysis.statistics import Sample
 
 if TYPE_CHECKING:
     import pandas as pd

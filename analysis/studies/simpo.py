@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.published import published
-from analysis.runs import Record, Runs, setting_text
-from analysis.studies.effect import LEVEL, Effect, estimated
-from analysis.studies.frames import points
-from analysis.studies.frontier import EQUAL, Points, compare
-from analysis.studies.measure import paths
-from analysis.studies.samples import gain, values
-from analysis.studies.study import Done, StudyReport, TableSpec
-from analysis.tables.published import Figures
+from tiebreak_analysis.published import published
+from tiebreak_analysis.runs import Record, Runs, setting_text
+from tiebreak_analysis.studies.effect import LEVEL, Effect, estimated
+from tiebreak_analysis.studies.frames import points
+from tiebreak_analysis.studies.frontier import EQUAL, Points, compare
+from tiebreak_analysis.studies.measure import paths
+from tiebreak_analysis.studies.samples import gain, values
+from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
+from tiebreak_analysis.tables.published import Figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,8 +75,8 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Length against reward by learning rate; the reward's ranking against the likelihood's."""
-    from analysis.figures.accuracy import accuracy
-    from analysis.figures.frontier import frontier
+    from tiebreak_analysis.figures.accuracy import accuracy
+    from tiebreak_analysis.figures.frontier import frontier
 
     found: dict[str, Figure] = {}
     lengths = ["length/generated", "gold/reward"]

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from analysis.published import listed
-from analysis.published.read import Row
-from analysis.runs import Record, Runs
-from analysis.studies.effect import Effect
-from analysis.studies.samples import finished
-from analysis.tables.comparison import comparison
-from analysis.tables.planned import Planned
-from analysis.tables.published import Figures
-from analysis.tables.table import Table
+from tiebreak_analysis.published import listed
+from tiebreak_analysis.published.read import Row
+from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.studies.effect import Effect
+from tiebreak_analysis.studies.samples import finished
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.planned import Planned
+from tiebreak_analysis.tables.published import Figures
+from tiebreak_analysis.tables.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.published import published
-from analysis.runs import Record, Runs
-from analysis.studies.effect import LEVEL, Effect, Part, estimated
-from analysis.studies.frames import history, points
-from analysis.studies.frontier import EQUAL, Compared, compare
-from analysis.studies.measure import paths
-from analysis.studies.samples import Where, values
-from analysis.studies.study import Done, StudyReport, TableSpec
+from tiebreak_analysis.published import published
+from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.studies.effect import LEVEL, Effect, Part, estimated
+from tiebreak_analysis.studies.frames import history, points
+from tiebreak_analysis.studies.frontier import EQUAL, Compared, compare
+from tiebreak_analysis.studies.measure import paths
+from tiebreak_analysis.studies.samples import Where, values
+from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,8 +78,8 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Reward against KL over beta and over alpha, and the entropy of the policy in training."""
-    from analysis.figures.curves import curves
-    from analysis.figures.frontier import frontier
+    from tiebreak_analysis.figures.curves import curves
+    from tiebreak_analysis.figures.frontier import frontier
 
     found: dict[str, Figure] = {}
     metrics = ["kl/reference", "gold/reward"]

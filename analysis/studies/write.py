@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from analysis.studies.effect import Effect, Part, holding
-from analysis.studies.study import Report
-from analysis.tables import render
-from analysis.tables.table import Table
+from tiebreak_analysis.studies.effect import Effect, Part, holding
+from tiebreak_analysis.studies.study import Report
+from tiebreak_analysis.tables import render
+from tiebreak_analysis.tables.table import Table
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
@@ -38,7 +38,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 def _figures(report: Report, folder: Path) -> list[Path]:
     if not report.figures:
         return []
-    from analysis.figures.save import save
+    from tiebreak_analysis.figures.save import save
 
     paths = []
     for name, figure in report.figures.items():

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.runs import Record
-from analysis.statistics import Interval, Sample
-from analysis.statistics.crossed import interval, item_interval
-from analysis.tables.columns import Column
-from analysis.tables.items import Array, PerItem
-from analysis.tables.table import Cell
+from tiebreak_analysis.runs import Record
+from tiebreak_analysis.statistics import Interval, Sample
+from tiebreak_analysis.statistics.crossed import interval, item_interval
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.items import Array, PerItem
+from tiebreak_analysis.tables.table import Cell
 
 
 def method_cell(

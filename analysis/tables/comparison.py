@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from analysis.runs import Record, Runs
-from analysis.tables import notes
-from analysis.tables.columns import Column, shown
-from analysis.tables.facts import facts_of
-from analysis.tables.items import per_item
-from analysis.tables.planned import Planned, among, planned_by
-from analysis.tables.published import Figures, references
-from analysis.tables.sections import Asked, Chosen, sections_of
-from analysis.tables.table import Table
 from tiebreak.errors import UserError, nearest
+from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.tables import notes
+from tiebreak_analysis.tables.columns import Column, shown
+from tiebreak_analysis.tables.facts import facts_of
+from tiebreak_analysis.tables.items import per_item
+from tiebreak_analysis.tables.planned import Planned, among, planned_by
+from tiebreak_analysis.tables.published import Figures, references
+from tiebreak_analysis.tables.sections import Asked, Chosen, sections_of
+from tiebreak_analysis.tables.table import Table
 
 SCENARIOS = ("sft-then-align", "align-from-base", "align-from-instruct")
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from itertools import groupby
 
-from analysis.tables.columns import Column
-from analysis.tables.facts import Facts
-from analysis.tables.numbers import (
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.facts import Facts
+from tiebreak_analysis.tables.numbers import (
     DAGGER,
     MISSING,
     Slot,
@@ -22,9 +22,9 @@ from analysis.tables.numbers import (
     runs_counted,
     slots,
 )
-from analysis.tables.published import Reference
-from analysis.tables.style import STYLE
-from analysis.tables.table import SHORT, Cell, Row, Section, Table
+from tiebreak_analysis.tables.published import Reference
+from tiebreak_analysis.tables.style import STYLE
+from tiebreak_analysis.tables.table import SHORT, Cell, Row, Section, Table
 
 
 def html(table: Table) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from analysis.tables.numbers import (
+from tiebreak_analysis.tables.numbers import (
     MISSING,
     Slot,
     figure_text,
@@ -15,8 +15,8 @@ from analysis.tables.numbers import (
     slots,
     with_first,
 )
-from analysis.tables.published import Reference
-from analysis.tables.table import Row, Section, Table, Verdict
+from tiebreak_analysis.tables.published import Reference
+from tiebreak_analysis.tables.table import Row, Section, Table, Verdict
 
 
 def latex(table: Table) -> str:

@@ -6,11 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from analysis.runs import Record
-from analysis.tables.items import PerItem
-from analysis.tables.planned import Planned
-from analysis.tables.sections import Chosen, unplaced
-from analysis.tables.table import SHORT, Section
+from tiebreak_analysis.runs import Record
+from tiebreak_analysis.tables.items import PerItem
+from tiebreak_analysis.tables.planned import Planned
+from tiebreak_analysis.tables.sections import Chosen, unplaced
+from tiebreak_analysis.tables.table import SHORT, Section
 
 MANY = 6  # run ids beyond this are counted; the sidecar has them all
 UNFINISHED = ("failed", "running", "stopped", "pruned")

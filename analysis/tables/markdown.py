@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from analysis.tables.numbers import (
+from tiebreak_analysis.tables.numbers import (
     DAGGER,
     MISSING,
     Slot,
@@ -17,8 +17,8 @@ from analysis.tables.numbers import (
     slots,
     with_first,
 )
-from analysis.tables.published import Reference
-from analysis.tables.table import Row, Section, Table
+from tiebreak_analysis.tables.published import Reference
+from tiebreak_analysis.tables.table import Row, Section, Table
 
 
 def markdown(table: Table) -> str:

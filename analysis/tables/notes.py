@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from analysis.statistics import RECOMMENDED_SEEDS
-from analysis.tables.items import PerItem
-from analysis.tables.left_out import left_out
-from analysis.tables.published import Reference, within_spread
-from analysis.tables.sections import Asked, Chosen
-from analysis.tables.table import Row, Section
-from analysis.tables.ties import FEW
+from tiebreak_analysis.statistics import RECOMMENDED_SEEDS
+from tiebreak_analysis.tables.items import PerItem
+from tiebreak_analysis.tables.left_out import left_out
+from tiebreak_analysis.tables.published import Reference, within_spread
+from tiebreak_analysis.tables.sections import Asked, Chosen
+from tiebreak_analysis.tables.table import Row, Section
+from tiebreak_analysis.tables.ties import FEW
 
 
 def write(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.tables.columns import Column
-from analysis.tables.published import Published, Reference
-from analysis.tables.table import Cell, Row, Section, Table
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.published import Published, Reference
+from tiebreak_analysis.tables.table import Cell, Row, Section, Table
 
 DAGGER = "†"
 MISSING = "missing"

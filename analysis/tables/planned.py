@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.runs import Record
-from analysis.tables.labels import material
-from analysis.tables.table import SHORT, Row
+from tiebreak_analysis.runs import Record
+from tiebreak_analysis.tables.labels import material
+from tiebreak_analysis.tables.table import SHORT, Row
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from analysis.runs import Record
-from analysis.tables import labels
-from analysis.tables.cells import method_cell, start_cell
-from analysis.tables.columns import Column
-from analysis.tables.items import PerItem
-from analysis.tables.planned import Planned, missing, missing_rows
-from analysis.tables.published import Figures, figure
-from analysis.tables.table import SHORT, START, Row
+from tiebreak_analysis.runs import Record
+from tiebreak_analysis.tables import labels
+from tiebreak_analysis.tables.cells import method_cell, start_cell
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.items import PerItem
+from tiebreak_analysis.tables.planned import Planned, missing, missing_rows
+from tiebreak_analysis.tables.published import Figures, figure
+from tiebreak_analysis.tables.table import SHORT, START, Row
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.runs import Record, Runs
-from analysis.tables import labels
-from analysis.tables.columns import Column, columns_of
-from analysis.tables.facts import Facts, stale
-from analysis.tables.items import PerItem
-from analysis.tables.planned import Planned
-from analysis.tables.published import Figures
-from analysis.tables.rows import Material, blocks_of
-from analysis.tables.table import Section
-from analysis.tables.ties import judged
-from analysis.tables.verdict import verdict
+from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.tables import labels
+from tiebreak_analysis.tables.columns import Column, columns_of
+from tiebreak_analysis.tables.facts import Facts, stale
+from tiebreak_analysis.tables.items import PerItem
+from tiebreak_analysis.tables.planned import Planned
+from tiebreak_analysis.tables.published import Figures
+from tiebreak_analysis.tables.rows import Material, blocks_of
+from tiebreak_analysis.tables.table import Section
+from tiebreak_analysis.tables.ties import judged
+from tiebreak_analysis.tables.verdict import verdict
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from analysis.tables.published import Published
-from analysis.tables.table import Cell, Row, Section, Table
+from tiebreak_analysis.tables.published import Published
+from tiebreak_analysis.tables.table import Cell, Row, Section, Table
 
 FORMAT = 1
 

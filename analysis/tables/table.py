@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from analysis.statistics import Difference, Interval, Sample
-from analysis.tables.columns import UNITS, USUAL, Column
-from analysis.tables.facts import Facts
-from analysis.tables.published import Published, Reference
+from tiebreak_analysis.statistics import Difference, Interval, Sample
+from tiebreak_analysis.tables.columns import UNITS, USUAL, Column
+from tiebreak_analysis.tables.facts import Facts
+from tiebreak_analysis.tables.published import Published, Reference
 
 __all__ = [
     "SHORT", "START", "UNITS", "USUAL", "Cell", "Column", "Row", "Section", "Table", "Verdict",

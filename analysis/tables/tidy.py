@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from csv import writer
 from typing import Any
 
-from analysis.tables.columns import Column
-from analysis.tables.published import Published
-from analysis.tables.table import Cell, Row, Section, Table
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.published import Published
+from tiebreak_analysis.tables.table import Cell, Row, Section, Table
 
 HEADER = (
     "model data data_hash evaluator validation scenario row method metric gain "

@@ -15,11 +15,11 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.statistics import Sample, adjust, difference
-from analysis.statistics.crossed import crossed, p_value
-from analysis.tables.columns import Column
-from analysis.tables.rows import Block
-from analysis.tables.table import Cell, Row
+from tiebreak_analysis.statistics import Sample, adjust, difference
+from tiebreak_analysis.statistics.crossed import crossed, p_value
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.rows import Block
+from tiebreak_analysis.tables.table import Cell, Row
 
 FEW = 3  # fewer seeds: Student's quantile is 12.7 (n = 2), or there is no interval (n = 1)
 MOST = 20_000  # pairs in a section; beyond, no correction would leave anything to find

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.tables.columns import Column
-from analysis.tables.table import Cell, Row, Verdict
-from analysis.tables.ties import FEW
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.table import Cell, Row, Verdict
+from tiebreak_analysis.tables.ties import FEW
 
 MANY = 6  # names beyond this are counted instead
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import load
-from analysis.tables.comparison import comparison
-from analysis.tables.labels import natural
-from analysis.tables.table import Row, Table
 from tiebreak.errors import UserError
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.labels import natural
+from tiebreak_analysis.tables.table import Row, Table
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from made_pairs import alike, made
 
-from analysis.displacement import compare, panel, split, tidy
-from analysis.displacement.measure import COLUMNS
-from analysis.displacement.parts import pooled, rank_correlation, share
-from analysis.statistics import Interval
 from tiebreak.errors import UserError
+from tiebreak_analysis.displacement import compare, panel, split, tidy
+from tiebreak_analysis.displacement.measure import COLUMNS
+from tiebreak_analysis.displacement.parts import pooled, rank_correlation, share
+from tiebreak_analysis.statistics import Interval
 
 
 def test_numbers_by_hand():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.displacement import after_difference, position_profile
+from tiebreak_analysis.displacement import after_difference, position_profile
 
 
 def test_after_the_difference_one_value_per_response():

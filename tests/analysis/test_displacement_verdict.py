@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from made_pairs import alike, made
 
-from analysis.displacement import compare, comparison_text, panel, text
-from analysis.displacement.verdict import MIN_PAIRS
+from tiebreak_analysis.displacement import compare, comparison_text, panel, text
+from tiebreak_analysis.displacement.verdict import MIN_PAIRS
 
 NEAR, FAR = {"distance": 0.1}, {"distance": 0.8}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import load
-from analysis.tables.comparison import comparison
-from analysis.tables.render import csv, html, latex, markdown, sidecar
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.render import csv, html, latex, markdown, sidecar
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
 NASTY = r"a_b|c*d%e&f#g$h{i}~j^k<l>\m[n]`o`"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import analysis
-from analysis.runs import listing, load, setting_text
+from tiebreak_analysis.runs import listing, load, setting_text
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
 
@@ -131,13 +130,13 @@ def test_setting_text():
 
 def test_analysis_imports_no_torch():
     program = (
-        "import sys, analysis.runs, analysis.statistics, analysis.tables.comparison\n"
-        "import analysis.tables.render, analysis.sources.cache, analysis.sources.frames\n"
-        "import analysis.sources.offline, analysis.sources.service, analysis.sources.shards\n"
+        "import sys\n"
+        "from tiebreak_analysis import runs, statistics\n"
+        "from tiebreak_analysis.sources import cache, frames, offline, service, shards\n"
+        "from tiebreak_analysis.tables import comparison, render\n"
         "heavy = ('torch', 'transformers', 'trl', 'wandb', 'pandas', 'pyarrow', 'scipy.stats')\n"
         "inside = ('tiebreak.engine', 'tiebreak.stages', 'tiebreak.methods')\n"
         "print([name for name in heavy + inside if name in sys.modules])\n"
     )
-    root = Path(analysis.__path__[0]).parent
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr

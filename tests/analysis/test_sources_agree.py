@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.page import write as page
-from analysis.runs import Runs, load
-from analysis.sources import source_from
-from analysis.tables.comparison import comparison
-from analysis.tables.render import csv, html, latex, markdown, sidecar
 from tests.analysis.record_files import Tracker, closed, fill, mirror
 from tests.track.conftest import KEY, clean, server
 from tests.track.wandb_stub import Stub
+from tiebreak_analysis.page import write as page
+from tiebreak_analysis.runs import Runs, load
+from tiebreak_analysis.sources import source_from
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.render import csv, html, latex, markdown, sidecar
 
 WriteRun = Callable[..., str]
 __all__ = ["clean", "server"]

@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import runs as runs_module
-from analysis.runs import Runs, load
-from analysis.sources import cache, folder, frames, source_from
 from tests.analysis.conftest import write_record
 from tests.analysis.record_files import fill, parquet
+from tiebreak_analysis import runs as runs_module
+from tiebreak_analysis.runs import Runs, load
+from tiebreak_analysis.sources import cache, folder, frames, source_from
 
 FRAMES = ("history", "pairs", "items", "generations")
 Opened = Callable[[], list[str]]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import load
-from analysis.sources import source_from
-from analysis.sources.folder import history_rows
-from analysis.sources.record import Unreadable
 from tests.analysis.record_files import fill, parquet, read
 from tiebreak.errors import UserError
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.sources import source_from
+from tiebreak_analysis.sources.folder import history_rows
+from tiebreak_analysis.sources.record import Unreadable
 
 WriteRun = Callable[..., str]
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from analysis.runs import load
-from analysis.sources.mirrored import THROUGHPUT, merged, status_of
-from analysis.sources.offline import OfflineLogs
-from analysis.sources.record import Unreadable
-from analysis.sources.wandb_log import BLOCK, HEADER, pieces, read_history, read_log
 from tests.analysis.record_files import Tracker, closed, fill, mirror
 from tests.track.conftest import clean
 from tests.track.test_mirror import inspect, opened
 from tiebreak.track import environment
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.sources.mirrored import THROUGHPUT, merged, status_of
+from tiebreak_analysis.sources.offline import OfflineLogs
+from tiebreak_analysis.sources.record import Unreadable
+from tiebreak_analysis.sources.wandb_log import BLOCK, HEADER, pieces, read_history, read_log
 
 WriteRun = Callable[..., str]
 __all__ = ["clean"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from analysis.statistics import Interval, mean_interval
+from tiebreak_analysis.statistics import Interval, mean_interval
 
 # t quantiles at 0.975 from printed tables, by degrees of freedom.
 T_975 = {1: 12.7062, 2: 4.30265, 4: 2.77645, 9: 2.26216}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import friedmanchisquare, trim_mean
 
-from analysis.statistics import (
+from tiebreak_analysis.statistics import (
     bootstrap_interval,
     expected_best,
     friedman,

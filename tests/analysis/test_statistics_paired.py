@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_rel
 
-from analysis.statistics import (
+from tiebreak_analysis.statistics import (
     Difference,
     Sample,
     adjust,

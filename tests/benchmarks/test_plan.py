@@ -14,10 +14,10 @@ import pytest
 from benchmarks import plan
 from tiebreak.config import compose
 from tiebreak.config.schema import Run
-from tiebreak.launch.costs.machine import Machine
-from tiebreak.launch.estimate import estimate
-from tiebreak.launch.state import State, standings
-from tiebreak.launch.study import expand
+from tiebreak.plan.estimate import estimate
+from tiebreak.plan.machine import Machine
+from tiebreak.sweep.standing import State, standings
+from tiebreak.sweep.sweep_file import expand
 
 HOST = {"system": "Linux", "machine": "x86_64", "cpus": 2, "memory_gib": 8.0, "devices": []}
 MACHINE = Machine(HOST, memory=8 * 2**30, free=2**40)

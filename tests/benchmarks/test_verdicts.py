@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from analysis.statistics import RECOMMENDED_SEEDS, Sample, adjust, pairwise, tied_with_best
 from benchmarks import verdicts
 from benchmarks.interval_candidates import Variances, bootstrap_misses
 from benchmarks.simulated_tables import COLUMNS, REWARD, Model, Shape, read
 from tiebreak.errors import UserError
+from tiebreak_analysis.statistics import RECOMMENDED_SEEDS, Sample, adjust, pairwise, tied_with_best
 
 TABLES = 150
 

@@ -13,8 +13,8 @@ from tiebreak.config.schema import Start
 from tiebreak.config.search import search_space
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
-from tiebreak.launch.study import expand
 from tiebreak.methods import METHODS
+from tiebreak.sweep.sweep_file import expand
 
 TEMPLATES = {("model", "checkpoint"), ("data", "files")}  # filled in by model=PLACE, data=PLACE
 

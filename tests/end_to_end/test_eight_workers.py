@@ -126,7 +126,7 @@ def do(home: Path, overrides: list[str], answer: Path) -> None:
     """One run in a process that has torch already."""
     os.environ["TIEBREAK_HOME"] = str(home)
     from tiebreak.config.compose import compose
-    from tiebreak.launch import worker
+    from tiebreak.run import worker
 
     found = worker.do("run", compose(overrides))
     answer.write_text(json.dumps(found))
@@ -147,7 +147,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     for name, value in environment(Path()).items():
         monkeypatch.setenv(name, value)
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["tiebreak.launch.run", "tiebreak.engine.trainer",
+    server.set_forkserver_preload(["tiebreak.run.execute", "tiebreak.engine.trainer",
                                    "tiebreak.engine.supervised", "trl", "datasets"])  # fmt: skip
     return server
 

@@ -12,9 +12,9 @@ from tests.end_to_end.commands import MICRO, read_json, read_lines
 from tiebreak.config.compose import compose
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
-from tiebreak.launch.run import execute
-from tiebreak.launch.study import expand
 from tiebreak.methods import METHODS
+from tiebreak.run.execute import execute
+from tiebreak.sweep.sweep_file import expand
 
 SCENARIOS = ("align-from-base", "align-from-instruct", "sft-then-align")
 

@@ -14,9 +14,9 @@ import yaml
 
 from tests.end_to_end import rows
 from tests.end_to_end.commands import BASE, Answer, Command, read_json
-from tiebreak.launch import pool
-from tiebreak.launch.study import expand
-from tiebreak.launch.worker import command
+from tiebreak.run.worker import command
+from tiebreak.sweep import local_workers as pool
+from tiebreak.sweep.sweep_file import expand
 
 pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
 
@@ -27,7 +27,7 @@ STEPS = "train.max_steps=4"
 FAULTY = """
 import os, signal, sys
 from pathlib import Path
-from tiebreak.launch import worker
+from tiebreak.run import worker
 from tiebreak.methods import METHODS
 
 def defect():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis import runs as records
 from tests.end_to_end.commands import MICRO, Answer, call, slurm_is_up
+from tiebreak_analysis import runs as records
 
 AXES = {"scenario": ["align-from-base", "sft-then-align"], "method": ["dpo", "simpo"]}
 

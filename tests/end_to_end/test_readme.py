@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.studies import STUDIES, TableSpec
 from tests.end_to_end.commands import MICRO, Command
+from tiebreak_analysis.studies import STUDIES, TableSpec
 
 ROOT = Path(__file__).parents[2]
 BY_CI = {"make demo"}  # .ci/run

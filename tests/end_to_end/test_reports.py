@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.sources import source_from
-from analysis.sources.wandb_log import read_log
-from analysis.studies import STUDIES, StudyReport, TableSpec
 from tests.end_to_end.commands import MICRO, Command
+from tiebreak_analysis.sources import source_from
+from tiebreak_analysis.sources.wandb_log import read_log
+from tiebreak_analysis.studies import STUDIES, StudyReport, TableSpec
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ from tests.end_to_end.commands import (
 )
 from tiebreak.config.compose import compose
 from tiebreak.config.identity import run_id
-from tiebreak.launch.run import execute
-from tiebreak.launch.state import State, standing
-from tiebreak.launch.study import expand
+from tiebreak.run.execute import execute
+from tiebreak.sweep.standing import State, standing
+from tiebreak.sweep.sweep_file import expand
 
 pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
 
@@ -171,7 +171,7 @@ def read_status(home: Path) -> str:
 def test_a_closed_output_is_no_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tiebreak sweep | head`: nothing is wrong with the run that was talking."""
     run = compose([*MICRO, "method=ipo"])
-    monkeypatch.setattr("tiebreak.launch.run.token_lines", lambda report: ["anything"])
+    monkeypatch.setattr("tiebreak.run.execute.token_lines", lambda report: ["anything"])
 
     def say(line: str) -> None:
         raise BrokenPipeError

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis import runs as records
 from tests.end_to_end.commands import MICRO, Command
-from tiebreak.launch import study as sweeps
+from tiebreak.sweep import sweep_file as sweeps
+from tiebreak_analysis import runs as records
 
 
 @pytest.fixture

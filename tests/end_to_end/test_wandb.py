@@ -18,7 +18,7 @@ from tests.end_to_end.commands import MICRO, Command, environment, read_json, re
 from tests.track.conftest import KEY, clean, server
 from tests.track.wandb_stub import Stub
 from tiebreak.config.identity import run_id
-from tiebreak.launch.study import expand
+from tiebreak.sweep.sweep_file import expand
 
 pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.slow]  # `make prove` runs it
 MIRRORED = [one for one in MICRO if one != "tracker=none"]

@@ -16,7 +16,7 @@ from tiebreak.config.compose import compose
 from tiebreak.config.identity import run_id
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine import models
-from tiebreak.launch import worker
+from tiebreak.run import worker
 from tiebreak.warm import Kept, kept
 
 RUNS = (["method=kto"], ["method=ipo", "train=lora"], ["method=tdpo1", "train.learning_rate=1e-3"])

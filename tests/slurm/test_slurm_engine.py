@@ -13,11 +13,11 @@ from tests.end_to_end.commands import slurm_is_up
 from tiebreak.config.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
-from tiebreak.launch import hydra_engine, slurm
-from tiebreak.launch.hydra_engine import HydraEngine
-from tiebreak.launch.state import State, standing
-from tiebreak.launch.sweep import sweep
-from tiebreak.launch.tasks import Grid, Report
+from tiebreak.sweep import hydra_engine, slurm
+from tiebreak.sweep.hydra_engine import HydraEngine
+from tiebreak.sweep.standing import State, standing
+from tiebreak.sweep.sweep import sweep
+from tiebreak.sweep.tasks import Grid, Report
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +43,7 @@ for line in sys.stdin:
 """
 REPLACE = """
 import sys
-from tiebreak.launch import pool
+from tiebreak.sweep import local_workers as pool
 pool.command = lambda what: [sys.executable, "-I", "-c", {child!r}]
 """
 

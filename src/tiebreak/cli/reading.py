@@ -9,9 +9,9 @@ from tiebreak.cli.output import say
 
 
 def runs(options: argparse.Namespace) -> None:
-    from analysis.runs import listing
+    from tiebreak.cli.printing import runs_lines, with_liveness
     from tiebreak.home import runs_dir
-    from tiebreak.launch.show import runs_lines, with_liveness
+    from tiebreak_analysis.runs import listing
 
     rows = with_liveness(listing(runs_dir()))
     if options.json:
@@ -21,10 +21,10 @@ def runs(options: argparse.Namespace) -> None:
 
 
 def methods(options: argparse.Namespace) -> None:
-    from tiebreak.launch.catalogue import card, catalogue, catalogue_lines
+    from tiebreak.catalogue.cards import card, catalogue, catalogue_lines
 
     if options.docs:
-        from tiebreak.launch.method_pages import write
+        from tiebreak.catalogue.pages import write
 
         return say(f"{write(options.docs)} methods: {options.docs}")
     if options.name:
@@ -36,8 +36,8 @@ def methods(options: argparse.Namespace) -> None:
 
 
 def data(options: argparse.Namespace) -> None:
+    from tiebreak.cli.show_data import show_data
     from tiebreak.config.compose import compose
-    from tiebreak.launch.data import show_data
 
     show_data(compose(options.overrides), options.rows)
 

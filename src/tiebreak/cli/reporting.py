@@ -12,32 +12,32 @@ from tiebreak.cli.output import give, say
 from tiebreak.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from analysis.runs import Runs
-    from tiebreak.launch.report import Answer
+    from tiebreak.cli.answers import Answer
+    from tiebreak_analysis.runs import Runs
 
 FORMATS = ("md", "tex", "csv", "html", "json")
 
 
 def _loaded(options: argparse.Namespace) -> Runs:
-    from analysis.runs import load
     from tiebreak.home import runs_dir
+    from tiebreak_analysis.runs import load
 
     if options.source is None:
         return load(runs_dir())
-    from analysis.sources import source_from
+    from tiebreak_analysis.sources import source_from
 
     return load(source_from(options.source))
 
 
 def _answer(options: argparse.Namespace, runs: Runs) -> Answer:
-    from tiebreak.launch.report import answer
+    from tiebreak.cli.answers import answer
 
     study = [options.study, *options.overrides] if options.study else []
     return answer(runs, options.study, options.overrides, " ".join(["tiebreak table", *study]))
 
 
 def table(options: argparse.Namespace) -> None:
-    from analysis.tables import render
+    from tiebreak_analysis.tables import render
 
     if options.wandb is not None:
         return _publish(options)
@@ -56,8 +56,8 @@ def table(options: argparse.Namespace) -> None:
 
 def _publish(options: argparse.Namespace) -> None:
     """A W&B run for each table. A sweep's file is called by its name: W&B is told of no folder."""
+    from tiebreak.cli.publish import Place, publish
     from tiebreak.home import home
-    from tiebreak.launch.publish import Place, publish
 
     if options.format or options.out:
         raise UserError("--wandb sends the table in every form; leave out --format and --out")
@@ -79,8 +79,8 @@ def page(options: argparse.Namespace) -> None:
 
 def dashboard(options: argparse.Namespace) -> None:
     """Until Ctrl-C."""
-    from analysis.page.server import HOST, serve
     from tiebreak.home import runs_dir
+    from tiebreak_analysis.page.server import HOST, serve
 
     def build() -> str:
         runs = _loaded(options)
@@ -95,7 +95,7 @@ def dashboard(options: argparse.Namespace) -> None:
 
 
 def _page(answer: Answer, runs: Runs, live: bool = False) -> str:
-    from analysis.page import write
+    from tiebreak_analysis.page import write
 
     return write(
         answer.title, runs, answer.tables, run_ids=answer.run_ids, findings=answer.findings,
@@ -105,12 +105,12 @@ def _page(answer: Answer, runs: Runs, live: bool = False) -> str:
 
 def study(options: argparse.Namespace) -> None:
     """Runs what is missing; then tables, figures and page, whatever failed."""
-    from analysis.runs import load
-    from analysis.studies import STUDIES, write_report
+    from tiebreak.cli.answers import study_answer
     from tiebreak.cli.running import do_all
     from tiebreak.home import home, runs_dir
-    from tiebreak.launch.report import study_answer
-    from tiebreak.launch.study import read_study
+    from tiebreak.sweep.sweep_file import read_study
+    from tiebreak_analysis.runs import load
+    from tiebreak_analysis.studies import STUDIES, write_report
 
     found = STUDIES.get(options.name)
     if found is None:

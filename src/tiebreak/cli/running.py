@@ -11,20 +11,20 @@ from tiebreak.cli.output import give, say
 from tiebreak.errors import UserError
 
 if TYPE_CHECKING:
-    from tiebreak.launch.study import Study
+    from tiebreak.sweep.sweep_file import Study
 
 
 def run(options: argparse.Namespace) -> None:
     if options.multirun:
-        from tiebreak.launch.multirun import multirun
+        from tiebreak.sweep.multirun import multirun
 
         study, engine = multirun(options.overrides)
         sys.exit(do_all(study, engine, None, retry=False))
     from tiebreak import interrupt
+    from tiebreak.cli.printing import outcome_line, result_lines
     from tiebreak.config.compose import compose
-    from tiebreak.launch.ranks import rank
-    from tiebreak.launch.run import execute
-    from tiebreak.launch.show import outcome_line, result_lines
+    from tiebreak.run.execute import execute
+    from tiebreak.run.ranks import rank
 
     with interrupt.installed():
         outcome = execute(compose(options.overrides), say)
@@ -36,16 +36,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> None:
+    from tiebreak.cli.printing import plan_lines
     from tiebreak.config.compose import compose
-    from tiebreak.launch.show import plan_lines
 
     if not options.overrides or "=" in options.overrides[0]:
         for line in plan_lines(compose(options.overrides)):
             say(line)
         return
-    from tiebreak.launch.engines import workers_for
-    from tiebreak.launch.estimate import estimate, lines
-    from tiebreak.launch.study import read_study
+    from tiebreak.plan.estimate import estimate, lines
+    from tiebreak.sweep.engines import workers_for
+    from tiebreak.sweep.sweep_file import read_study
 
     name, *overrides = options.overrides
     runs = read_study(name, overrides).runs()
@@ -54,7 +54,7 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def sweep(options: argparse.Namespace) -> None:
-    from tiebreak.launch.study import read_study
+    from tiebreak.sweep.sweep_file import read_study
 
     study = read_study(options.name, options.overrides)
     if options.export or options.out:
@@ -67,12 +67,12 @@ def do_all(
     study: Study, engine: str, workers: int | None, retry: bool, launcher: Sequence[str] = ()
 ) -> int:
     """Every run of a study. The exit code: 1 when one failed; told to stop, it leaves with 143."""
-    from tiebreak.launch.engines import engine_for, workers_for
-    from tiebreak.launch.estimate import compare, estimate, refuse_without_room
-    from tiebreak.launch.show import describe_report
-    from tiebreak.launch.sweep import folder, sweep
-    from tiebreak.launch.tasks import Grid
-    from tiebreak.launch.tuning import Tuning
+    from tiebreak.cli.printing import describe_report
+    from tiebreak.plan.estimate import compare, estimate, refuse_without_room
+    from tiebreak.sweep.engines import engine_for, workers_for
+    from tiebreak.sweep.search import Tuning
+    from tiebreak.sweep.sweep import folder, sweep
+    from tiebreak.sweep.tasks import Grid
 
     runs = study.runs()  # all composed before the first starts: mistakes come now
     tasks = Tuning(study, retry) if study.search else Grid(runs, retry)
@@ -88,7 +88,7 @@ def do_all(
 
 
 def export(study: Study, options: argparse.Namespace) -> None:
-    from tiebreak.launch.wandb_sweep import export
+    from tiebreak.sweep.wandb_export import export
 
     if not options.export:
         raise UserError(f"--out {options.out}: a sweep writes no file; give --export wandb too")
@@ -98,10 +98,10 @@ def export(study: Study, options: argparse.Namespace) -> None:
 
 
 def status(options: argparse.Namespace) -> None:
-    from tiebreak.launch.show import status_lines
-    from tiebreak.launch.state import standings
-    from tiebreak.launch.study import read_study
-    from tiebreak.launch.tuning import known
+    from tiebreak.cli.printing import status_lines
+    from tiebreak.sweep.search import known
+    from tiebreak.sweep.standing import standings
+    from tiebreak.sweep.sweep_file import read_study
 
     study = read_study(options.name, options.overrides)
     runs, unchosen = known(study) if study.search else (study.runs(), 0)
@@ -110,7 +110,7 @@ def status(options: argparse.Namespace) -> None:
 
 
 def stop(options: argparse.Namespace) -> None:
-    from tiebreak.launch.study import read_study
-    from tiebreak.launch.sweep import stop
+    from tiebreak.sweep.sweep import stop
+    from tiebreak.sweep.sweep_file import read_study
 
     say(stop(read_study(options.name).name))

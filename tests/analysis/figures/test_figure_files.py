@@ -7,9 +7,9 @@ import pytest
 from made_frames import sizes
 from matplotlib.image import imread
 
-from analysis.figures.data_size import data_size
-from analysis.figures.save import save
 from tiebreak.errors import UserError
+from tiebreak_analysis.figures.data_size import data_size
+from tiebreak_analysis.figures.save import save
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".png", ".svg"])

@@ -20,17 +20,17 @@ from made_frames import (
 from matplotlib.figure import Figure
 from printed_text import collisions, pieces
 
-from analysis.displacement import compare, tidy
-from analysis.figures.accuracy import accuracy
-from analysis.figures.curves import curves
-from analysis.figures.data_size import data_size
-from analysis.figures.displaced import displaced
-from analysis.figures.dots import dots
-from analysis.figures.frontier import frontier
-from analysis.figures.radar import radar
-from analysis.figures.ranks import critical_difference
-from analysis.figures.token_profile import token_profile
-from analysis.statistics import Interval, Ranking
+from tiebreak_analysis.displacement import compare, tidy
+from tiebreak_analysis.figures.accuracy import accuracy
+from tiebreak_analysis.figures.curves import curves
+from tiebreak_analysis.figures.data_size import data_size
+from tiebreak_analysis.figures.displaced import displaced
+from tiebreak_analysis.figures.dots import dots
+from tiebreak_analysis.figures.frontier import frontier
+from tiebreak_analysis.figures.radar import radar
+from tiebreak_analysis.figures.ranks import critical_difference
+from tiebreak_analysis.figures.token_profile import token_profile
+from tiebreak_analysis.statistics import Interval, Ranking
 
 START = Interval(0.435, 0.41, 0.46, 3)
 CURVES = ["loss", "drift/chosen", "drift/rejected", "displaced/share"]

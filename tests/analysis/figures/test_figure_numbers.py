@@ -11,19 +11,19 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.displacement import panel, tidy
-from analysis.figures.accuracy import accuracy
-from analysis.figures.curves import curves
-from analysis.figures.data_size import data_size
-from analysis.figures.displaced import displaced
-from analysis.figures.dots import dots
-from analysis.figures.frontier import frontier
-from analysis.figures.palette import look
-from analysis.figures.radar import radar
-from analysis.figures.ranks import critical_difference
-from analysis.figures.token_profile import token_profile
-from analysis.statistics import Interval, Ranking, mean_interval
 from tiebreak.errors import UserError
+from tiebreak_analysis.displacement import panel, tidy
+from tiebreak_analysis.figures.accuracy import accuracy
+from tiebreak_analysis.figures.curves import curves
+from tiebreak_analysis.figures.data_size import data_size
+from tiebreak_analysis.figures.displaced import displaced
+from tiebreak_analysis.figures.dots import dots
+from tiebreak_analysis.figures.frontier import frontier
+from tiebreak_analysis.figures.palette import look
+from tiebreak_analysis.figures.radar import radar
+from tiebreak_analysis.figures.ranks import critical_difference
+from tiebreak_analysis.figures.token_profile import token_profile
+from tiebreak_analysis.statistics import Interval, Ranking, mean_interval
 
 
 def line(figure: Figure, method: str, at: int = 0) -> Line2D:

@@ -4,7 +4,16 @@ import json
 import subprocess
 import sys
 
-from analysis.figures.palette import COLOURS, MARKERS, NUM_LOOKS, ORDER, START, look, looks, rank
+from tiebreak_analysis.figures.palette import (
+    COLOURS,
+    MARKERS,
+    NUM_LOOKS,
+    ORDER,
+    START,
+    look,
+    looks,
+    rank,
+)
 
 MAIN = ("dpo", "ipo", "kto", "cpo", "simpo", "dpop", "tdpo2")
 
@@ -60,6 +69,9 @@ def test_the_order_of_legends():
 
 
 def test_the_palette_loads_no_matplotlib():
-    code = "import analysis.figures.palette, sys, json; print(json.dumps(sorted(sys.modules)))"
+    code = (
+        "import tiebreak_analysis.figures.palette, sys, json\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "matplotlib" not in json.loads(done.stdout)

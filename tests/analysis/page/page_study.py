@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.page import write
-from analysis.runs import load
-from analysis.tables.comparison import comparison
+from tiebreak_analysis.page import write
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.tables.comparison import comparison
 
 HOSTILE = "<script>alert(1)</script> </script><!-- & \u2028 ' \" <img src=x onerror=alert(2)>"
 PROMPTS, PAIRS = 6, 40

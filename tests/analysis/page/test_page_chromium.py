@@ -10,7 +10,7 @@ import pytest
 from page_browser import MISSING, Browser
 from page_study import HOSTILE, page_of
 
-from analysis.page import server as page_server
+from tiebreak_analysis.page import server as page_server
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from test_page_parts import record
 
-from analysis.page.groups import groups_of
-from analysis.runs import Record
+from tiebreak_analysis.page.groups import groups_of
+from tiebreak_analysis.runs import Record
 
 
 def on(group_id: str, distance: float, status: str = "finished", **more: object) -> Record:

@@ -13,18 +13,18 @@ import pytest
 from page_study import page_of
 from test_page_write import Parsed
 
-from analysis.figures.palette import look
-from analysis.page import displaced
-from analysis.page.answers import BUDGET, LONGEST, MOST, answers, shown_runs
-from analysis.page.curves import LEAST, curves, largest_triangles
-from analysis.page.groups import Group, groups_of
-from analysis.page.intervals import WIDTH, drawing, scale_of
-from analysis.page.looks import looks_of, plotly
-from analysis.page.results import results
-from analysis.page.settings import differences
-from analysis.runs import Record, load
-from analysis.statistics import Interval
-from analysis.tables.comparison import comparison
+from tiebreak_analysis.figures.palette import look
+from tiebreak_analysis.page import displaced
+from tiebreak_analysis.page.answers import BUDGET, LONGEST, MOST, answers, shown_runs
+from tiebreak_analysis.page.curves import LEAST, curves, largest_triangles
+from tiebreak_analysis.page.groups import Group, groups_of
+from tiebreak_analysis.page.intervals import WIDTH, drawing, scale_of
+from tiebreak_analysis.page.looks import looks_of, plotly
+from tiebreak_analysis.page.results import results
+from tiebreak_analysis.page.settings import differences
+from tiebreak_analysis.runs import Record, load
+from tiebreak_analysis.statistics import Interval
+from tiebreak_analysis.tables.comparison import comparison
 
 
 def record(run_id: str, group_id: str = "g", seed: int = 1, status: str = "finished") -> Record:

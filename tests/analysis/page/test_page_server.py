@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.page import server as page_server
-from analysis.page.server import HOST, changed, serve
 from tiebreak.errors import UserError
+from tiebreak_analysis.page import server as page_server
+from tiebreak_analysis.page.server import HOST, changed, serve
 
 
 class Builder:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from page_study import HOSTILE, page_of
 
-from analysis.page import write
-from analysis.page.markup import tag
-from analysis.page.write import script_safe
-from analysis.runs import load
-from analysis.tables.comparison import comparison
+from tiebreak_analysis.page import write
+from tiebreak_analysis.page.markup import tag
+from tiebreak_analysis.page.write import script_safe
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.tables.comparison import comparison
 
 VOID = {"meta", "link", "br", "img", "input"}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.runs import Record
+from tiebreak_analysis.runs import Record
 
 ITEMS = 40
 

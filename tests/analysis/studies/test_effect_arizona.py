@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from analysis.statistics import Sample
-from analysis.studies.arizona import nearer, tenth
-from analysis.studies.effect import Effect, Outcome
-from analysis.studies.ratio import share
+from tiebreak_analysis.statistics import Sample
+from tiebreak_analysis.studies.arizona import nearer, tenth
+from tiebreak_analysis.studies.effect import Effect, Outcome
+from tiebreak_analysis.studies.ratio import share
 
 ITEMS = 40
 

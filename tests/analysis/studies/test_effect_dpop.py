@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.studies.dpop import displacement
-from analysis.studies.effect import Outcome
+from tiebreak_analysis.studies.dpop import displacement
+from tiebreak_analysis.studies.effect import Outcome
 
 PAIRS = 60
 LENGTH = 20.0

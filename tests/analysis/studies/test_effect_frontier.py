@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from analysis.studies.effect import Effect, Outcome
-from analysis.studies.frontier import compare, least_cost
-from analysis.studies.simpo import lengthening
-from analysis.studies.tdpo import cheaper
+from tiebreak_analysis.studies.effect import Effect, Outcome
+from tiebreak_analysis.studies.frontier import compare, least_cost
+from tiebreak_analysis.studies.simpo import lengthening
+from tiebreak_analysis.studies.tdpo import cheaper
 
 BETAS = (1.0, 0.3, 0.1, 0.03)
 RATES = (1e-4, 3e-4, 6e-4)

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from analysis.published import PAPERS, REPLICATION_SPREAD, listed, published
-from analysis.published.read import COLUMNS, FILE
 from tiebreak.errors import UserError
+from tiebreak_analysis.published import PAPERS, REPLICATION_SPREAD, listed, published
+from tiebreak_analysis.published.read import COLUMNS, FILE
 
 README = FILE.with_name("README.md").read_text(encoding="utf-8")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.runs import load
-from analysis.studies import STUDIES, StudyReport, write_report
-from analysis.tables.planned import Planned, planned_by
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.studies import STUDIES, StudyReport, write_report
+from tiebreak_analysis.tables.planned import Planned, planned_by
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
 ITEMS = 12

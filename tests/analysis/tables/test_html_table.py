@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import load
-from analysis.tables.comparison import comparison
-from analysis.tables.render import csv, fragment, html, latex, markdown, sidecar
-from analysis.tables.table import Table
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.render import csv, fragment, html, latex, markdown, sidecar
+from tiebreak_analysis.tables.table import Table
 
 Write = Callable[..., str]
 WriteStudy = Callable[..., dict[tuple[str, int], str]]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import load
-from analysis.tables.comparison import comparison
-from analysis.tables.labels import material
-from analysis.tables.planned import Planned, planned_by
-from analysis.tables.render import csv, latex, markdown
-from analysis.tables.table import Row, Table
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.labels import material
+from tiebreak_analysis.tables.planned import Planned, planned_by
+from tiebreak_analysis.tables.render import csv, latex, markdown
+from tiebreak_analysis.tables.table import Row, Table
 
 Write = Callable[..., str]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import load
-from analysis.tables.columns import Column
-from analysis.tables.comparison import comparison
-from analysis.tables.published import Published, references, within_spread
-from analysis.tables.render import csv, fragment, latex, markdown
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.tables.columns import Column
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.published import Published, references, within_spread
+from tiebreak_analysis.tables.render import csv, fragment, latex, markdown
 
 Write = Callable[..., str]
 PAPER = "arXiv 2404.14723 v2, Table 1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.runs import load
-from analysis.tables.comparison import comparison
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.tables.comparison import comparison
 
 WriteRun = Callable[..., str]
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.runs import load
-from analysis.statistics import mean_interval
-from analysis.tables.comparison import comparison
-from analysis.tables.items import formula
-from analysis.tables.table import Cell, Table
 from tests.analysis.tables.conftest import put_items
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.statistics import mean_interval
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.items import formula
+from tiebreak_analysis.tables.table import Cell, Table
 
 Write = Callable[..., str]
 BEFORE = np.array([0.0, 0.1, 0.3, 0.4])

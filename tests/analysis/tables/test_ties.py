@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.runs import load
-from analysis.statistics import Sample, difference, holm
-from analysis.tables import ties
-from analysis.tables.comparison import comparison
-from analysis.tables.render import latex, markdown
-from analysis.tables.table import Cell, Table, Verdict
+from tiebreak_analysis.runs import load
+from tiebreak_analysis.statistics import Sample, difference, holm
+from tiebreak_analysis.tables import ties
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.render import latex, markdown
+from tiebreak_analysis.tables.table import Cell, Table, Verdict
 
 Write = Callable[..., str]
 WriteStudy = Callable[..., dict[tuple[str, int], str]]

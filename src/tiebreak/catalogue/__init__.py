@@ -1,0 +1,1 @@
+"""The methods as people read them: cards, pages, plots."""

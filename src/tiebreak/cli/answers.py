@@ -1,0 +1,99 @@
+"""From sweeps to what `analysis` needs to know of them: planned runs, conventions, studies.
+
+`analysis` reads records and knows neither sweep files nor method files; this is the seam.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tiebreak.catalogue.cards import parts
+from tiebreak.config.identity import group_id, run_id
+from tiebreak.config.schema import Run
+from tiebreak.errors import UserError
+from tiebreak.methods import METHODS
+from tiebreak.sweep.search import compared
+from tiebreak_analysis.runs import Runs
+from tiebreak_analysis.sources.record import settings
+from tiebreak_analysis.studies import STUDIES, StudyReport
+from tiebreak_analysis.studies.study import Report
+from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.labels import material
+from tiebreak_analysis.tables.planned import Planned
+from tiebreak_analysis.tables.table import Table
+
+SHORT = 40  # characters: a footnote this short says too little by itself
+
+
+def planned(runs: Iterable[Run]) -> list[Planned]:
+    """The runs a study asks for, as their configs name them."""
+    return [
+        Planned(
+            run_id(run), group_id(run), names["model"], names["data"], names["scenario"],
+            names["method"], material(settings(run.resolved)),
+        )
+        for run in runs
+        for names in [run.names]
+    ]  # fmt: skip
+
+
+def footnotes() -> dict[str, str]:
+    """Method -> the beginning of its convention card: a sentence, or two short ones."""
+    return {name: _beginning(parts(name).get("Convention", [])) for name in METHODS}
+
+
+def _beginning(lines: Iterable[str]) -> str:
+    sentences = re.split(r"(?<=[.;]) ", " ".join(" ".join(lines).split()))
+    told = sentences[0]
+    if len(told) < SHORT and len(sentences) > 1:
+        told += f" {sentences[1]}"
+    return told.rstrip(".;").replace("`", "")  # no table needs code marks
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What records say so far about a sweep, a study, or all runs. run_ids None: all."""
+
+    title: str
+    tables: Mapping[str, Table]
+    run_ids: frozenset[str] | None
+    findings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, report: Report, run_ids: Iterable[str]) -> Answer:
+        findings = tuple(effect.words for effect in report.effects)
+        return cls(report.title, report.tables, frozenset(run_ids), findings)
+
+
+def answer(runs: Runs, name: str | None, extra: Sequence[str], command: str) -> Answer:
+    """Of all runs (None), of a study, or of a sweep. UserError: nothing is finished."""
+    if name is None:
+        table = comparison(runs, command=command, footnotes=footnotes())
+        return Answer("All runs", {"comparison": table}, None)
+    if name in STUDIES:
+        if extra:
+            raise UserError(f"{extra[0]}: a study has its own settings; leave it out")
+        found = study_answer(STUDIES[name], runs, command)[1]
+        if not found.tables:
+            raise UserError(
+                f"no run of {name} is finished yet; do them with: tiebreak study {name}"
+            )
+        return found
+    asked = planned(compared(name, extra))
+    ids = frozenset(one.run_id for one in asked)
+    if not any(one.finished and one.run_id in ids for one in runs.records):
+        raise UserError(f"no run of {name} is finished yet; do them with: tiebreak sweep {name}")
+    table = comparison(runs, planned=asked, command=command, footnotes=footnotes())
+    return Answer(name, {name: table}, ids)
+
+
+def study_answer(
+    study: StudyReport, runs: Runs, command: str, real: bool = False, draw: bool = False
+) -> tuple[Report, Answer]:
+    """real: over the sweeps with the papers' own settings instead of those in miniature. draw: the
+    report has figures too."""
+    sweeps = {name: planned(compared(name)) for name in (study.real if real else study.sweeps)}
+    report = study.build(runs, sweeps, command, footnotes(), draw)
+    return report, Answer.of(report, (one.run_id for asked in sweeps.values() for one in asked))

@@ -1,0 +1,149 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tiebreak.config.identity import run_id
+from tiebreak.config.schema import Run
+from tiebreak.home import artefacts_dir, runs_dir
+from tiebreak.run.execute import Outcome
+from tiebreak.store import Store
+from tiebreak.sweep.standing import Standing, State, wall_seconds
+from tiebreak.sweep.tasks import Report, describe
+from tiebreak.track.record import TRACE, is_finished, is_live, read_result
+
+SHOWN = ("gold/reward", "win_rate/start", "accuracy/likelihood", "accuracy/drift",
+         "drift/chosen", "drift/rejected", "displaced/share", "kl/reference",
+         "length/generated")  # fmt: skip
+
+
+def plan_lines(run: Run) -> Iterator[str]:
+    """The run and its stages, parents first: cached, or would run."""
+    from tiebreak.stages.align import Line
+    from tiebreak.stages.evaluate import evaluation_stages
+    from tiebreak.stages.stage import walk
+
+    folder = runs_dir() / run_id(run)
+    state = "finished" if is_finished(folder) else "not finished"
+    yield f"{describe(run)}, {state}"
+    line, store = Line.of(run), Store(artefacts_dir())
+    for stage, key, cached in walk([line.align, *evaluation_stages(run, line)], store):
+        name = key or "(key known once its parents are there)"
+        state = "cached" if cached else "would run"
+        yield f"  {state:<10} {stage.name:<10} {stage.what:<21} {name}"
+
+
+def result_lines(outcome: Outcome) -> Iterator[str]:
+    """The main metrics, before and after."""
+    result = read_result(outcome.folder)
+    before = result["start"]["metrics"]
+    for name in SHOWN:
+        if name in result["metrics"]:
+            start = f"{before[name]:10.4f}" if name in before else " " * 10
+            yield f"  {name:<22} {start} -> {result['metrics'][name]:10.4f}"
+
+
+def outcome_line(outcome: Outcome) -> str:
+    if outcome.already:
+        return f"this run is done; record: {outcome.folder}"
+    built = sum(not reused for reused in outcome.artefacts.values())
+    reused = len(outcome.artefacts) - built
+    return f"stages: {built} built, {reused} reused; record: {outcome.folder}"
+
+
+def describe_report(report: Report) -> Iterator[str]:
+    """What a sweep did, stage by stage."""
+    more = {"pruned": report.pruned, "stopped": report.stopped}
+    more |= {"not begun": report.left} if report.interrupted else {}
+    told = "".join(f", {count} {what}" for what, count in more.items() if count)
+    yield (
+        f"{report.total} runs: {report.done} done now, {report.skipped} finished before, "
+        f"{len(report.failed)} failed{told}"
+    )
+    stages = report.stages()
+    built = sum(b for b, _ in stages.values())
+    reused = sum(r for _, r in stages.values())
+    yield f"stages: {built} built, {reused} reused from the store"
+    for stage, (made, found) in stages.items():
+        yield f"  {stage:<12}{made:>4} built {found:>4} reused"
+    for run, error in report.failed:
+        yield f"failed: {describe(run)}: {error}"
+        yield from _last_lines(runs_dir() / run_id(run) / TRACE)
+    yield f"records: {runs_dir()}"
+
+
+def _last_lines(path: Path, number: int = 3) -> Iterator[str]:
+    """The end of a failed run's trace."""
+    if path.is_file():
+        lines = path.read_text().splitlines()
+        yield from (f"  {line}" for line in lines[-number:])
+        yield f"  all of it: {path}"
+
+
+def status_lines(name: str, standings: Sequence[Standing], unchosen: int = 0) -> Iterator[str]:
+    """Where a study stands: counts, what runs now, what failed, and the time left.
+
+    unchosen: runs of a search whose settings depend on runs before them.
+    """
+    counts = Counter(one.state for one in standings)
+    told = [f"{counts[state]} {state}" for state in State if counts[state]]
+    told += [f"{unchosen} to be chosen"] if unchosen else []
+    yield f"{name}: {len(standings) + unchosen} runs: {', '.join(told)}"
+    for one in standings:
+        if one.state is State.RUNNING:
+            where = f" at step {one.step} of {one.steps}" if one.step is not None else ""
+            yield f"  running  {describe(one.run)}{where}"
+        if one.state is State.FAILED:
+            yield f"  failed   {describe(one.run)}: {one.error}"
+    if counts[State.FAILED]:
+        yield f"do the failed ones again with: tiebreak retry {name}"
+    yield from _time_left(standings, counts[State.RUNNING])
+
+
+def _time_left(standings: Sequence[Standing], workers: int) -> Iterator[str]:
+    """From the median of the finished runs' wall time; nothing to say before the first."""
+    left = sum(one.state in (State.WAITING, State.STOPPED, State.RUNNING) for one in standings)
+    if not left or not workers:
+        return
+    took = sorted(
+        seconds for one in standings if one.state is State.DONE
+        if (seconds := wall_seconds(one.folder)) is not None
+    )  # fmt: skip
+    if took:
+        minutes = took[len(took) // 2] * left / workers / 60
+        yield f"about {minutes:.0f} minutes left, at a median run's time and {workers} at once"
+
+
+def with_liveness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that say "running" although no process holds their record become "stopped"."""
+    for row in rows:
+        if row["status"] == "running" and not is_live(runs_dir() / row["run_id"]):
+            row["status"], row["error"] = "stopped", "its process is gone; the same command goes on"
+    return rows
+
+
+def runs_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """One line per record."""
+    if not rows:
+        yield "no runs yet; start one with: tiebreak run"
+    for row in rows:
+        where = f" at step {row['step']} of {row['steps']}" if row.get("step") else ""
+        metric = _headline(row["metrics"])
+        yield (
+            f"{row['run_id']}  {row['status']:<9} {row['scenario'] or '?':<20} "
+            f"{row['method'] or '?':<8} {row['data'] or '?':<14} seed {row['seed']}"
+            f"{where}{metric}"
+        )
+        if row.get("error"):
+            yield f"              {row['error']}"
+
+
+def _headline(metrics: dict[str, float]) -> str:
+    for name in SHOWN:
+        if name in metrics:
+            return f"  {name} {metrics[name]:.4f}"
+    return ""

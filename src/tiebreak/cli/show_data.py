@@ -1,0 +1,25 @@
+"""`tiebreak data`: the data of a run as the model will see it, before anything is trained."""
+
+from __future__ import annotations
+
+from tiebreak.config.schema import Run
+
+
+def show_data(run: Run, num_rows: int) -> None:
+    """Rows, counts by reason and lint findings of each side. Raises what a run would raise."""
+    from rich.console import Console
+
+    from tiebreak.data.view import show
+    from tiebreak.run.execute import quiet_libraries
+    from tiebreak.stages.start import start_checkpoint
+    from tiebreak.stages.tokens import encode, read_sides, refuse_unfit
+
+    quiet_libraries()
+    tokenizer = start_checkpoint(run).tokenizer({})
+    console = Console()
+    for side, examples in read_sides(run).items():
+        rows = num_rows if side == "train" else 0
+        found = encode(run, examples, tokenizer)
+        console.rule(f"{run.data.name}: {side}, {len(found.tokens)} rows")
+        show(found.tokens, tokenizer, found.report, found.findings, rows, console, found.dropped)
+        refuse_unfit(run, found)

@@ -1,1 +1,0 @@
-"""Run one, plan many, report."""

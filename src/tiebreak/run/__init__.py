@@ -1,0 +1,1 @@
+"""One run done: its stages in order, its record, its processes."""

@@ -1,0 +1,143 @@
+"""The processes that train one run together: those of a `torchrun` that somebody typed.
+
+Each of them is `tiebreak run`. Rank 0 does the run; the others wait for one word of it, to train
+beside it or to leave. It says the word when it holds the artefact's lock, so nobody waits in the
+training for a process that waits for another one's build. Stages before align are one process's
+work, in a child without torchrun's environment. What `train.execution.num_processes` starts is
+`run/processes.py` and `run/rank.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+from tiebreak.config.schema import Run
+from tiebreak.errors import UserError
+from tiebreak.home import artefacts_dir
+from tiebreak.stages.align import Line, check_kind
+from tiebreak.stages.stage import Paths, Stage, ensure
+from tiebreak.store import Store
+
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+             "GROUP_RANK", "ROLE_RANK", "ROLE_WORLD_SIZE")  # fmt: skip
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def check(run: Run) -> None:
+    """UserError where a launcher started another number of processes than was asked for."""
+    asked, started = run.train.execution.num_processes, os.environ.get("WORLD_SIZE")
+    if started is not None and asked not in (1, int(started)):
+        raise UserError(
+            f"train.execution.num_processes={asked}, and torchrun started {started}; leave "
+            f"torchrun out, for tiebreak starts them itself, or give --nproc-per-node {asked}"
+        )
+    # It sets these for several processes, and with --cpu it starts one and says nothing.
+    accelerate = {"ACCELERATE_MIXED_PRECISION", "MASTER_PORT"} <= os.environ.keys()
+    if started is None and asked == 1 and accelerate:
+        raise UserError(
+            "accelerate launch was asked for several processes and started one; leave it out and "
+            "give train.execution.num_processes=NUMBER"
+        )
+
+
+class Others:
+    """The ranks above 0, for rank 0: they are told once, at the latest when the block is left."""
+
+    def __init__(self) -> None:
+        self._waiting = world_size() > 1
+
+    def beside(self, stage: Stage) -> Stage:
+        """The align stage: they train when it is built. When it is in the store they need not."""
+
+        def build(work: Path, paths: Paths) -> None:
+            self._tell(True)
+            stage.build(work, paths)
+
+        return replace(stage, build=build)
+
+    def _tell(self, train: bool) -> None:
+        if self._waiting:
+            self._waiting = False
+            _word(train)
+
+    def __enter__(self) -> Others:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._tell(False)
+
+
+def follow(run: Run) -> None:
+    """Ranks above 0: train beside rank 0, which holds the artefact's lock and writes it."""
+    if not _word(False):
+        return
+    line, store = Line.of(run), Store(artefacts_dir())
+    key = line.align.key(store)
+    assert key is not None
+    line.align.build(store.work("align", key), folders(line))
+
+
+def _word(train: bool) -> bool:
+    """What rank 0 says, in every process."""
+    import datetime
+
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, timeout=datetime.timedelta(hours=24))
+    words = [train]
+    distributed.broadcast_object_list(words, src=0)
+    return words[0]
+
+
+def prepare(run: Run) -> None:
+    """Rank 0: have everything align needs built by a single process."""
+    store = Store(artefacts_dir())
+    stages = Line.of(run).align.parents.values()
+    keys = [(stage.name, stage.key(store)) for stage in stages]
+    if all(key is not None and store.has(name, key) for name, key in keys):
+        return
+    from tiebreak.run.worker import command, payload
+
+    plain = {k: v for k, v in os.environ.items()
+             if k not in _TORCHRUN and not k.startswith("TORCHELASTIC")}  # fmt: skip
+    done = subprocess.run(
+        command("prepare"), input=payload(run), stdout=subprocess.PIPE, text=True, env=plain
+    )
+    told = json.loads(done.stdout) if done.stdout else {}
+    if "error" in told:
+        raise UserError(told["error"])
+    if done.returncode:
+        raise UserError("a stage before align failed; what its process said is above")
+
+
+def build_parents(run: Run) -> None:
+    """What `prepare` runs in the child process."""
+    store = Store(artefacts_dir())
+    line = Line.of(run)
+    check_kind(run, ensure(line.tokens, store).path)
+    for parent in line.align.parents.values():
+        ensure(parent, store)
+
+
+def folders(line: Line) -> dict[str, Path]:
+    """Where align's parents are, which have been built."""
+    store, found = Store(artefacts_dir()), {}
+    for role, parent in line.align.parents.items():
+        key = parent.key(store)
+        assert key is not None
+        found[role] = store.path(parent.name, key)
+    return found

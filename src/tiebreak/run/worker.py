@@ -1,0 +1,176 @@
+"""A child process that does what its parent sends, one JSON line each, keeping torch imported.
+
+It answers one JSON line per task on stdout. A user's mistake is an answer. Anything else (memory,
+a defect, a library's refusal) ends it with its trace; the parent notices and starts another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from tiebreak.config.compose import to_run
+from tiebreak.config.identity import run_id
+from tiebreak.config.schema import Run
+from tiebreak.errors import Busy, UserError
+from tiebreak.home import runs_dir
+from tiebreak.interrupt import Pruned
+from tiebreak.stages.align import Line
+from tiebreak.track.record import is_live
+from tiebreak.warm import kept, share_of_memory
+
+if TYPE_CHECKING:
+    from tiebreak.run.execute import Outcome
+    from tiebreak.stages.align import Look
+    from tiebreak.stages.stage import Paths
+
+
+def command(what: str) -> list[str]:
+    """The command line of a worker; `what` is "prepare" or "run"."""
+    return [sys.executable, "-m", "tiebreak.run.worker", what]
+
+
+def payload(run: Run, trial: dict[str, Any] | None = None) -> str:
+    """A task as one line."""
+    return json.dumps({"run": run.resolved, "run_id": run_id(run), "trial": trial}) + "\n"
+
+
+def main() -> None:
+    from tiebreak import interrupt
+
+    what, answers = sys.argv[1], sys.stdout
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # submitit's, which its own process handles
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    sys.stdout = sys.stderr  # libraries that print must not disturb the answers
+    if what == "run":
+        kept.room = share_of_memory()
+    with interrupt.installed():
+        try:
+            for line in sys.stdin:
+                task = json.loads(line)
+                answer = attempt(what, task)
+                print(json.dumps(answer), file=answers, flush=True)
+                settle(len(sys.modules))
+                if what == "prepare" and "error" in answer:
+                    sys.exit(2)
+        except (interrupt.Stopped, BrokenPipeError):  # or nobody reads what we say
+            with contextlib.suppress(BrokenPipeError):
+                print(json.dumps({"stopped": True}), file=answers, flush=True)
+            sys.exit(143)
+
+
+@functools.lru_cache(maxsize=1)
+def settle(num_modules: int) -> None:
+    """What the libraries made of themselves stays: each stage ends with a search for garbage, and
+    going through all of that takes it a quarter of a second. Once, and when more were imported."""
+    gc.collect()
+    gc.freeze()
+
+
+def _leave_with(parent: int) -> None:
+    """Nobody reads the answers of an orphan: save a checkpoint and go."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def attempt(what: str, task: dict[str, Any]) -> dict[str, Any]:
+    """One line of the parent's. What it named may have gone or changed since."""
+    try:
+        run = read_task(task)
+    except UserError as error:
+        print(f"tiebreak: {error}", file=sys.stderr, flush=True)
+        return {"error": str(error)}
+    return do(what, run, task["trial"])
+
+
+def read_task(task: dict[str, Any]) -> Run:
+    """The run of a payload. UserError: it is not the one that was meant any more."""
+    run = to_run(task["run"])
+    if run_id(run) != task["run_id"]:
+        raise UserError(
+            f"the data or the model of run {task['run_id']} changed since it was composed; "
+            "give the same command again"
+        )
+    return run
+
+
+def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One task, here. A user's mistake is in the answer; anything else is raised."""
+    from tiebreak.run import ranks
+    from tiebreak.run.execute import quiet_libraries
+
+    try:
+        if what == "prepare":
+            quiet_libraries()
+            ranks.build_parents(run)
+            return {}
+        outcome = take_turns(run, None if trial is None else looking(run, trial))
+    except Pruned as pruned:
+        return {"pruned": str(pruned)}
+    except UserError as error:
+        if what == "run":  # else the run that needs it will say so
+            print(f"tiebreak: {error}", file=sys.stderr, flush=True)
+        return {"error": str(error)}
+    answer: dict[str, Any] = {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
+    return answer
+
+
+def looking(run: Run, trial: dict[str, Any]) -> Look:
+    """Judges a trial on validation rows where its search wants to know how far it is."""
+    from tiebreak.run.trials import Watch
+    from tiebreak.stages.validate import validate
+
+    watch = Watch(trial)
+
+    def look(step: int, steps: int, paths: Paths, model: Any) -> None:
+        rung = watch.rung(step, steps)
+        if rung is not None:
+            value = validate(run, Line.of(run), paths, model)[watch.metric]
+            watch.report(rung, value, step)
+
+    return look
+
+
+def take_turns(run: Run, look: Look | None) -> Outcome:
+    """Another sweep may be at this very run; then its result is ours."""
+    from tiebreak.run.execute import execute
+
+    while True:
+        wait_for_others(run)
+        try:
+            return execute(run, lambda text: print(text, file=sys.stderr, flush=True), look)
+        except Busy:
+            continue  # both began at once, and it was first
+
+
+def wait_for_others(run: Run) -> None:
+    folder, said = runs_dir() / run_id(run), False
+    while is_live(folder):
+        if not said:
+            print(f"waiting for run {folder.name}: another process does it", file=sys.stderr)
+        said = True
+        time.sleep(0.5)
+
+
+def exit_words(code: int, who: str = "its process") -> str:
+    """Why a process that gave no answer ended."""
+    if code < 0:
+        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"{who} was killed by signal {-code}{memory}"
+    return f"{who} ended with code {code}; its trace is in the record's error.txt"
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    os._exit(0)  # libraries' threads have nothing left to say

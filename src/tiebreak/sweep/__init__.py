@@ -1,0 +1,1 @@
+"""Many runs: sweep files, searches, and the engines that do their tasks."""

@@ -1,0 +1,141 @@
+"""The local engine: worker processes on this machine that stay warm between runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tiebreak import provenance
+from tiebreak.config.schema import Run
+from tiebreak.run.execute import failed_elsewhere
+from tiebreak.run.worker import command, exit_words, payload
+from tiebreak.sweep.tasks import Answer, Task, Tasks
+
+Told = Callable[[Task, Answer], None]
+
+
+def default_workers(runs: Sequence[Run]) -> int:
+    """As many as have a core for each of their processes, where every process keeps to one core;
+    else one, which may use them all."""
+    single = all(run.train.execution.num_threads == 1 for run in runs)
+    cores = max((run.train.execution.num_processes for run in runs), default=1)
+    return max(1, provenance.cpus() // cores) if single else 1
+
+
+class Pool:
+    """Does tasks with a few workers until none is left, or `stop` was called."""
+
+    def __init__(self, workers: int) -> None:
+        self._free = threading.Condition()
+        self._workers = [Worker() for _ in range(workers)]
+        self._stopping = False
+        self._in_hand = 0
+
+    def run(self, tasks: Tasks, told: Told) -> None:
+        """`told` hears of each answer, one at a time."""
+        with ThreadPoolExecutor(len(self._workers)) as threads:
+            done = [threads.submit(self._work, worker, tasks, told) for worker in self._workers]
+            for one in done:
+                one.result()
+
+    def stop(self) -> None:
+        """No new tasks; every worker saves a checkpoint and leaves."""
+        with self._free:
+            self._stopping = True
+            self._free.notify_all()
+        for worker in self._workers:
+            worker.stop()
+
+    def _work(self, worker: Worker, tasks: Tasks, told: Told) -> None:
+        with worker:
+            while (task := self._take(tasks)) is not None:
+                try:
+                    answer = worker.do(task)
+                    with self._free:
+                        tasks.answer(task, answer)
+                        told(task, answer)
+                finally:  # or the others would wait for this one's answer for ever
+                    with self._free:
+                        self._in_hand -= 1
+                        self._free.notify_all()
+
+    def _take(self, tasks: Tasks) -> Task | None:
+        with self._free:
+            while not self._stopping:
+                task = tasks.next()
+                if task is not None:
+                    self._in_hand += 1
+                    return task
+                if self._in_hand == 0:
+                    break
+                self._free.wait()
+            self._free.notify_all()
+            return None
+
+
+class Worker:
+    """A child process that keeps torch imported between runs; replaced when it dies."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._stopped = False
+
+    def do(self, task: Task) -> dict[str, Any]:
+        if self._stopped:
+            return {"stopped": True}
+        process = self._process = self._process or self._start()
+        if self._stopped:  # told while it started
+            process.terminate()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(payload(task.run, task.trial))
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if answer:
+            found = json.loads(answer)
+            if "stopped" in found:  # that was its last word; the next task needs another process
+                self._end()
+        else:
+            code = self._end()
+            found = {"stopped": True} if self._stopped else {"error": exit_words(code)}
+        if "error" in found:
+            failed_elsewhere(task.run, found["error"])
+        return found
+
+    def stop(self) -> None:
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            process.terminate()
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command("run"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _end(self) -> int:
+        """Close what the process reads, wait for it, and give its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        code = process.wait()
+        process.stdout.close()
+        return code

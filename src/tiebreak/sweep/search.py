@@ -1,0 +1,225 @@
+"""Hyper-parameter search: the same number of trials for every method, then the best at each seed.
+
+A trial is a run like any other, judged on the validation split; Optuna chooses its settings and
+keeps them in a journal file, so that a killed search goes on with the trials it had. The policy
+of the best trial is not trained again: only its evaluation on the test split is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tiebreak.config.identity import run_id
+from tiebreak.config.schema import Run
+from tiebreak.config.search import Choice, Space
+from tiebreak.errors import UserError
+from tiebreak.home import runs_dir
+from tiebreak.run import trials
+from tiebreak.sweep.sweep import folder
+from tiebreak.sweep.sweep_file import Sampler, Search, Study, Values, read_study
+from tiebreak.sweep.tasks import Answer, Grid, Report, Task
+from tiebreak.track.record import read_result
+
+JOURNAL = "journal.log"
+
+
+class Cell:
+    """One point of the axes (without the seed): its method is tuned by itself."""
+
+    def __init__(self, study: Study, values: Values) -> None:
+        assert study.search is not None
+        self.study, self.search, self.values = study, study.search, values
+        self.name = json.dumps(values, sort_keys=True)
+        self.space = study.space(values)
+        self.trials = trials.open_study(self.reference())
+        self.left_over = deque(t for t in self.trials.trials if t.state.name == "RUNNING")
+        _check(self.search, self.space, self.name)
+
+    def reference(self) -> dict[str, Any]:
+        """What a worker needs to find the search: plain JSON."""
+        search = self.search
+        return {
+            "journal": str(folder(self.study.name) / JOURNAL),
+            "study": f"{self.name} {json.dumps(list(self.study.extra))}",
+            "sampler": str(search.sampler),
+            "pruner": str(search.pruner),
+            "metric": search.metric,
+            "maximise": search.maximise,
+            "seed": search.seed,
+            "rungs": search.rungs,
+        }
+
+    def next(self) -> Task | None:
+        """A trial a killed search left, or a new one while the budget lasts."""
+        if self.left_over:
+            old = self.left_over.popleft()
+            return self._task(old.number, old.params)
+        number = len(self.trials.trials)
+        if number >= self.search.trials:
+            return None
+        point = _point(self.search, self.space, number, self.name)
+        if point is not None:
+            self.trials.enqueue_trial({k: trials.plain(v) for k, v in point.items()})
+        trial = self.trials.ask(trials.distributions(self.space))
+        return self._task(trial.number, trial.params)
+
+    def _task(self, number: int, settings: Mapping[str, Any]) -> Task:
+        run = self.run(settings, self.search.seed, "validation")
+        return Task(run, {**self.reference(), "number": number})
+
+    def run(self, settings: Mapping[str, Any], seed: int, split: str) -> Run:
+        more = {**settings, "seed": seed, "evaluation.split": split}
+        return self.study.run(self.values, more)
+
+    def answer(self, task: Task, answer: Answer) -> None:
+        from optuna.trial import TrialState
+
+        assert task.trial is not None
+        number = task.trial["number"]
+        if "stopped" in answer:
+            return  # it stays open, and the next search goes on with it
+        if "pruned" in answer:
+            self.trials.tell(number, state=TrialState.PRUNED)
+        elif "error" in answer:
+            self.trials.tell(number, state=TrialState.FAIL)
+        else:
+            self.trials.tell(number, self._value(task.run))
+
+    def _value(self, run: Run) -> float:
+        metrics = read_result(runs_dir() / run_id(run))["metrics"]
+        if self.search.metric not in metrics:
+            raise UserError(
+                f"search.metric={self.search.metric!r} is not in the result of a trial; it has "
+                f"{', '.join(sorted(metrics))}"
+            )
+        return metrics[self.search.metric]
+
+    def is_through(self) -> bool:
+        states = [trial.state.is_finished() for trial in self.trials.trials]
+        return len(states) >= self.search.trials and all(states)
+
+    def best(self) -> dict[str, Any] | None:
+        """The settings of the best complete trial; None when none is complete."""
+        complete = [t for t in self.trials.trials if t.state.name == "COMPLETE"]
+        if not complete:
+            return None
+        sign = 1 if self.search.maximise else -1
+        found = max(complete, key=lambda t: (sign * (t.value or 0.0), -t.number))
+        return dict(found.params)
+
+    def finals(self) -> list[Run]:
+        """The best setting at every seed, on the test split; empty while trials are open."""
+        best = self.best() if self.is_through() else None
+        if best is None:
+            return []
+        return [self.run(best, seed, "test") for seed in self.study.seeds()]
+
+
+class Tuning:
+    """The trials of all cells in turn, and each cell's final runs once its trials are done."""
+
+    def __init__(self, study: Study, retry: bool = False) -> None:
+        self.report = Report()
+        self._retry = retry
+        self._cells = deque(Cell(study, values) for values in study.cells())
+        self._by_name = {cell.name: cell for cell in self._cells}
+        self._finals: deque[Task] = deque()
+        self._given: set[str] = set()
+        per_cell = study.search.trials if study.search else 0
+        self.report.total = len(self._cells) * (per_cell + len(study.seeds()))
+        self.report.skipped = sum(
+            trial.state.is_finished() for cell in self._cells for trial in cell.trials.trials
+        )
+        self._left = self.report.total - self.report.skipped
+        for cell in self._cells:
+            self._give_finals(cell)
+
+    def __len__(self) -> int:
+        return self._left
+
+    def next(self) -> Task | None:
+        if self._finals:
+            return self._finals.popleft()
+        for _ in range(len(self._cells)):
+            cell = self._cells[0]
+            self._cells.rotate(-1)
+            task = cell.next()
+            if task is not None:
+                return Task(task.run, {**(task.trial or {}), "cell": cell.name})
+        return None
+
+    def answer(self, task: Task, answer: Answer) -> None:
+        self.report.take(task, answer)
+        if task.trial is not None:
+            cell = self._by_name[task.trial["cell"]]
+            cell.answer(task, answer)
+            self._give_finals(cell)
+
+    def _give_finals(self, cell: Cell) -> None:
+        if cell.name in self._given or not (runs := cell.finals()):
+            return
+        self._given.add(cell.name)
+        grid = Grid(runs, self._retry)
+        self.report.skipped += grid.report.skipped
+        self.report.failed += grid.report.failed
+        while (task := grid.next()) is not None:
+            self._finals.append(task)
+
+
+def compared(name: str, extra: Sequence[str] = ()) -> list[Run]:
+    """The runs a table of a study compares: all; of a tuned one each cell's best setting, where it
+    is known."""
+    study = read_study(name, extra)
+    if study.search is None:
+        return study.runs()
+    if not (folder(study.name) / JOURNAL).is_file():
+        return []
+    return [run for values in study.cells() for run in Cell(study, values).finals()]
+
+
+def known(study: Study) -> tuple[list[Run], int]:
+    """The runs of a search as far as it has come: trials drawn, and each cell's final runs once its
+    best setting is known; and how many are still to be chosen."""
+    assert study.search is not None
+    per_cell = study.search.trials + len(study.seeds())
+    if not (folder(study.name) / JOURNAL).is_file():
+        return [], per_cell * sum(1 for _ in study.cells())
+    runs, left = [], 0
+    for values in study.cells():
+        cell = Cell(study, values)
+        drawn = [cell.run(t.params, study.search.seed, "validation") for t in cell.trials.trials]
+        finals = cell.finals()
+        runs += [*drawn, *finals]
+        left += per_cell - len(drawn) - len(finals)
+    return runs, left
+
+
+def _point(search: Search, space: Space, number: int, cell: str) -> dict[str, Any] | None:
+    """The settings of trial `number`, where they do not depend on other trials."""
+    if search.sampler is Sampler.GRID:
+        return trials.grid(space)[number]
+    if search.sampler is Sampler.RANDOM:
+        return trials.draw(space, f"{search.seed} {cell}", number)
+    return None
+
+
+def _check(search: Search, space: Space, cell: str) -> None:
+    if not space:
+        raise UserError(
+            f"nothing to tune for {cell}: its method has no search space; give search.space in "
+            "the sweep, or leave the method out"
+        )
+    if search.sampler is Sampler.GRID:
+        wide = [key for key, values in space.items() if not isinstance(values, Choice)]
+        if wide:
+            raise UserError(f"search.sampler=grid needs lists, and {wide[0]} is an interval")
+    points = trials.num_points(space)
+    if points < search.trials and search.sampler is not Sampler.TPE:
+        raise UserError(
+            f"search.trials={search.trials}, and {cell} has {points} different settings; the "
+            f"budget must be the same for all methods: give search.trials={points} or less, or "
+            "widen search.space"
+        )

@@ -1,0 +1,212 @@
+"""A study: the runs of one file in `sweeps/`, and how its methods are tuned."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tiebreak.config.compose import GROUPS, compose
+from tiebreak.config.identity import run_id
+from tiebreak.config.schema import Run
+from tiebreak.config.search import Space, dimension, search_space
+from tiebreak.config.typed import typed
+from tiebreak.errors import UserError, nearest
+from tiebreak.home import shipped
+from tiebreak.plan.collector import uncollected
+
+Values = dict[str, Any]
+PARTS = ("axes", "fixed", "settings", "search")
+
+
+class Sampler(StrEnum):
+    RANDOM = "random"
+    GRID = "grid"
+    TPE = "tpe"
+
+
+class Pruner(StrEnum):
+    NONE = "none"
+    ASHA = "asha"
+    HYPERBAND = "hyperband"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How each method is tuned: the same number of trials for all, judged on validation data.
+
+    trials: settings tried per method and cell; metric: of the validation split; maximise: whether
+    more is better; seed: of the trials' runs and of the sampler; rungs: at how many points of a
+    training a pruner may end it.
+    """
+
+    trials: int
+    metric: str = "gold/reward"
+    maximise: bool = True
+    sampler: Sampler = Sampler.RANDOM
+    pruner: Pruner = Pruner.NONE
+    seed: int = 1
+    rungs: int = 1  # a look at a ninth of the training (2) misjudges: benchmarks/pruning.py
+
+
+@dataclass(frozen=True)
+class Study:
+    """The axes of a sweep file; every combination is a run, or with `search` a thing to tune.
+
+    shared_space: what is tuned beside each method's own hyper-parameters, by key.
+    """
+
+    name: str
+    axes: dict[str, tuple[Any, ...]]
+    fixed: Values
+    settings: dict[str, Values]
+    search: Search | None
+    shared_space: Space
+    extra: tuple[str, ...]
+
+    def cells(self) -> Iterator[Values]:
+        """One value of each axis but the seed."""
+        names = [name for name in self.axes if name != "seed"]
+        for point in itertools.product(*(self.axes[name] for name in names)):
+            yield dict(zip(names, point, strict=True))
+
+    def seeds(self) -> tuple[int, ...]:
+        return self.axes.get("seed", (1,))
+
+    def run(self, cell: Values, more: Mapping[str, Any]) -> Run:
+        """The run of a cell with `more` keys set; what the command line says comes last."""
+        said = {one.partition("=")[0] for one in self.extra}
+        values = {k: v for k, v in {**self.values(cell), **more}.items() if k not in said}
+        try:
+            run = compose([*(override(k, v) for k, v in values.items()), *self.extra])
+            _check_pruner(self.search, run)
+            return run
+        except UserError as error:
+            where = " ".join(override(k, v) for k, v in cell.items())
+            raise UserError(f"{self.name}, {where}: {error}") from error
+
+    def values(self, cell: Values) -> Values:
+        """What the file says of a cell: fixed keys, the cell's own, its method's settings."""
+        said = dict(one.split("=", 1) for one in self.extra if "=" in one)
+        method = said.get("method", cell.get("method", ""))
+        return {**self.fixed, **cell, **self.settings.get(method, {})}
+
+    def space(self, cell: Values) -> Space:
+        """What is tuned in a cell: the method's own space, and the study's."""
+        method = self.run(cell, {}).method_name
+        own = {f"method.{key}": values for key, values in search_space(method).items()}
+        fixed = {*self.settings.get(method, {}), *(o.partition("=")[0] for o in self.extra)}
+        both = {**own, **self.shared_space}
+        return {key: values for key, values in both.items() if key not in fixed}
+
+    def points(self) -> Iterator[tuple[Values, Values]]:
+        """Every combination of the axes, in their order: its cell, and its seed as a key."""
+        for point in itertools.product(*self.axes.values()):
+            cell = dict(zip(self.axes, point, strict=True))
+            seed = {"seed": cell.pop("seed")} if "seed" in cell else {}
+            yield cell, seed
+
+    @uncollected
+    def runs(self) -> list[Run]:
+        """The run of every point; equal runs once."""
+        unique: dict[str, Run] = {}
+        for cell, seed in self.points():
+            run = self.run(cell, seed)
+            unique.setdefault(run_id(run), run)
+        return list(unique.values())
+
+
+def _check_pruner(search: Search | None, run: Run) -> None:
+    num = run.train.execution.num_processes
+    if search is not None and search.pruner is not Pruner.NONE and num > 1:
+        raise UserError(
+            f"train.execution.num_processes={num}, and search.pruner={search.pruner} judges a "
+            "policy inside the one process that trains it; give search.pruner=none in the sweep, "
+            "or train.execution.num_processes=1"
+        )
+
+
+def expand(name: str, extra: Sequence[str] = ()) -> list[Run]:
+    """The runs of a study, in the order they are best done."""
+    return read_study(name, extra).runs()
+
+
+def read_study(name: str, extra: Sequence[str] = ()) -> Study:
+    """`sweeps/NAME.yaml`, or a file. UserError names what is wrong in it, and the remedy."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped("sweeps") / f"{name}.yaml"
+    plan = _load(path, name)
+    for part in PARTS:
+        if part != "search" and not isinstance(plan.get(part, {}), dict):
+            raise UserError(
+                f"{path.name}: {part!r} must be a group of keys, as in arizona-mini.yaml"
+            )
+    axes = {axis: _axis(axis, values, path.name) for axis, values in plan["axes"].items()}
+    for method, own in plan["settings"].items():
+        if method not in axes.get("method", ()) or not isinstance(own, dict):
+            raise UserError(
+                f"{path.name}: settings.{method} must be keys and values for a method of the axes"
+            )
+    search, space = _search(plan["search"], path.name)
+    fixed, settings = plan["fixed"], plan["settings"]
+    return Study(path.stem, axes, fixed, settings, search, space, tuple(extra))
+
+
+def _load(path: Path, name: str) -> Values:
+    import yaml
+
+    if not path.is_file():
+        names = sorted(p.stem for p in shipped("sweeps").glob("*.yaml"))
+        there = ", ".join(names)
+        raise UserError(f"unknown sweep {name!r}{nearest(name, names)}; there are {there}")
+    try:
+        plan = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(plan, dict) or not isinstance(plan.get("axes"), dict):
+        raise UserError(f"{path.name}: 'axes' must be a group of keys, as in arizona-mini.yaml")
+    for key in plan:
+        if key not in PARTS:
+            raise UserError(
+                f"{path.name}: unknown key {key!r}{nearest(str(key), PARTS)}; a sweep has "
+                f"{', '.join(PARTS)}"
+            )
+    return {"fixed": {}, "settings": {}, "search": None, **plan}
+
+
+def _axis(axis: str, values: Any, where: str) -> tuple[Any, ...]:
+    if axis.split(".")[0] not in (*GROUPS, "seed"):
+        known = (*GROUPS, "seed")
+        raise UserError(
+            f"{where}: unknown axis {axis!r}{nearest(axis, known)}; an axis is one of "
+            f"{', '.join(known)}, or a key of theirs such as method.beta"
+        )
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{where}: axis {axis} is empty; give a list of values")
+    return tuple(values)
+
+
+def _search(given: Any, where: str) -> tuple[Search | None, Space]:
+    if given is None:
+        return None, {}
+    if not isinstance(given, dict):
+        raise UserError(f"{where}: 'search' must be a group of keys, such as trials: 8")
+    values = {k: v for k, v in given.items() if k != "space"}
+    defaults = {f.name: f.default for f in fields(Search) if f.default is not MISSING}
+    try:
+        search = typed(Search, {**defaults, **values}, "search")
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    for key in ("trials", "rungs"):
+        if getattr(search, key) < 1:
+            raise UserError(f"{where}: search.{key}={getattr(search, key)} must be 1 or more")
+    space = given.get("space") or {}
+    return search, {k: dimension(f"search.space.{k}", v, where) for k, v in space.items()}
+
+
+def override(key: str, value: Any) -> str:
+    """A value of YAML as Hydra reads it on a command line."""
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
