@@ -140,7 +140,7 @@ def put(
 def phase(study: bool) -> dict[str, float]:
     """Seconds of each step, and the peak of memory, in this process."""
     from tiebreak.home import runs_dir
-    from tiebreak_analysis.runs import load
+    from tiebreak_analysis.records.runs import load
     from tiebreak_analysis.tables.comparison import comparison
     from tiebreak_analysis.tables.render import markdown
 

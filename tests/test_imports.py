@@ -35,7 +35,7 @@ LIGHT = [
     "tiebreak.data.tokenise",
     "tiebreak.data.lint",
     "tiebreak.data.world",
-    "tiebreak_analysis.runs",
+    "tiebreak_analysis.records.runs",
     "tiebreak_analysis.tables.comparison",
     "tiebreak_analysis.tables.render",
 ]

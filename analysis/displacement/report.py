@@ -9,10 +9,8 @@ from tiebreak_analysis.displacement.measure import Panel
 from tiebreak_analysis.displacement.parts import Part
 from tiebreak_analysis.displacement.training import Phase
 from tiebreak_analysis.displacement.verdict import MIXED, YES
-from tiebreak_analysis.statistics import Interval
+from tiebreak_analysis.statistics import MIN_SEEDS, Interval
 
-# With two runs the t quantile is 12.7: an interval as good as none is not printed.
-FEW = 3
 HEADER = [
     "pairs", "n", "displaced (%)", "chosen", "rejected", "margin", "chosen/token",
     "rejected/token", "chosen up (%)", "undone (%)",
@@ -44,7 +42,7 @@ def comparison_text(panels: Sequence[Panel]) -> str:
 
 def _bare(panel: Panel) -> bool:
     """Whether to print means alone."""
-    return 1 < len(panel.run_ids) < FEW
+    return 1 < len(panel.run_ids) < MIN_SEEDS
 
 
 def _runs(panel: Panel) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tiebreak_analysis.figures.frames import (
-    MIN_RUNS,
     along,
     arms_of,
     axis_label,
@@ -18,7 +17,7 @@ from tiebreak_analysis.figures.frames import (
 )  # fmt: skip
 from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.figures.style import ONE_COLUMN, TWO_COLUMNS, grid, house, legend_below
-from tiebreak_analysis.statistics import Interval
+from tiebreak_analysis.statistics import MIN_SEEDS, Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +87,7 @@ def _line(
         markerfacecolor=look.colour if look.filled else "white",
     )  # fmt: skip
     runs = rows["run_id"].nunique()
-    if runs >= MIN_RUNS:
+    if runs >= MIN_SEEDS:
         below, above = arms_of(intervals)
         axes.fill_between(
             steps, centres - below, centres + above, color=look.colour, alpha=0.18, linewidth=0

@@ -9,13 +9,11 @@ import numpy as np
 
 from tiebreak.errors import UserError
 from tiebreak_analysis.figures.palette import Look, looks
-from tiebreak_analysis.statistics import Interval, mean_interval
+from tiebreak_analysis.statistics import MIN_SEEDS, Interval, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# With two runs t is 12.7: no interval is drawn from fewer than this.
-MIN_RUNS = 3
 UNITS = {
     "drift": "nats", "logp": "nats", "kl": "nats", "entropy": "nats", "length": "tokens",
     "displaced": "share", "accuracy": "share", "win_rate": "share",
@@ -64,7 +62,7 @@ def along(
 
 def arms(interval: Interval) -> tuple[float, float]:
     """Lengths of the error bar below and above; zero where there is no interval to draw."""
-    if interval.n < MIN_RUNS or interval.low is None or interval.high is None:
+    if interval.n < MIN_SEEDS or interval.low is None or interval.high is None:
         return 0.0, 0.0
     return interval.mean - interval.low, interval.high - interval.mean
 
@@ -87,6 +85,6 @@ def runs_told(intervals: Sequence[Interval], level: float) -> str:
     counts = [interval.n for interval in intervals]
     low, high = min(counts), max(counts)
     many = str(low) if low == high else f"{low} to {high}"
-    if high < MIN_RUNS:
+    if high < MIN_SEEDS:
         return f"mean of {many} run{'' if high == 1 else 's'}; too few for intervals"
     return f"mean and {100 * level:g} % interval over {many} runs"

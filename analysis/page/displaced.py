@@ -10,7 +10,7 @@ from tiebreak_analysis.displacement import Panel, Part
 from tiebreak_analysis.displacement.verdict import MIN_PAIRS
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Markup, scroll, tag
-from tiebreak_analysis.runs import Runs
+from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.statistics import Interval
 
 MEASURES = {

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.sections import sections_alike
 from tiebreak_analysis.tables.table import SHORT, Table, full_title

@@ -8,7 +8,7 @@ from typing import Any
 
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Child, Markup, join, table, tag
-from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables.table import SHORT
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Markup, join, scroll, tag
-from tiebreak_analysis.runs import setting_text, varying
+from tiebreak_analysis.records.runs import setting_text, varying
 from tiebreak_analysis.tables.labels import shared_settings
 
 ABSENT = "·"

@@ -21,7 +21,7 @@ from tiebreak_analysis.page.markup import Markup, join, tag
 from tiebreak_analysis.page.provenance import provenance
 from tiebreak_analysis.page.results import results
 from tiebreak_analysis.page.settings import differences
-from tiebreak_analysis.runs import Runs
+from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.tables.table import Table
 
 SCRIPTS = ("state.js", "charts.js", "curves.js", "frontier.js", "displacement.js", "answers.js",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tiebreak_analysis.published import published
-from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
 from tiebreak_analysis.studies.effect import Effect, Part, estimated
 from tiebreak_analysis.studies.frames import melted, points, start_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tiebreak_analysis.runs import Runs
+from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.studies import arizona
 from tiebreak_analysis.studies.effect import Effect
 from tiebreak_analysis.studies.frames import history, points

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tiebreak_analysis.displacement import position_profile
 from tiebreak_analysis.displacement.verdict import STILL
-from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
 from tiebreak_analysis.studies.effect import Effect, Part
 from tiebreak_analysis.studies.frames import history, points

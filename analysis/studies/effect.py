@@ -12,10 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tiebreak_analysis.statistics import Difference, Interval
+from tiebreak_analysis.statistics import MIN_SEEDS, Difference, Interval
 
 LEVEL = 0.95
-MIN_SEEDS = 3  # with two, Student's t is 12.7: an interval of nothing
 
 
 class Outcome(StrEnum):

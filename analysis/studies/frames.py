@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:

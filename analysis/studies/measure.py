@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.statistics import Sample, difference
 from tiebreak_analysis.statistics.crossed import interval
 from tiebreak_analysis.studies.effect import LEVEL, Estimate, Part, estimated

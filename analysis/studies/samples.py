@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.runs import Record, Setting, setting_text, varying
+from tiebreak_analysis.records.runs import Record, Setting, setting_text, varying
 from tiebreak_analysis.statistics import Sample
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ BySeed = Mapping[int, Record]
 
 
 class Measured(Protocol):
-    """What an effect reads of `analysis.runs.Runs`."""
+    """What an effect reads of `analysis.records.runs.Runs`."""
 
     @property
     def records(self) -> Sequence[Record]: ...

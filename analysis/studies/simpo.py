@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tiebreak_analysis.published import published
-from tiebreak_analysis.runs import Record, Runs, setting_text
+from tiebreak_analysis.records.runs import Record, Runs, setting_text
 from tiebreak_analysis.studies.effect import LEVEL, Effect, estimated
 from tiebreak_analysis.studies.frames import points
 from tiebreak_analysis.studies.frontier import EQUAL, Points, compare

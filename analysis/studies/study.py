@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tiebreak_analysis.published import listed
 from tiebreak_analysis.published.read import Row
-from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.studies.effect import Effect
 from tiebreak_analysis.studies.samples import finished
 from tiebreak_analysis.tables.comparison import comparison

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.statistics import Interval, Sample
 from tiebreak_analysis.statistics.crossed import interval, item_interval
 from tiebreak_analysis.tables.columns import Column

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 
 USUAL = ("gold/reward", "win_rate/start", "accuracy/likelihood", "length/generated", "kl/reference")
 UNITS = {"length/generated": "tokens", "kl/reference": "nats"}

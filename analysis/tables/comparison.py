@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from tiebreak.errors import UserError, nearest
-from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables import notes
 from tiebreak_analysis.tables.columns import Column, shown
 from tiebreak_analysis.tables.facts import facts_of

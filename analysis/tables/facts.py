@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from tiebreak_analysis.runs import Record, Settings, setting_text, varying
+from tiebreak_analysis.records.runs import Record, Settings, setting_text, varying
 
 
 def shared_settings(

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.tables.items import PerItem
 from tiebreak_analysis.tables.planned import Planned
 from tiebreak_analysis.tables.sections import Chosen, unplaced

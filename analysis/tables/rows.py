@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.tables import labels
 from tiebreak_analysis.tables.cells import method_cell, start_cell
 from tiebreak_analysis.tables.columns import Column

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tiebreak_analysis.runs import Record, Runs
+from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables import labels
 from tiebreak_analysis.tables.columns import Column, columns_of
 from tiebreak_analysis.tables.facts import Facts, stale

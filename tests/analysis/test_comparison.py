@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.labels import natural
 from tiebreak_analysis.tables.table import Row, Table

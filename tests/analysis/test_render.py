@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.render import csv, html, latex, markdown, sidecar
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak_analysis.runs import listing, load, setting_text
+from tiebreak_analysis.records.runs import listing, load, setting_text
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
 
@@ -131,8 +131,8 @@ def test_setting_text():
 def test_analysis_imports_no_torch():
     program = (
         "import sys\n"
-        "from tiebreak_analysis import runs, statistics\n"
-        "from tiebreak_analysis.sources import cache, frames, offline, service, shards\n"
+        "from tiebreak_analysis import statistics\n"
+        "from tiebreak_analysis.records import cache, frames, offline, runs, service, shards\n"
         "from tiebreak_analysis.tables import comparison, render\n"
         "heavy = ('torch', 'transformers', 'trl', 'wandb', 'pandas', 'pyarrow', 'scipy.stats')\n"
         "inside = ('tiebreak.engine', 'tiebreak.stages', 'tiebreak.methods')\n"

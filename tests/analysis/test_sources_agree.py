@@ -12,8 +12,8 @@ from tests.analysis.record_files import Tracker, closed, fill, mirror
 from tests.track.conftest import KEY, clean, server
 from tests.track.wandb_stub import Stub
 from tiebreak_analysis.page import write as page
-from tiebreak_analysis.runs import Runs, load
-from tiebreak_analysis.sources import source_from
+from tiebreak_analysis.records import source_from
+from tiebreak_analysis.records.runs import Runs, load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.render import csv, html, latex, markdown, sidecar
 

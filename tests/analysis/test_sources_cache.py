@@ -13,9 +13,9 @@ import pytest
 
 from tests.analysis.conftest import write_record
 from tests.analysis.record_files import fill, parquet
-from tiebreak_analysis import runs as runs_module
-from tiebreak_analysis.runs import Runs, load
-from tiebreak_analysis.sources import cache, folder, frames, source_from
+from tiebreak_analysis.records import cache, folder, frames, source_from
+from tiebreak_analysis.records import runs as runs_module
+from tiebreak_analysis.records.runs import Runs, load
 
 FRAMES = ("history", "pairs", "items", "generations")
 Opened = Callable[[], list[str]]

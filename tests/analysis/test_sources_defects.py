@@ -10,10 +10,10 @@ import pytest
 
 from tests.analysis.record_files import fill, parquet, read
 from tiebreak.errors import UserError
-from tiebreak_analysis.runs import load
-from tiebreak_analysis.sources import source_from
-from tiebreak_analysis.sources.folder import history_rows
-from tiebreak_analysis.sources.record import Unreadable
+from tiebreak_analysis.records import source_from
+from tiebreak_analysis.records.folder import history_rows
+from tiebreak_analysis.records.record import Unreadable
+from tiebreak_analysis.records.runs import load
 
 WriteRun = Callable[..., str]
 

@@ -14,11 +14,11 @@ from tests.analysis.record_files import Tracker, closed, fill, mirror
 from tests.track.conftest import clean
 from tests.track.test_mirror import inspect, opened
 from tiebreak.track import environment
-from tiebreak_analysis.runs import load
-from tiebreak_analysis.sources.mirrored import THROUGHPUT, merged, status_of
-from tiebreak_analysis.sources.offline import OfflineLogs
-from tiebreak_analysis.sources.record import Unreadable
-from tiebreak_analysis.sources.wandb_log import BLOCK, HEADER, pieces, read_history, read_log
+from tiebreak_analysis.records.mirrored import THROUGHPUT, merged, status_of
+from tiebreak_analysis.records.offline import OfflineLogs
+from tiebreak_analysis.records.record import Unreadable
+from tiebreak_analysis.records.runs import load
+from tiebreak_analysis.records.wandb_log import BLOCK, HEADER, pieces, read_history, read_log
 
 WriteRun = Callable[..., str]
 __all__ = ["clean"]

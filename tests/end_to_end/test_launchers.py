@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.end_to_end.commands import MICRO, Answer, call, slurm_is_up
-from tiebreak_analysis import runs as records
+from tiebreak_analysis.records import runs as records
 
 AXES = {"scenario": ["align-from-base", "sft-then-align"], "method": ["dpo", "simpo"]}
 

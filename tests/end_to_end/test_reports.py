@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from tests.end_to_end.commands import MICRO, Command
-from tiebreak_analysis.sources import source_from
-from tiebreak_analysis.sources.wandb_log import read_log
+from tiebreak_analysis.records import source_from
+from tiebreak_analysis.records.wandb_log import read_log
 from tiebreak_analysis.studies import STUDIES, StudyReport, TableSpec
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from tests.end_to_end.commands import MICRO, Command
 from tiebreak.sweep import sweep_file as sweeps
-from tiebreak_analysis import runs as records
+from tiebreak_analysis.records import runs as records
 
 
 @pytest.fixture

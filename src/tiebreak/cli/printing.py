@@ -14,7 +14,8 @@ from tiebreak.run.execute import Outcome
 from tiebreak.store import Store
 from tiebreak.sweep.standing import Standing, State, wall_seconds
 from tiebreak.sweep.tasks import Report, describe
-from tiebreak.track.record import TRACE, is_finished, is_live, read_result
+from tiebreak.track.record import is_finished, is_live, read_result
+from tiebreak.track.record_format import TRACE
 
 SHOWN = ("gold/reward", "win_rate/start", "accuracy/likelihood", "accuracy/drift",
          "drift/chosen", "drift/rejected", "displaced/share", "kl/reference",

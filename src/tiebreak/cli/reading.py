@@ -11,7 +11,7 @@ from tiebreak.cli.output import say
 def runs(options: argparse.Namespace) -> None:
     from tiebreak.cli.printing import runs_lines, with_liveness
     from tiebreak.home import runs_dir
-    from tiebreak_analysis.runs import listing
+    from tiebreak_analysis.records.runs import listing
 
     rows = with_liveness(listing(runs_dir()))
     if options.json:

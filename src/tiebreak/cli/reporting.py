@@ -13,18 +13,18 @@ from tiebreak.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from tiebreak.cli.answers import Answer
-    from tiebreak_analysis.runs import Runs
+    from tiebreak_analysis.records.runs import Runs
 
 FORMATS = ("md", "tex", "csv", "html", "json")
 
 
 def _loaded(options: argparse.Namespace) -> Runs:
     from tiebreak.home import runs_dir
-    from tiebreak_analysis.runs import load
+    from tiebreak_analysis.records.runs import load
 
     if options.source is None:
         return load(runs_dir())
-    from tiebreak_analysis.sources import source_from
+    from tiebreak_analysis.records import source_from
 
     return load(source_from(options.source))
 
@@ -109,7 +109,7 @@ def study(options: argparse.Namespace) -> None:
     from tiebreak.cli.running import do_all
     from tiebreak.home import home, runs_dir
     from tiebreak.sweep.sweep_file import read_study
-    from tiebreak_analysis.runs import load
+    from tiebreak_analysis.records.runs import load
     from tiebreak_analysis.studies import STUDIES, write_report
 
     found = STUDIES.get(options.name)

@@ -25,7 +25,8 @@ from tiebreak.stages.align import Line
 from tiebreak.stages.evaluate import evaluation_stages
 from tiebreak.stages.stage import Stage
 from tiebreak.store import ARTEFACT, Store, read_artefact
-from tiebreak.track.record import THROUGHPUT, read_manifest
+from tiebreak.track.record import read_manifest
+from tiebreak.track.record_format import THROUGHPUT
 
 NEWEST = 1000  # records looked at
 EACH, MOST = 3, 60  # records read of one kind, and in all

@@ -28,7 +28,8 @@ from tiebreak.stages.stage import Paths, Stage, ensure
 from tiebreak.store import Artefact, Store
 from tiebreak.track.environment import is_agents
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import TRACE, Record, is_finished, mark_failed, read_result, read_status
+from tiebreak.track.record import Record, is_finished, mark_failed, read_result, read_status
+from tiebreak.track.record_format import TRACE
 
 
 @dataclass

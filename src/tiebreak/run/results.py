@@ -18,6 +18,7 @@ from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
 from tiebreak.stages.stage import Stage, everything
 from tiebreak.store import Store
 from tiebreak.track.record import Record
+from tiebreak.track.record_format import GENERATIONS, ITEMS, PAIR_TOKENS, PAIRS, items_file
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,15 @@ class Made:
             for stage in evaluation_stages(self.run, self.line)
         )
         generations = summary.generation_rows(start, policy)
-        record.write_jsonl("generations.jsonl", generations)
-        record.write_parquet("pairs.parquet", summary.pair_columns(start, policy))
+        record.write_jsonl(GENERATIONS, generations)
+        record.write_parquet(PAIRS, summary.pair_columns(start, policy))
         tokens = summary.pair_token_columns(start, policy)
         if tokens is not None:
-            record.write_parquet("pair_tokens.parquet", tokens)
+            record.write_parquet(PAIR_TOKENS, tokens)
         items = summary.item_columns(start, policy)
         if items is not None:
-            (record.folder / "items").mkdir(exist_ok=True)
-            record.write_parquet("items/gold.parquet", items)
+            (record.folder / ITEMS).mkdir(exist_ok=True)
+            record.write_parquet(items_file("gold"), items)
         temperature = self.run.evaluation.temperature
         metrics = summary.metrics(policy) | summary.against_start(start, policy, temperature)
         before = {"model": self.start_model(), "metrics": summary.metrics(start)}

@@ -12,9 +12,17 @@ from typing import Any
 
 from tiebreak.errors import UserError
 from tiebreak.track.record import read_manifest, read_status
+from tiebreak.track.record_format import (
+    CONFIG,
+    GENERATIONS,
+    MANIFEST,
+    PAIR_TOKENS,
+    PAIRS,
+    RESULT,
+    items_file,
+)
 
-SENT = ("config.yaml", "manifest.json", "result.json", "pairs.parquet", "pair_tokens.parquet",
-        "generations.jsonl")  # fmt: skip
+SENT = (CONFIG, MANIFEST, RESULT, PAIRS, PAIR_TOKENS, GENERATIONS)
 
 
 def send(run: Any, folder: Path) -> None:
@@ -25,7 +33,7 @@ def send(run: Any, folder: Path) -> None:
     except UserError as error:
         raise OSError(str(error)) from None
     run.config.update({"hashes": manifest["hashes"]}, allow_val_change=True)
-    for path in [*(folder / name for name in SENT), *sorted(folder.glob("items/*.parquet"))]:
+    for path in [*(folder / name for name in SENT), *sorted(folder.glob(items_file("*")))]:
         if path.is_file():
             run.save(str(path), base_path=str(folder.parent), policy="now", glob=False)
     if status is not None:

@@ -20,12 +20,17 @@ from typing import Any, Self
 from tiebreak import provenance
 from tiebreak.errors import Busy, UserError
 from tiebreak.store import FULL, UNWRITABLE, disk_errors
-
-FORMAT = 1
-METRICS = "metrics.jsonl"
-THROUGHPUT = "throughput.jsonl"
-STATUSES = ("running", "finished", "failed", "stopped", "pruned")
-TRACE = "error.txt"
+from tiebreak.track.record_format import (
+    CONFIG,
+    FORMAT,
+    LOCK,
+    MANIFEST,
+    METRICS,
+    RESULT,
+    STATUS,
+    STATUSES,
+    THROUGHPUT,
+)
 
 
 class Record:
@@ -48,8 +53,8 @@ class Record:
         lock = _take_lock(run_dir)
         try:
             fresh = _continue(run_dir, {**manifest, "format": FORMAT})
-            _write(run_dir / "config.yaml", config_yaml.encode())
-            _write(run_dir / "manifest.json", _pretty(fresh, run_dir / "manifest.json"))
+            _write(run_dir / CONFIG, config_yaml.encode())
+            _write(run_dir / MANIFEST, _pretty(fresh, run_dir / MANIFEST))
             return cls(run_dir, fresh, lock)
         except BaseException:
             os.close(lock)
@@ -94,7 +99,7 @@ class Record:
             "error": error,
             "last_checkpoint": last_checkpoint,
         }
-        self.write_json("status.json", content, sync=status != "running")
+        self.write_json(STATUS, content, sync=status != "running")
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         """Append `row` for optimiser step `step` (1, 2, ...) to `metrics.jsonl`, flushed."""
@@ -120,7 +125,7 @@ class Record:
     def update_manifest(self, **fields: Any) -> None:
         """Replace top-level fields of `manifest.json` (stages, hashes, dropped, ...)."""
         self.manifest = {**self.manifest, **fields}
-        self.write_json("manifest.json", self.manifest)
+        self.write_json(MANIFEST, self.manifest)
 
     def write_json(self, name: str, value: Any, *, sync: bool = True) -> None:
         _write(self.folder / name, _pretty(value, self.folder / name), sync=sync)
@@ -145,7 +150,7 @@ class Record:
         of_run = {k: self.manifest[k] for k in ("run_id", "group_id", "seed")}
         for name, value in of_run.items():
             assert result.get(name, value) == value, f"result of another run: {name}"
-        self.write_json("result.json", {**result, **of_run, "format": FORMAT})
+        self.write_json(RESULT, {**result, **of_run, "format": FORMAT})
         self.update_manifest(times={**self.manifest["times"], "finished": provenance.now()})
         self.status("finished")
 
@@ -153,7 +158,7 @@ class Record:
 def _take_lock(run_dir: Path) -> int:
     with disk_errors(run_dir, FULL + UNWRITABLE):
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     for _ in range(5):  # `is_live` holds it for a moment
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,9 +171,9 @@ def _take_lock(run_dir: Path) -> int:
 
 def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     """The manifest to write: `fresh`, or `fresh` continuing the one that is there."""
-    if not (run_dir / "manifest.json").exists():
+    if not (run_dir / MANIFEST).exists():
         return {**fresh, "times": {"started": provenance.now(), "finished": None}}
-    before = _read(run_dir / "manifest.json")
+    before = _read(run_dir / MANIFEST)
     if before["run_id"] != fresh["run_id"]:
         raise UserError(
             f"{run_dir} holds run {before['run_id']}, not {fresh['run_id']}; move it away"
@@ -254,24 +259,24 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any]:
-    return _read(run_dir / "manifest.json")
+    return _read(run_dir / MANIFEST)
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
     """`status.json`, or None before the first status. UserError: corrupt, or another format."""
-    return _read(run_dir / "status.json") if (run_dir / "status.json").exists() else None
+    return _read(run_dir / STATUS) if (run_dir / STATUS).exists() else None
 
 
 def read_result(run_dir: Path) -> dict[str, Any]:
     """`result.json` of a finished run; FileNotFoundError before that."""
-    return _read(run_dir / "result.json")
+    return _read(run_dir / RESULT)
 
 
 def is_finished(run_dir: Path) -> bool:
     """Whether the run has its result and said so."""
     status = read_status(run_dir)
     said_so = status is not None and status["status"] == "finished"
-    return said_so and (run_dir / "result.json").is_file()
+    return said_so and (run_dir / RESULT).is_file()
 
 
 def mark_failed(run_dir: Path, why: str) -> None:
@@ -282,13 +287,13 @@ def mark_failed(run_dir: Path, why: str) -> None:
     begun = status is not None and status["status"] in ("running", "stopped")
     if status is not None and begun and not is_live(run_dir):
         failed = {**status, "status": "failed", "error": why}
-        _write(run_dir / "status.json", _pretty(failed, run_dir / "status.json"))
+        _write(run_dir / STATUS, _pretty(failed, run_dir / STATUS))
 
 
 def is_live(run_dir: Path) -> bool:
     """Whether a process is writing this record now: tells `running` from killed."""
     try:
-        lock = os.open(run_dir / ".lock", os.O_RDONLY)
+        lock = os.open(run_dir / LOCK, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiebreak_analysis.page import write
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 
 HOSTILE = "<script>alert(1)</script> </script><!-- & \u2028 ' \" <img src=x onerror=alert(2)>"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from test_page_parts import record
 
 from tiebreak_analysis.page.groups import groups_of
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 
 
 def on(group_id: str, distance: float, status: str = "finished", **more: object) -> Record:

@@ -22,7 +22,7 @@ from tiebreak_analysis.page.intervals import WIDTH, drawing, scale_of
 from tiebreak_analysis.page.looks import looks_of, plotly
 from tiebreak_analysis.page.results import results
 from tiebreak_analysis.page.settings import differences
-from tiebreak_analysis.runs import Record, load
+from tiebreak_analysis.records.runs import Record, load
 from tiebreak_analysis.statistics import Interval
 from tiebreak_analysis.tables.comparison import comparison
 

@@ -1,4 +1,4 @@
-"""Synthetic runs: records and per-item numbers that we choose, as `analysis.runs.Runs` has them."""
+"""Synthetic runs: records and per-item numbers that we choose, as `records.runs.Runs` has them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tiebreak_analysis.runs import Record
+from tiebreak_analysis.records.runs import Record
 
 ITEMS = 40
 

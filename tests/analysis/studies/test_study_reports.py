@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.studies import STUDIES, StudyReport, write_report
 from tiebreak_analysis.tables.planned import Planned, planned_by
 

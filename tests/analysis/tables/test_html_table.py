@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.render import csv, fragment, html, latex, markdown, sidecar
 from tiebreak_analysis.tables.table import Table

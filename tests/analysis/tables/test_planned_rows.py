@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.planned import Planned, planned_by

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 
 WriteRun = Callable[..., str]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.analysis.tables.conftest import put_items
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.statistics import mean_interval
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.items import formula

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiebreak_analysis.runs import load
+from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.statistics import Sample, difference, holm
 from tiebreak_analysis.tables import ties
 from tiebreak_analysis.tables.comparison import comparison

@@ -7,23 +7,16 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tiebreak_analysis.sources.record import Unreadable, content
-from tiebreak_analysis.sources.source import Entry
+from tiebreak.track.record_format import GENERATIONS
+from tiebreak_analysis.records.record import Unreadable, content
+from tiebreak_analysis.records.source import Entry
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-HISTORY = "metrics.jsonl"
-GENERATIONS = "generations.jsonl"
-PAIRS = "pairs.parquet"
-PAIR_TOKENS = "pair_tokens.parquet"
 TEXTS = ("id", "prompt", "before", "after")
 
 ReadTable = Callable[[Entry], "pa.Table"]
-
-
-def items_file(benchmark: str) -> str:
-    return f"items/{benchmark}.parquet"
 
 
 def parquet(file: str, lists: bool = False) -> ReadTable:

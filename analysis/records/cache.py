@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tiebreak_analysis.sources.record import FILES, PLAIN, Record, Unreadable
-from tiebreak_analysis.sources.source import Entry, Skipped, Stamp
+from tiebreak_analysis.records.record import FILES, PLAIN, Record, Unreadable
+from tiebreak_analysis.records.source import Entry, Skipped, Stamp
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiebreak_analysis.sources.record import Unreadable
-from tiebreak_analysis.sources.source import Row
+from tiebreak_analysis.records.record import Unreadable
+from tiebreak_analysis.records.source import Row
 
 MAGIC = b":W&B"
 PREFIX = 7

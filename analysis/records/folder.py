@@ -7,10 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiebreak_analysis.sources.record import Record, Unreadable, content, parse
-from tiebreak_analysis.sources.source import Row, Skipped, Stamp
-
-METRICS = "metrics.jsonl"
+from tiebreak.track.record_format import METRICS
+from tiebreak_analysis.records.record import Record, Unreadable, content, parse
+from tiebreak_analysis.records.source import Row, Skipped, Stamp
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from typing import Any
 
 import yaml
 
-FORMAT = 1
-STATUSES = ("running", "finished", "failed", "stopped", "pruned")
-CONFIG, MANIFEST, STATUS, RESULT = "config.yaml", "manifest.json", "status.json", "result.json"
+from tiebreak.track.record_format import CONFIG, FORMAT, MANIFEST, RESULT, STATUS, STATUSES
+
 FILES = (CONFIG, MANIFEST, STATUS, RESULT)
 LARGEST = sys.float_info.max
 UNTOLD = ("seed", "tracker")  # parts of a config that are no hyper-parameter

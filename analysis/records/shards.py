@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiebreak_analysis.sources.cache import open_cached, save, stamps_of
-from tiebreak_analysis.sources.record import Missing, Unreadable
-from tiebreak_analysis.sources.source import Entry, Stamp
-from tiebreak_analysis.sources.tables import ReadTable
+from tiebreak_analysis.records.cache import open_cached, save, stamps_of
+from tiebreak_analysis.records.record import Missing, Unreadable
+from tiebreak_analysis.records.source import Entry, Stamp
+from tiebreak_analysis.records.tables import ReadTable
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiebreak.home import home, runs_dir
-from tiebreak_analysis.sources import cache_below, tables
-from tiebreak_analysis.sources.folder import Folder
-from tiebreak_analysis.sources.record import PLAIN, Record, Setting, Settings
-from tiebreak_analysis.sources.source import Entry, Skipped, Source, read_records
-from tiebreak_analysis.sources.tables import ReadTable
+from tiebreak.track.record_format import GENERATIONS, METRICS, PAIR_TOKENS, PAIRS, items_file
+from tiebreak_analysis.records import cache_below, tables
+from tiebreak_analysis.records.folder import Folder
+from tiebreak_analysis.records.record import PLAIN, Record, Setting, Settings
+from tiebreak_analysis.records.source import Entry, Skipped, Source, read_records
+from tiebreak_analysis.records.tables import ReadTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,30 +79,30 @@ class Runs:
 
     def history(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
         """`step` (1, 2, ...) and a float column per metric of `metrics.jsonl`."""
-        return self._table(ids, tables.HISTORY, tables.history, ("step",))
+        return self._table(ids, METRICS, tables.history, ("step",))
 
     def pairs(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
         """The columns of `pairs.parquet`: one row per held-out pair."""
-        return self._table(ids, tables.PAIRS, tables.parquet(tables.PAIRS), ITEM_COLUMNS)
+        return self._table(ids, PAIRS, tables.parquet(PAIRS), ITEM_COLUMNS)
 
     def pair_tokens(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
         """The columns of `pair_tokens.parquet`: per held-out pair its log-probs, token by token."""
-        read = tables.parquet(tables.PAIR_TOKENS, lists=True)
-        return self._table(ids, tables.PAIR_TOKENS, read, ITEM_COLUMNS)
+        read = tables.parquet(PAIR_TOKENS, lists=True)
+        return self._table(ids, PAIR_TOKENS, read, ITEM_COLUMNS)
 
     def items(self, ids: Sequence[str] | None = None, benchmark: str = "gold") -> pd.DataFrame:
         """The columns of `items/<benchmark>.parquet`: one row per question."""
-        file = tables.items_file(benchmark)
+        file = items_file(benchmark)
         return self._table(ids, file, tables.parquet(file), ITEM_COLUMNS)
 
     def generations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
         """`id`, `prompt`, `before` (the start model's text), `after`."""
-        return self._table(ids, tables.GENERATIONS, tables.generations, tables.TEXTS)
+        return self._table(ids, GENERATIONS, tables.generations, tables.TEXTS)
 
     def _table(
         self, ids: Sequence[str] | None, file: str, read: ReadTable, columns: Sequence[str]
     ) -> pd.DataFrame:
-        from tiebreak_analysis.sources.frames import frame
+        from tiebreak_analysis.records.frames import frame
 
         if ids is None:
             ids = [record.run_id for record in self.records if record.finished]
@@ -130,7 +131,7 @@ def load(source: Path | Source) -> Runs:
 
 
 def _records(entries: Sequence[Entry], folder: Path | None) -> tuple[list[Record], list[Skipped]]:
-    from tiebreak_analysis.sources.cache import WORTH, cached_records
+    from tiebreak_analysis.records.cache import WORTH, cached_records
 
     if folder is None or len(entries) < WORTH:
         return read_records(entries)

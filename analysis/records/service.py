@@ -15,9 +15,9 @@ from typing import Any
 
 from tiebreak.errors import UserError
 from tiebreak.track import environment
-from tiebreak_analysis.sources.mirrored import MirroredRun, gather, status_of
-from tiebreak_analysis.sources.record import Unreadable
-from tiebreak_analysis.sources.source import Row, Skipped
+from tiebreak_analysis.records.mirrored import MirroredRun, gather, status_of
+from tiebreak_analysis.records.record import Unreadable
+from tiebreak_analysis.records.source import Row, Skipped
 
 TIMEOUT = 30
 """Seconds that one question may take."""

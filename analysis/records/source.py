@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tiebreak_analysis.sources.record import Record, Unreadable
+from tiebreak_analysis.records.record import Record, Unreadable
 
 Row = Mapping[str, Any]
 Stamp = tuple[int, int]

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiebreak_analysis.sources.cache import WORTH
-from tiebreak_analysis.sources.shards import Block, Damaged, cached_blocks, read_blocks, stacked
-from tiebreak_analysis.sources.source import Entry
-from tiebreak_analysis.sources.tables import ReadTable
+from tiebreak_analysis.records.cache import WORTH
+from tiebreak_analysis.records.shards import Block, Damaged, cached_blocks, read_blocks, stacked
+from tiebreak_analysis.records.source import Entry
+from tiebreak_analysis.records.tables import ReadTable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,11 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tiebreak_analysis.sources.record import (
-    FORMAT,
-    MANIFEST,
-    STATUS,
-    STATUSES,
+from tiebreak.track.record_format import FORMAT, MANIFEST, STATUS, STATUSES
+from tiebreak_analysis.records.record import (
     Missing,
     Record,
     Settings,
@@ -26,7 +23,7 @@ from tiebreak_analysis.sources.record import (
     parse,
     settings,
 )
-from tiebreak_analysis.sources.source import Row, Skipped, Stamp
+from tiebreak_analysis.records.source import Row, Skipped, Stamp
 
 THROUGHPUT = ("seconds", "pairs/s", "response_tokens/s", "memory/peak")
 """In W&B's history beside the metrics; in the record they are a file of their own."""

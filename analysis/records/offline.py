@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiebreak_analysis.sources.mirrored import MirroredRun, gather, status_of
-from tiebreak_analysis.sources.record import Unreadable
-from tiebreak_analysis.sources.source import Row, Skipped
-from tiebreak_analysis.sources.wandb_log import Log, read_history, read_log
+from tiebreak_analysis.records.mirrored import MirroredRun, gather, status_of
+from tiebreak_analysis.records.record import Unreadable
+from tiebreak_analysis.records.source import Row, Skipped
+from tiebreak_analysis.records.wandb_log import Log, read_history, read_log
 
 PATTERN = "*run-*/run-*.wandb"
 

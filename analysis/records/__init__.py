@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.sources.folder import Folder
-from tiebreak_analysis.sources.source import Source
+from tiebreak_analysis.records.folder import Folder
+from tiebreak_analysis.records.source import Source
 
 FORMS = "FOLDER (own records), wandb:FOLDER (offline logs), wandb-api:ENTITY/PROJECT"
 
@@ -36,7 +36,7 @@ def cache_below(home: Path) -> Path:
 
 
 def _logs(folder: Path) -> Source:
-    from tiebreak_analysis.sources.offline import PATTERN, OfflineLogs
+    from tiebreak_analysis.records.offline import PATTERN, OfflineLogs
 
     if not folder.is_dir():
         raise UserError(f"--source wandb:{folder}: no such folder")
@@ -49,7 +49,7 @@ def _logs(folder: Path) -> Source:
 
 
 def _project(text: str) -> Source:
-    from tiebreak_analysis.sources.service import Project
+    from tiebreak_analysis.records.service import Project
 
     entity, _, project = text.partition("/")
     if not entity or not project or "/" in project:
