@@ -12,7 +12,7 @@ from tiebreak.config.schema import Adapter, RunConfig, Schedule
 from tiebreak.config.typed import settings_of
 from tiebreak.errors import UserError
 from tiebreak.stages.checkpoint import Checkpoint
-from tiebreak.stages.reference import TABLE, reference_stage
+from tiebreak.stages.reference import TABLE, References
 from tiebreak.stages.stage import Context, Paths, Stage
 from tiebreak.track.record_format import METRICS
 
@@ -26,13 +26,15 @@ SCHEDULES = {Schedule.LINEAR: "linear", Schedule.COSINE: "cosine",
              Schedule.CONSTANT: "constant_with_warmup"}  # fmt: skip
 
 
-def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage) -> Stage:
+def align_stage(
+    run: RunConfig, start: Checkpoint, tokens: Stage, references: References
+) -> Stage:
     """The policy, keyed by everything that determines it; what is measured on it is no part."""
     parents = {**start.parents, "tokens": tokens}
     if run.stores_reference and run.reads_reference:
-        parents["reference"] = reference_stage(run, start, tokens, mismatched=False)
+        parents["reference"] = references.responses
     if run.stores_reference and run.method.needs.mismatched:
-        parents["mismatched"] = reference_stage(run, start, tokens, mismatched=True)
+        parents["mismatched"] = references.mismatched
     settings = {
         "method": {"name": run.method_name, **settings_of(run.method)},
         "train": settings_of(run.train, _without_effect(run)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.schema import ModelConfig
+from tiebreak.config.schema import ModelConfig, RunConfig
 from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 from tiebreak.stages.stage import Paths, Stage
@@ -75,6 +75,14 @@ def given(source: str, model: ModelConfig) -> Checkpoint:
     settings = {"checkpoint": folder_content(folder)}
     tokenizer = {"tokenizer": files_hash(files), **template}
     return Checkpoint(None, source, None, model.chat_template, settings, tokenizer)
+
+
+def source_stamps(run: RunConfig) -> Hashable:
+    """What tells that the files of the checkpoint a run starts from were changed."""
+    names = {getattr(run.model, str(run.scenario.start)), run.model.base} - {None, "here"}
+    here = [checkpoint_folder(name) for name in sorted(names)]
+    files = [file for folder in here if folder for file in folder.iterdir() if file.is_file()]
+    return stamps(files), run.model.chat_template and _text_hash(run.model.chat_template)
 
 
 @functools.lru_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +25,30 @@ OF_TRAINING = frozenset(
 )
 
 
-def reference_stage(run: RunConfig, start: Checkpoint, tokens: Stage, mismatched: bool) -> Stage:
-    """Log-probs of every chosen and rejected response; or of every row's mismatched response."""
+@dataclass(frozen=True)
+class References:
+    """The two tables a start model can leave for the training rows.
 
-    def build(context: Context, work: Path, paths: Paths) -> None:
-        _build(work, context.run, start, paths, mismatched)
+    responses: log-probs of every chosen and rejected response; mismatched: of every row's response
+    to another prompt.
+    """
 
-    settings = {**settings_of(run.train, OF_TRAINING), **start.settings}
-    what = "mismatched responses" if mismatched else "responses"
-    return Stage("reference", settings, build, {**start.parents, "tokens": tokens}, what=what)
+    responses: Stage
+    mismatched: Stage
+
+    @classmethod
+    def of(cls, run: RunConfig, start: Checkpoint, tokens: Stage) -> References:
+        settings = {**settings_of(run.train, OF_TRAINING), **start.settings}
+        parents = {**start.parents, "tokens": tokens}
+
+        def stage(mismatched: bool) -> Stage:
+            def build(context: Context, work: Path, paths: Paths) -> None:
+                _build(work, context.run, start, paths, mismatched)
+
+            what = "mismatched responses" if mismatched else "responses"
+            return Stage("reference", settings, build, parents, what=what)
+
+        return cls(stage(False), stage(True))
 
 
 def branches(tokens: Tokens, mismatched: bool) -> Sequence[Branches]:

@@ -8,6 +8,7 @@ let in by name.
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -63,20 +64,22 @@ class Stage:
     version: int = 1
     scratch: tuple[str, ...] = ()
     what: str = ""
-    key: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", artefacts.key(self.name, self.inputs))
+    @functools.cached_property
+    def key(self) -> str:
+        """16 hex digits: the artefact's name in the store."""
+        return artefacts.key(self.name, self.inputs)
 
     @property
     def inputs(self) -> dict[str, Any]:
         """What the key hashes, and the artefact keeps."""
         return self._inputs(self.settings, {r: p.key for r, p in self.parents.items()})
 
+    @functools.cached_property
     def seedless_key(self) -> str:
         """The key that the stages of runs with other seeds have in common."""
         settings = {k: v for k, v in self.settings.items() if k != "seed"}
-        above = {role: parent.seedless_key() for role, parent in self.parents.items()}
+        above = {role: parent.seedless_key for role, parent in self.parents.items()}
         return artefacts.key(self.name, self._inputs(settings, above))
 
     def _inputs(self, settings: Mapping[str, Any], parents: Mapping[str, str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,10 @@ class FileData(Data):
             for key, (source, split) in named.items()
             if source and key not in ignored
         }
+
+    def stamps(self) -> Hashable:
+        named = (self.train, self.test, self.demonstrations)
+        return stamps(Path(source) for source in named if source and Path(source).is_file())
 
     def rows(self, side: str, sample: Sampler | None = None) -> list[Example]:
         if side == DEMONSTRATIONS:

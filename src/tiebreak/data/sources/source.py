@@ -7,7 +7,7 @@ read them. docs/extending.md adds one step by step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -87,6 +87,10 @@ class Data:
     def identity(self, side: str) -> dict[str, Any]:
         """What takes the place of settings in `content`: hashes of files, the version of a rule."""
         return {}
+
+    def stamps(self) -> Hashable:
+        """Another value when a file that the source reads was changed."""
+        return None
 
     def rows(self, side: str, sample: Sampler | None = None) -> list[Example]:
         """The rows of a side; no prompt is on two sides. sample: given where `samples` is set."""
