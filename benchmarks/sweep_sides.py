@@ -24,7 +24,7 @@ from tiebreak.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 LANES = 2
-# The key that takes three values, and the values: the first is the default of conf/method.
+# The key that takes three values, and the values: the first is the method's default.
 VALUES = {
     "dpo": ("beta", (0.1, 0.05, 0.01)),
     "ipo": ("tau", (0.1, 0.01, 0.5)),

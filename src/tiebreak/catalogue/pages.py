@@ -47,8 +47,8 @@ def _index() -> str:
     ]  # fmt: skip
     table = _table(["method", "what it is", "needs", "paper"], rows)
     words = (
-        f"{len(METHODS)} methods, each one file in `src/tiebreak/methods/` and one in "
-        "`conf/method/`.\n`tiebreak methods` prints this list, `tiebreak methods NAME` a card; "
+        f"{len(METHODS)} methods, each one file in `src/tiebreak/methods/`.\n"
+        "`tiebreak methods` prints this list, `tiebreak methods NAME` a card; "
         "how to add one is in\n[adding-a-method.md](../adding-a-method.md)."
     )
     return "\n\n".join([MADE_BY, "# Methods", words, table]) + "\n"

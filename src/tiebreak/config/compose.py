@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -29,7 +30,9 @@ CHOSEN = {
 
 @functools.cache
 def options(group: str) -> list[str]:
-    """The configurations a group offers."""
+    """The configurations a group offers: its files, or the methods."""
+    if group == "method":
+        return list(METHODS)
     return sorted(path.stem for path in (shipped("conf") / group).glob("*.yaml"))
 
 
@@ -85,7 +88,7 @@ def _part(key: str, given: Any) -> Part:
         return _seed(given), given
     name = {}
     if key == "method":
-        given = {k: v for k, v in given.items() if k != "search"}  # for sweeps; no part of a run
+        given = dict(given)
         name = {"name": given.pop("name")}
     part = typed(_class(key, {**given, **name}), given, key)
     checks.check_group(key, part, name.get("name", ""))
@@ -196,19 +199,22 @@ def _interpolated(container: dict[str, Any], values: Sequence[str]) -> dict[str,
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    """All groups as Hydra composes them when nothing is chosen."""
-    return _hydra([])
+    """All groups as they are when nothing is chosen."""
+    composed = _hydra([])
+    return {**composed, "method": _composed("method", composed["method"])}
 
 
 @functools.cache
 def _composed(group: str, choice: str) -> dict[str, Any]:
-    """One group as Hydra composes it.
+    """One group as Hydra composes it; a method has no file: its name and its class's defaults.
 
     Hydra takes 0.1 s each time, and a plan names many methods: a file that includes no other is
     what Hydra would make of it.
     """
     from omegaconf import OmegaConf
 
+    if group == "method":
+        return {"name": choice} | {f.name: f.default for f in dataclasses.fields(METHODS[choice])}
     path = shipped("conf") / group / f"{choice}.yaml"
     found: Any = OmegaConf.to_container(OmegaConf.load(path))
     if "defaults" not in found and "@package" not in path.read_text():
@@ -237,8 +243,7 @@ def _set(container: dict[str, Any], item: str) -> None:
             raise UserError(f"unknown key {key!r}: {place} is a value; give "
                             f"{place}=VALUE")  # fmt: skip
         if part not in node:
-            keys = [name for name in node if (place, name) != ("method", "search")]
-            there = f"; {place} has {', '.join(keys)}"
+            there = f"; {place} has {', '.join(node)}"
             raise UserError(f"unknown key {key!r}{nearest(part, node)}{there}")
         if part is last and len(walked) == len(path):
             break

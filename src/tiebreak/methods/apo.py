@@ -40,7 +40,9 @@ class APOZero:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "1"
 
-    beta: float = hyperparameter(0.1, source="2408.06266 section 5.2; TRL", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 7, one loss per pair."""
@@ -62,7 +64,9 @@ class APODown:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "1"
 
-    beta: float = hyperparameter(0.1, source="2408.06266 section 5.2; TRL", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 8, one loss per pair."""

@@ -47,7 +47,9 @@ class BCO:
     needs: ClassVar[Needs] = Needs(unpaired=True, whole_batch=("pairs",), unit="response")
     start_loss: ClassVar[str] = "log 2"
 
-    beta: float = hyperparameter(0.01, source="2404.04656, as TRL lists it", above=0)
+    beta: float = hyperparameter(
+        0.01, source="2404.04656, as TRL lists it", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B_chosen + B_rejected,) one loss per response: desirable first, then undesirable."""

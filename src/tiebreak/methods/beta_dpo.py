@@ -49,9 +49,16 @@ class BetaDPO:
     needs: ClassVar[Needs] = Needs(whole_batch=("pairs",))
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="official README's command", above=0)
-    alpha: float = hyperparameter(0.6, source="official README (`a`; config has 0)", at_least=0)
-    rho: float = hyperparameter(0.2, source="official `mode_weight`", at_least=0, below=1)
+    beta: float = hyperparameter(
+        0.1, source="official README's command", above=0, search=[0.01, 0.05, 0.1]
+    )
+    # No published range was found for alpha and rho: search tries values around the default.
+    alpha: float = hyperparameter(
+        0.6, source="official README (`a`; config has 0)", at_least=0, search=[0.2, 0.4, 0.6]
+    )
+    rho: float = hyperparameter(
+        0.2, source="official `mode_weight`", at_least=0, below=1, search=[0.0, 0.2, 0.4]
+    )
     momentum: float = hyperparameter(0.9, source="official `trainers.py`", at_least=0, below=1)
 
     def loss(self, pairs: Pairs) -> Tensor:

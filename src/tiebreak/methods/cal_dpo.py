@@ -44,7 +44,12 @@ class CalDPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "log 2 + (1 / (2 beta))^2"
 
-    beta: float = hyperparameter(0.002, source="Cal-DPO `dpo_config_full.yaml`", above=0)
+    beta: float = hyperparameter(
+        0.002,
+        source="Cal-DPO `dpo_config_full.yaml`",
+        above=0,
+        search={"low": 0.001, "high": 0.01, "log": True},
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) logistic term and calibration, one loss per pair."""

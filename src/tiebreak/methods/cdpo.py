@@ -40,9 +40,9 @@ class CDPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="HALOs `cdpo.yaml`", above=0)
+    beta: float = hyperparameter(0.1, source="HALOs `cdpo.yaml`", above=0, search=[0.01, 0.05, 0.1])
     label_smoothing: float = hyperparameter(
-        0.2, source="HALOs `cdpo.yaml` (epsilon)", at_least=0, below=0.5
+        0.2, source="HALOs `cdpo.yaml` (epsilon)", at_least=0, below=0.5, search=[0.1, 0.2, 0.3]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:

@@ -107,11 +107,18 @@ class MovesReference(Protocol):
 
 
 def hyperparameter(
-    default: Any, *, source: str, options: tuple[str, ...] = (), **check: float
+    default: Any,
+    *,
+    source: str,
+    options: tuple[str, ...] = (),
+    search: list[Any] | dict[str, Any] | None = None,
+    **check: float,
 ) -> Any:
     """A dataclass field that knows where its default comes from and which values make sense.
 
-    options: the words it may be; check: `above=` and `below=` exclusive bounds, `at_least=` and
-    `at_most=` inclusive ones. Values worth trying are in the method's YAML, under `search`.
+    options  the words it may be
+    search   the values that sweeps try, as a list or as {"low": 0.1, "high": 1.0, "log": True}
+    check    `above=` and `below=` exclusive bounds, `at_least=` and `at_most=` inclusive ones
     """
-    return field(default=default, metadata={"source": source, "options": options, "check": check})
+    told = {"source": source, "options": options, "search": search, "check": check}
+    return field(default=default, metadata=told)

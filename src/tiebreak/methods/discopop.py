@@ -40,7 +40,9 @@ class DiscoPOP:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "0.5 * (1 + log 2)"
 
-    beta: float = hyperparameter(0.05, source="2406.08414; DiscoPOP `config_full.yaml`", above=0)
+    beta: float = hyperparameter(
+        0.05, source="2406.08414; DiscoPOP `config_full.yaml`", above=0, search=[0.025, 0.05, 0.1]
+    )
     tau: float = hyperparameter(0.05, source="2406.08414; TRL", above=0, at_most=1)
 
     def loss(self, pairs: Pairs) -> Tensor:

@@ -41,7 +41,9 @@ class DPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="2305.18290 App. B (0.5 for TL;DR)", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2305.18290 App. B (0.5 for TL;DR)", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 7, one loss per pair."""

@@ -37,7 +37,10 @@ class DPONorm:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(5.0, source="open-instruct `tulu3_dpo_8b.yaml`", above=0)
+    # No published range was found for beta: search tries values around the default.
+    beta: float = hyperparameter(
+        5.0, source="open-instruct `tulu3_dpo_8b.yaml`", above=0, search=[2.0, 5.0, 10.0]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) DPO's loss on drifts per token, one per pair."""

@@ -44,9 +44,14 @@ class DPOP:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.3, source="2402.13228 (ablated 0.1, 0.3, 1)", above=0)
+    beta: float = hyperparameter(
+        0.3, source="2402.13228 (ablated 0.1, 0.3, 1)", above=0, search=[0.1, 0.3, 1.0]
+    )
     penalty_weight: float = hyperparameter(
-        50.0, source="2402.13228 (lambda; ablated 5, 50, 500)", at_least=0
+        50.0,
+        source="2402.13228 (lambda; ablated 5, 50, 500)",
+        at_least=0,
+        search=[5.0, 50.0, 500.0],
     )
     version: str = hyperparameter(
         "v2", source="2402.13228: v2 July 2024; v1 as first printed", options=("v2", "v1")

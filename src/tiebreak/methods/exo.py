@@ -42,9 +42,15 @@ class EXO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "-log 2 - 0.5 * log(label_smoothing * (1 - label_smoothing))"
 
-    beta: float = hyperparameter(0.1, source="exact-optimization `imdb_exp`; TRL", above=0)
+    beta: float = hyperparameter(
+        0.1, source="exact-optimization `imdb_exp`; TRL", above=0, search=[0.1, 0.5]
+    )
     label_smoothing: float = hyperparameter(
-        1e-3, source="2402.00856, as TRL reports it", above=0, below=0.5
+        1e-3,
+        source="2402.00856, as TRL reports it",
+        above=0,
+        below=0.5,
+        search=[5e-05, 0.001, 0.01],
     )
 
     def loss(self, pairs: Pairs) -> Tensor:

@@ -46,9 +46,15 @@ class KTO:
     )
     start_loss: ClassVar[str] = "0.5 * (lambda_D or lambda_U of the response)"
 
-    beta: float = hyperparameter(0.1, source="2402.01306 v5; HALOs `kto.yaml`", above=0)
-    desirable_weight: float = hyperparameter(1.0, source="2402.01306 (lambda_D)", above=0)
-    undesirable_weight: float = hyperparameter(1.0, source="2402.01306 (lambda_U)", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2402.01306 v5; HALOs `kto.yaml`", above=0, search=[0.01, 0.05, 0.1]
+    )
+    desirable_weight: float = hyperparameter(
+        1.0, source="2402.01306 (lambda_D)", above=0, search=[1.0, 1.25, 1.5]
+    )
+    undesirable_weight: float = hyperparameter(
+        1.0, source="2402.01306 (lambda_U)", above=0, search=[1.0, 1.25, 1.5]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B_chosen + B_rejected,) one loss per response: desirable first, then undesirable."""

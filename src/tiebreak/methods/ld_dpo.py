@@ -41,8 +41,12 @@ class LDDPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="DPO's; 2409.06411's own not verified", above=0)
-    alpha: float = hyperparameter(0.5, source="TRL paper index", at_least=0, at_most=1)
+    beta: float = hyperparameter(
+        0.1, source="DPO's; 2409.06411's own not verified", above=0, search=[0.01, 0.05, 0.1]
+    )
+    alpha: float = hyperparameter(
+        0.5, source="TRL paper index", at_least=0, at_most=1, search={"low": 0.0, "high": 1.0}
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) DPO's loss on length-desensitised drifts, one per pair."""

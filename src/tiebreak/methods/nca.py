@@ -40,7 +40,9 @@ class NCA:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "2 * log 2"
 
-    beta: float = hyperparameter(0.01, source="Noise-Contrastive-Alignment `yamls`; TRL", above=0)
+    beta: float = hyperparameter(
+        0.01, source="Noise-Contrastive-Alignment `yamls`; TRL", above=0, search=[0.01, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) one loss per pair."""

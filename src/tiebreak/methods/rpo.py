@@ -43,8 +43,15 @@ class RPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "no fixed value: log 2 plus the weighted NLL of the start model"
 
-    beta: float = hyperparameter(0.01, source="authors' `zephyr-7b-beta` recipe", above=0)
-    eta: float = hyperparameter(0.005, source="2405.16436 appendix E.1; its recipes", at_least=0)
+    beta: float = hyperparameter(
+        0.01, source="authors' `zephyr-7b-beta` recipe", above=0, search=[0.01, 0.05, 0.1]
+    )
+    eta: float = hyperparameter(
+        0.005,
+        source="2405.16436 appendix E.1; its recipes",
+        at_least=0,
+        search={"low": 0.001, "high": 0.05, "log": True},
+    )
     nll: str = hyperparameter(
         "sum", source="2405.16436; its appendix F for response", options=("sum", "response")
     )

@@ -43,7 +43,9 @@ class SPIN:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="2401.01335 (5 in its last round)", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2401.01335 (5 in its last round)", above=0, search=[0.1, 1.0, 5.0]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 4.7, one loss per pair."""

@@ -42,7 +42,12 @@ class SPPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "(1 / (2 beta))^2"
 
-    beta: float = hyperparameter(0.001, source="SPPO `scripts/pipeline.sh`; TRL", above=0)
+    beta: float = hyperparameter(
+        0.001,
+        source="SPPO `scripts/pipeline.sh`; TRL",
+        above=0,
+        search={"low": 0.001, "high": 0.01, "log": True},
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 4.7, one loss per pair."""

@@ -42,7 +42,9 @@ class TDPO1:
     needs: ClassVar[Needs] = Needs(forward_kl=True)
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="official `config/loss/tdpo.yaml`", above=0)
+    beta: float = hyperparameter(
+        0.1, source="official `config/loss/tdpo.yaml`", above=0, search=[0.1, 0.3, 0.5]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 15, one loss per pair."""
@@ -65,8 +67,12 @@ class TDPO2:
     needs: ClassVar[Needs] = Needs(forward_kl=True)
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="official `config/loss/tdpo.yaml`", above=0)
-    alpha: float = hyperparameter(0.5, source="official `config/loss/tdpo.yaml`", at_least=0)
+    beta: float = hyperparameter(
+        0.1, source="official `config/loss/tdpo.yaml`", above=0, search=[0.1, 0.3, 0.5]
+    )
+    alpha: float = hyperparameter(
+        0.5, source="official `config/loss/tdpo.yaml`", at_least=0, search=[0.1, 0.3, 0.5, 0.7, 1.0]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 17, one loss per pair."""

@@ -42,9 +42,16 @@ class TRDPO:
     needs: ClassVar[Needs] = Needs(moving_reference=True)
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.05, source="2404.09656 table 1, by TRL's index", above=0)
-    mixing: float = hyperparameter(0.6, source="2404.09656 (alpha); TRL", above=0, at_most=1)
-    sync_every: int = hyperparameter(512, source="2404.09656 (tau); TRL", at_least=1)
+    # No published ranges were found: search tries values around the defaults.
+    beta: float = hyperparameter(
+        0.05, source="2404.09656 table 1, by TRL's index", above=0, search=[0.01, 0.05, 0.1]
+    )
+    mixing: float = hyperparameter(
+        0.6, source="2404.09656 (alpha); TRL", above=0, at_most=1, search=[0.3, 0.6, 1.0]
+    )
+    sync_every: int = hyperparameter(
+        512, source="2404.09656 (tau); TRL", at_least=1, search=[64, 256, 512]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) DPO's loss against the reference of the moment, one per pair."""

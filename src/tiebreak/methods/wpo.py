@@ -43,7 +43,9 @@ class WPO:
     needs: ClassVar[Needs] = Needs(collision=True)
     start_loss: ClassVar[str] = "ln 2 times the pair's weight, so at most ln 2"
 
-    beta: float = hyperparameter(0.01, source="2406.11827 section 4; official configs", above=0)
+    beta: float = hyperparameter(
+        0.01, source="2406.11827 section 4; official configs", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 2, one loss per pair."""
