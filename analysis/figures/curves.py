@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tiebreak.metrics import axis_label
 from tiebreak_analysis.figures.frames import (
     MIN_RUNS,
     along,
     arms_of,
-    axis_label,
     labelled,
     looks_of,
     runs_told,

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
 # With two runs t is 12.7: no interval is drawn from fewer than this.
 MIN_RUNS = 3
-UNITS = {
-    "drift": "nats", "logp": "nats", "kl": "nats", "entropy": "nats", "length": "tokens",
-    "displaced": "share", "accuracy": "share", "win_rate": "share",
-}  # fmt: skip
 
 
 def labelled(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -72,14 +68,6 @@ def arms(interval: Interval) -> tuple[float, float]:
 def arms_of(intervals: Sequence[Interval]) -> np.ndarray:
     """As `errorbar` takes them: (2, points), below and above."""
     return np.array([arms(interval) for interval in intervals]).T
-
-
-def axis_label(metric: str) -> str:
-    """`drift/chosen (nats)`."""
-    unit = None if metric.endswith("/share") else UNITS.get(metric.split("/")[0])
-    if metric.endswith("_per_token") and unit == "nats":
-        unit = "nats/token"
-    return f"{metric} ({unit})" if unit else metric
 
 
 def runs_told(intervals: Sequence[Interval], level: float) -> str:

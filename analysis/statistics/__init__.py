@@ -5,7 +5,7 @@
 
 from tiebreak_analysis.statistics.bootstrap import bootstrap_interval, interquartile_mean
 from tiebreak_analysis.statistics.crossed import interval, item_interval
-from tiebreak_analysis.statistics.few import RECOMMENDED_SEEDS, too_few
+from tiebreak_analysis.statistics.few import MIN_SEEDS, RECOMMENDED_SEEDS, too_few
 from tiebreak_analysis.statistics.improvement import probability_of_improvement
 from tiebreak_analysis.statistics.interval import Interval, mean_interval
 from tiebreak_analysis.statistics.multiple import adjust, holm, pairwise, tied_with_best
@@ -15,6 +15,7 @@ from tiebreak_analysis.statistics.sample import Sample
 from tiebreak_analysis.statistics.tuning import Selected, expected_best, select
 
 __all__ = [
+    "MIN_SEEDS",
     "RECOMMENDED_SEEDS",
     "Difference",
     "Interval",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tiebreak_analysis.statistics.sample import Sample
 
+MIN_SEEDS = 3
+"""Fewer seeds give no interval worth printing: with two, Student's t is 12.7; with one, none."""
+
 RECOMMENDED_SEEDS = 12
 """Seeds at which a gap of 0.05 in gold reward is found in four of five tables of the usual size
 (`python benchmarks/verdicts.py`); see docs/statistics.md."""
