@@ -85,8 +85,9 @@ class Block:
 
 def prepare(folder: Path, run: Run, micro_batch: int) -> None:
     """base/, made once for both sides, and what the scripts read."""
-    from tiebreak.data import world
     from tiebreak.stages.pretrain import pretrain_stage
+
+    from tiebreak.data import world
     from tiebreak.stages.stage import ensure
     from tiebreak.store import Store
 

@@ -62,7 +62,10 @@ OUT_OF_RANGE = [
     ("data.num_test_pairs=0", "data.num_test_pairs=0 must be above 0"),
     ("evaluation.num_prompts=0", "evaluation.num_prompts=0 must be above 0"),
     ("evaluation.split=valid", "evaluation.split='valid' is not one of test, validation"),
-    ("evaluation.num_prompts=10001", "num_prompts=10001: data=world has no more than 10000 prompts"),
+    (
+        "evaluation.num_prompts=10001",
+        "num_prompts=10001: data=world has no more than 10000 prompts",
+    ),
     ("evaluation.temperature=-1", "evaluation.temperature=-1.0 must be 0 or above"),
     ("model.pretraining.hidden_size=30", "must be a multiple of twice model.pretraining.heads"),
     ("model.pretraining=null", "made by model.pretraining, which is null or incomplete; use"),

@@ -26,9 +26,7 @@ SCHEDULES = {Schedule.LINEAR: "linear", Schedule.COSINE: "cosine",
              Schedule.CONSTANT: "constant_with_warmup"}  # fmt: skip
 
 
-def align_stage(
-    run: RunConfig, start: Checkpoint, tokens: Stage, references: References
-) -> Stage:
+def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: References) -> Stage:
     """The policy, keyed by everything that determines it; what is measured on it is no part."""
     parents = {**start.parents, "tokens": tokens}
     if run.stores_reference and run.reads_reference:
@@ -140,7 +138,9 @@ def live_reference(run: RunConfig, start: Checkpoint, paths: Paths) -> Live | No
     return Live(copy)
 
 
-def training_data(run: RunConfig, tokens: Tokens, paths: Paths, live: Live | None = None) -> TrainingData:
+def training_data(
+    run: RunConfig, tokens: Tokens, paths: Paths, live: Live | None = None
+) -> TrainingData:
     """The tokens with what the method needs beside them, from the parents' folders."""
     from tiebreak.engine.reference import ReferenceTable
     from tiebreak.engine.scorer import TrainingData

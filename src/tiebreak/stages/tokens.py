@@ -44,9 +44,7 @@ def tokens_stage(run: RunConfig, start: Checkpoint, side: str) -> Stage:
     return Stage("tokens", settings, build, start.parents if written else {}, what=what)
 
 
-def _build(
-    run: RunConfig, work: Path, side: str, examples: list[Example], tokenizer: Any
-) -> None:
+def _build(run: RunConfig, work: Path, side: str, examples: list[Example], tokenizer: Any) -> None:
     encoded = encode(run, examples, tokenizer)
     refuse_unfit(run, encoded)
     encoded.tokens.save(work)

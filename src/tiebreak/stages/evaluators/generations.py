@@ -61,9 +61,7 @@ def _answers(subject: Subject) -> list[Row]:
 
 def _prompts(subject: Subject) -> list[Row]:
     evaluation = subject.run.evaluation
-    own = subject.run.data.prompts(
-        str(evaluation.split), evaluation.num_prompts, evaluation.seed
-    )
+    own = subject.run.data.prompts(str(evaluation.split), evaluation.num_prompts, evaluation.seed)
     if own is not None:
         return [{"id": example.id, "prompt": example.prompt} for example in own]
     return json.loads((subject.tokens / PROMPTS).read_text())[: evaluation.num_prompts]
