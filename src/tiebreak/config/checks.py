@@ -165,8 +165,8 @@ def _held_out(run: RunConfig) -> None:
     most = data.most_prompts // (2 if evaluation.split is Split.VALIDATION else 1)
     if evaluation.num_prompts > most:
         raise UserError(
-            f"evaluation.num_prompts={evaluation.num_prompts}: data={data.name} has no more than {most} "
-            f"prompts for evaluation.split={evaluation.split}; ask for fewer"
+            f"evaluation.num_prompts={evaluation.num_prompts}: data={data.name} has no more than "
+            f"{most} prompts for evaluation.split={evaluation.split}; ask for fewer"
         )
 
 
