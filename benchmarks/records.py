@@ -94,7 +94,7 @@ def points(count: int) -> Iterator[tuple[int, str, str, int]]:
 def write(runs_dir: Path, count: int) -> None:
     import yaml
 
-    from tiebreak.config.compose import compose
+    from tiebreak.compose import compose
 
     resolved = {k: v for k, v in compose([]).resolved.items() if k != "seed"}
     outcomes = [outcome(variant) for variant in range(VARIANTS)]

@@ -57,8 +57,8 @@ def test_light_modules_import_nothing_heavy() -> None:
 
 def test_composing_and_planning_import_nothing_heavy() -> None:
     names = loaded_by(
-        "from tiebreak.config.compose import compose; from tiebreak.config.identity import run_id; "
-        "from tiebreak.cli.printing import plan_lines; run = compose([]); run_id(run); "
+        "from tiebreak.compose import compose; from tiebreak.config.identity import run_id; "
+        "from tiebreak.cli.printing import plan_lines; run = compose([]); run.run_id; "
         "list(plan_lines(run))"
     )
     assert not names & HEAVY

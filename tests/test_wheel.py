@@ -46,7 +46,7 @@ def test_the_wheel_holds_what_it_needs(installed: Path) -> None:
 
 def test_commands_work_from_anywhere(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import tiebreak, tiebreak.home as h; from tiebreak.config.compose import compose; "
+        "import tiebreak, tiebreak.home as h; from tiebreak.compose import compose; "
         "from tiebreak.sweep.sweep_file import expand; print(tiebreak.__file__); "
         "print(compose([]).names, len(expand('arizona-mini')), h.home(), h.checkout())"
     )

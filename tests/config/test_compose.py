@@ -9,7 +9,8 @@ import pytest
 
 from tests.config.quick import quick
 from tiebreak.config import compose as files
-from tiebreak.config.compose import GROUPS, compose, options
+from tiebreak.compose import compose
+from tiebreak.config.compose import GROUPS, options
 from tiebreak.config.schema import Adapter, FileData, Split, WorldData
 from tiebreak.errors import UserError
 from tiebreak.home import shipped

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tiebreak.config.compose import GROUPS, compose, options
+from tiebreak.compose import compose
+from tiebreak.config.compose import GROUPS, options
 from tiebreak.config.schema import Start
 from tiebreak.errors import UserError
 from tiebreak.home import shipped

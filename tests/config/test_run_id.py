@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.quick import quick
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.identity import group_id, model_commit, run_id
 from tiebreak.errors import UserError
 
@@ -39,7 +39,7 @@ def write(path: Path, rows: list[dict]) -> Path:
     ],
 )
 def test_unchanged_by(override: str) -> None:
-    assert run_id(quick(override)) == run_id(quick())
+    assert quick(override).run_id == quick().run_id
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_unchanged_by(override: str) -> None:
     ],
 )
 def test_changed_by(override: str) -> None:
-    assert run_id(quick(override)) != run_id(quick())
-    assert group_id(quick(override)) != group_id(quick())
+    assert quick(override).run_id != quick().run_id
+    assert quick(override).group_id != quick().group_id
 
 
 def test_the_seed_changes_the_run_and_not_the_group() -> None:
     one, two = quick("seed=1"), quick("seed=2")
-    assert run_id(one) != run_id(two) and group_id(one) == group_id(two)
-    assert len(run_id(one)) == 12 and set(run_id(one)) <= set("0123456789abcdef")
+    assert one.run_id != two.run_id and one.group_id == two.group_id
+    assert len(one.run_id) == 12 and set(one.run_id) <= set("0123456789abcdef")
 
 
 @pytest.mark.parametrize(
@@ -79,24 +79,24 @@ def test_the_seed_changes_the_run_and_not_the_group() -> None:
 )
 def test_stages_that_a_scenario_lacks_do_not_enter(override: str) -> None:
     base = "scenario=align-from-base"
-    assert run_id(quick(base, override)) == run_id(quick(base))
+    assert quick(base, override).run_id == quick(base).run_id
 
 
 def test_an_equal_value_written_otherwise_is_the_same() -> None:
     for one, other in (("1", "1.0"), ("0.0001", "1e-4")):
-        ids = {run_id(compose([f"method.beta={value}"])) for value in (one, other)}
+        ids = {compose([f"method.beta={value}"]).run_id for value in (one, other)}
         assert len(ids) == 1
 
 
 def test_home_does_not_enter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = run_id(compose([]))
+    before = compose([]).run_id
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
-    assert run_id(compose([])) == before
+    assert compose([]).run_id == before
 
 
 def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
     def of(path: Path) -> str:
-        return run_id(compose([f"data={path}", "scenario=align-from-base"]))
+        return compose([f"data={path}", "scenario=align-from-base"]).run_id
 
     one = write(tmp_path / "one.jsonl", ROWS)
     other = tmp_path / "elsewhere" / "other name.jsonl"
@@ -108,7 +108,7 @@ def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
 
 def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
     def of(place: Path) -> str:
-        return run_id(compose([f"model={place}", "scenario=align-from-base"]))
+        return compose([f"model={place}", "scenario=align-from-base"]).run_id
 
     for name, weights in (("a", b"one"), ("b", b"one"), ("c", b"two")):
         (tmp_path / name).mkdir()
@@ -125,14 +125,14 @@ def test_a_missing_chat_template_is_said_before_anything_runs(tmp_path: Path) ->
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     run = compose([f"model={tmp_path}", "scenario=align-from-base", "model.chat_template=no.jinja"])
     with pytest.raises(UserError, match=r"model.chat_template=no.jinja: no such file; give"):
-        run_id(run)
+        run.run_id
 
 
 def test_a_model_that_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
     run = compose(["model=smollm2-135m-instruct", "scenario=align-from-instruct"])
     with pytest.raises(UserError, match="not fetched yet; run: tiebreak fetch smollm2-135m-instr"):
-        run_id(run)
+        run.run_id
 
 
 def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
@@ -144,7 +144,7 @@ def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     run = compose(["model=org/name", "scenario=align-from-base"])
     with pytest.raises(UserError, match="pin model.revision to a 40-digit commit"):
-        run_id(run)
+        run.run_id
     note = tmp_path / "models--org--name" / "refs" / "main"
     note.parent.mkdir(parents=True)
     ids = []
@@ -152,8 +152,8 @@ def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
         note.write_text(commit)
         model_commit.cache_clear()  # as a new process begins
         run = compose(["model=org/name", "scenario=align-from-base"])
-        ids.append(run_id(run))
+        ids.append(run.run_id)
         pinned = compose(["model=org/name", "scenario=align-from-base", f"model.revision={commit}"])
-        assert run_id(pinned) == ids[-1]
+        assert pinned.run_id == ids[-1]
     assert ids[0] != ids[1]
     model_commit.cache_clear()

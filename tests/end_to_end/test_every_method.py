@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.commands import MICRO, read_json, read_lines
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import run_id
+from tiebreak.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.methods import METHODS
 from tiebreak.run.execute import execute
@@ -50,4 +49,4 @@ def test_a_method_trains(name: str) -> None:
     assert rows[2]["drift/chosen"] != 0, "the policy moved"
     result = read_json(outcome.folder / "result.json")
     assert {"gold/reward", "accuracy/likelihood", "kl/reference"} <= set(result["metrics"])
-    assert outcome.folder.name == run_id(run)
+    assert outcome.folder.name == run.run_id

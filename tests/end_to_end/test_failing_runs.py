@@ -121,9 +121,8 @@ def test_a_defect_a_death_and_a_lost_loss(
 
 
 def ids(name: str) -> list:
-    from tiebreak.config.identity import run_id
 
-    return [(run, run_id(run)) for run in expand(name)]
+    return [(run, run.run_id) for run in expand(name)]
 
 
 def test_data_that_go_away_once_the_sweep_has_begun(

@@ -28,8 +28,7 @@ from tests.end_to_end.commands import (
     read_lines,
     start,
 )
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import run_id
+from tiebreak.compose import compose
 from tiebreak.run.execute import execute
 from tiebreak.sweep.standing import State, standing
 from tiebreak.sweep.sweep_file import expand
@@ -91,7 +90,7 @@ def test_a_sweep_stopped_in_three_ways(
              "settings": {"ipo": {"train.max_steps": 1}}}  # fmt: skip
     path.write_text(yaml.safe_dump(study))
     sweep = ("sweep", str(path), "--workers", "1")
-    dpo, ipo = (fresh / "runs" / run_id(run) for run in expand(str(path)))
+    dpo, ipo = (fresh / "runs" / run.run_id for run in expand(str(path)))
 
     process = start(fresh, *sweep)
     first = answer_when(lambda: trained(fresh) >= 5, process,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.identity import RESULT_VERSION
 from tiebreak.config.schema import Run
 from tiebreak.plan import tally

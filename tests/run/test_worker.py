@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tiebreak.cli.printing import describe_report
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.sweep import local_workers as pool
 from tiebreak.sweep.local_workers import Pool, Told, Worker

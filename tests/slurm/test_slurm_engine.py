@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.commands import slurm_is_up
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.sweep import hydra_engine, slurm

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.config.quick import quick
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.data import world
 from tiebreak.data.examples import prompt_key

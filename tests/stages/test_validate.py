@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from tests.config.quick import quick
 from tests.end_to_end.rows import pairs, write
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.data import world
 from tiebreak.data.tokens import Tokens

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.sweep import hydra_engine

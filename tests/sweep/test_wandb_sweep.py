@@ -15,7 +15,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from tiebreak import cli
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.identity import run_id
 from tiebreak.errors import UserError
 from tiebreak.home import shipped

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tiebreak.catalogue.cards import parts
-from tiebreak.config.identity import group_id, run_id
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
@@ -31,7 +30,7 @@ def planned(runs: Iterable[Run]) -> list[Planned]:
     """The runs a study asks for, as their configs name them."""
     return [
         Planned(
-            run_id(run), group_id(run), names["model"], names["data"], names["scenario"],
+            run.run_id, run.group_id, names["model"], names["data"], names["scenario"],
             names["method"], material(settings(run.resolved)),
         )
         for run in runs

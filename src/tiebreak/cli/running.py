@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
         sys.exit(do_all(study, engine, None, retry=False))
     from tiebreak import interrupt
     from tiebreak.cli.printing import outcome_line, result_lines
-    from tiebreak.config.compose import compose
+    from tiebreak.compose import compose
     from tiebreak.run.execute import execute
     from tiebreak.run.ranks import rank
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
 
 def plan(options: argparse.Namespace) -> None:
     from tiebreak.cli.printing import plan_lines
-    from tiebreak.config.compose import compose
+    from tiebreak.compose import compose
 
     if not options.overrides or "=" in options.overrides[0]:
         for line in plan_lines(compose(options.overrides)):

@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.compose import GROUPS, compose
+from tiebreak.compose import compose
+from tiebreak.config.compose import GROUPS
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
 from tiebreak.config.search import Space, dimension, search_space
