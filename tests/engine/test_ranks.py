@@ -57,7 +57,7 @@ def test_metrics_rows_are_the_same(runs, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_weights_are_the_same(runs, case):
-    """They moved as far, up to rounding of the gradients and, at each of 3 steps, of the weights."""
+    """They moved as far, up to rounding of the gradients and, in three steps, of the weights."""
     one, two = (load_file(folder / f"{case}.safetensors") for folder in runs)
     assert set(one) == set(two)
     start = make_model().state_dict()
