@@ -33,8 +33,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BetaDPO:
+class BetaDPO(DriftRewards):
     name: ClassVar[str] = "beta-dpo"
     summary: ClassVar[str] = "DPO, beta set by the batch's margins, unusual pairs left out"
     needs: ClassVar[Needs] = Needs(whole_batch=("pairs",))
@@ -100,10 +100,6 @@ class BetaDPO:
         first_K = key_B.argsort(descending=True, stable=True)[:count]
         return margin_B.new_zeros(len(margin_B)).index_fill(0, first_K, 1.0)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
         """The loss when policy and reference are equal: every h is 0."""
-        return 0.6931471805599453
+        return math.log(2)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from tiebreak.methods.numerics import drift_rewards
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -106,6 +108,17 @@ class MovesReference(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class DriftRewards:
+    """Base of the methods whose implicit reward is beta * drift; they give beta its default."""
+
+    beta: float
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): beta * drift, detached."""
+        return drift_rewards(pairs, self.beta)
+
+
 def hyperparameter(
     default: Any,
     *,
@@ -120,5 +133,5 @@ def hyperparameter(
     search   the values that sweeps try, as a list or as {"low": 0.1, "high": 1.0, "log": True}
     check    `above=` and `below=` exclusive bounds, `at_least=` and `at_most=` inclusive ones
     """
-    told = {"source": source, "options": options, "search": search, "check": check}
-    return field(default=default, metadata=told)
+    metadata = {"source": source, "options": options, "search": search, "check": check}
+    return field(default=default, metadata=metadata)

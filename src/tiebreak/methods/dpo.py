@@ -22,11 +22,12 @@ are fitted without limit (see cdpo, ipo).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DPO:
+class DPO(DriftRewards):
     name: ClassVar[str] = "dpo"
     summary: ClassVar[str] = "logistic loss on the difference of drifts"
     needs: ClassVar[Needs] = Needs()
@@ -49,10 +50,5 @@ class DPO:
         """(B,) equation 7, one loss per pair."""
         return -log_sigmoid(self.beta * drift_margin(pairs))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
-        return 0.6931471805599453
+        return math.log(2)

@@ -18,6 +18,7 @@ response weighs more than one of a long response, so short pairs lead the traini
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -53,5 +54,4 @@ class DPONorm:
         return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
 
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
-        return 0.6931471805599453
+        return math.log(2)

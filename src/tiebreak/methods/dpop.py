@@ -28,8 +28,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid, positive_part
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid, positive_part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DPOP:
+class DPOP(DriftRewards):
     name: ClassVar[str] = "dpop"
     summary: ClassVar[str] = "logistic loss, with a penalty where the chosen is below the reference"
     needs: ClassVar[Needs] = Needs()
@@ -65,10 +65,5 @@ class DPOP:
             return -log_sigmoid(self.beta * h_B) + penalty_B
         return -log_sigmoid(self.beta * (h_B - penalty_B))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
         return math.log(2)

@@ -59,7 +59,6 @@ class IPO:
         return self._drift(pairs.chosen).detach(), self._drift(pairs.rejected).detach()
 
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
         return 1 / (4 * self.tau**2)
 
     def _drift(self, responses: Responses) -> Tensor:

@@ -28,8 +28,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import concatenate, drift_rewards
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import concatenate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KTO:
+class KTO(DriftRewards):
     name: ClassVar[str] = "kto"
     summary: ClassVar[str] = "prospect-theoretic loss on single labelled responses"
     needs: ClassVar[Needs] = Needs(
@@ -62,10 +62,6 @@ class KTO:
         chosen_B = 1 - (self.beta * (pairs.chosen.drift() - z0)).sigmoid()
         rejected_B = 1 - (self.beta * (z0 - pairs.rejected.drift())).sigmoid()
         return concatenate(self.desirable_weight * chosen_B, self.undesirable_weight * rejected_B)
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def reference_point(self, pairs: Pairs) -> Tensor:
         """z0, a scalar without gradient (nats)."""

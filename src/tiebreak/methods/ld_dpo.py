@@ -22,6 +22,7 @@ rejected response, its end-of-sequence token included, hardly trains.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -69,8 +70,7 @@ class LDDPO:
         return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
 
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
-        return 0.6931471805599453
+        return math.log(2)
 
 
 def _first(response: Responses, length_B: Tensor) -> Responses:

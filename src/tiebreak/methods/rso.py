@@ -52,5 +52,4 @@ class RSO:
         return drift_rewards(pairs, self.gamma)
 
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
         return 1.0

@@ -23,11 +23,12 @@ forward pass. A large alpha leaves the policy close to the reference and the mar
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TDPO1:
+class TDPO1(DriftRewards):
     name: ClassVar[str] = "tdpo1"
     summary: ClassVar[str] = "DPO minus the gap of token-level forward KLs"
     needs: ClassVar[Needs] = Needs(forward_kl=True)
@@ -51,17 +52,13 @@ class TDPO1:
         kl_gap_B = pairs.rejected.total_kl() - pairs.chosen.total_kl()
         return -log_sigmoid(self.beta * (drift_margin(pairs) - kl_gap_B))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
         """The loss when policy and reference are equal: every K is 0."""
-        return 0.6931471805599453
+        return math.log(2)
 
 
 @dataclass(frozen=True)
-class TDPO2:
+class TDPO2(DriftRewards):
     name: ClassVar[str] = "tdpo2"
     summary: ClassVar[str] = "DPO minus a weighted KL gap; no gradient through the chosen KL"
     needs: ClassVar[Needs] = Needs(forward_kl=True)
@@ -79,10 +76,6 @@ class TDPO2:
         kl_gap_B = pairs.rejected.total_kl() - pairs.chosen.total_kl().detach()
         return -log_sigmoid(self.beta * (drift_margin(pairs) - self.alpha * kl_gap_B))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
         """The loss when policy and reference are equal: every K is 0."""
-        return 0.6931471805599453
+        return math.log(2)

@@ -23,11 +23,12 @@ holds the policy near its start and both log-probs may fall without end.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TRDPO:
+class TRDPO(DriftRewards):
     name: ClassVar[str] = "tr-dpo"
     summary: ClassVar[str] = "DPO against a reference that follows the policy"
     needs: ClassVar[Needs] = Needs(moving_reference=True)
@@ -61,10 +62,5 @@ class TRDPO:
         """The policy's share in the reference after update `step` (from 1); mostly 0."""
         return self.mixing if step % self.sync_every == 0 else 0.0
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
-        return 0.6931471805599453
+        return math.log(2)

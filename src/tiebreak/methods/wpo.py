@@ -27,8 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WPO:
+class WPO(DriftRewards):
     name: ClassVar[str] = "wpo"
     summary: ClassVar[str] = "DPO, each pair weighted by its probability under the policy"
     needs: ClassVar[Needs] = Needs(collision=True)
@@ -55,10 +55,6 @@ class WPO:
         """(B,) in [0, 1], without gradient."""
         log_weight_B = _log_weight(pairs.chosen) + _log_weight(pairs.rejected)
         return log_weight_B.clamp(max=0).exp()
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return None
