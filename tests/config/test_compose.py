@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.config.quick import quick
-from tiebreak.config import compose as files
 from tiebreak.compose import compose
+from tiebreak.config import compose as files
 from tiebreak.config.compose import GROUPS, options
 from tiebreak.config.schema import Adapter, FileData, Split, WorldData
 from tiebreak.errors import UserError

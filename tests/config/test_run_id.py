@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tiebreak.config.identity import model_commit
 
 from tests.config.quick import quick
 from tiebreak.compose import compose
-from tiebreak.config.identity import group_id, model_commit, run_id
 from tiebreak.errors import UserError
 
 ROWS = [

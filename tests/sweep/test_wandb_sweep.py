@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tiebreak.config.identity import run_id
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from tiebreak import cli
 from tiebreak.compose import compose
-from tiebreak.config.identity import run_id
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
 from tiebreak.sweep import sweep_file as sweeps

@@ -23,11 +23,11 @@ from typing import IO
 
 from tiebreak import interrupt
 from tiebreak.errors import UserError
+from tiebreak.home import artefacts_dir
 from tiebreak.run import ranks
 from tiebreak.run.execute import quiet_libraries
 from tiebreak.run.processes import FAILED, LOCK, STOPPED, TASK, WORK
 from tiebreak.run.worker import read_task
-from tiebreak.home import artefacts_dir
 from tiebreak.stages.stage import Context, folders, use_threads
 from tiebreak.store import Store
 
