@@ -12,10 +12,10 @@ from tiebreak.errors import UserError
 from tiebreak.home import runs_dir
 from tiebreak.sweep import search as tuning
 from tiebreak.sweep.search import Tuning, compared, known
-from tiebreak.sweep.sweep_file import Study, read_study
+from tiebreak.sweep.sweep_file import SweepFile, read_sweep_file
 from tiebreak.sweep.tasks import Task
 
-Make = Callable[..., Study]
+Make = Callable[..., SweepFile]
 TWO = "axes: {method: [dpo, simpo], seed: [1, 2]}\nfixed: {tracker: none}\n"
 
 
@@ -23,9 +23,9 @@ TWO = "axes: {method: [dpo, simpo], seed: [1, 2]}\nfixed: {tracker: none}\n"
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path / "home"))
 
-    def make(search: str, text: str = TWO) -> Study:
+    def make(search: str, text: str = TWO) -> SweepFile:
         (tmp_path / "mine.yaml").write_text(f"{text}search: {search}\n")
-        return read_study(str(tmp_path / "mine.yaml"))
+        return read_sweep_file(str(tmp_path / "mine.yaml"))
 
     return make
 
@@ -95,7 +95,7 @@ def test_pruned_and_failed_trials_use_up_budget_and_never_win(study, results):
     finish(tasks, third, results, -5.0)
     final = tasks.next()
     assert final is not None and final.run.method == third.run.method
-    assert (tasks.report.pruned, len(tasks.report.failed), tasks.report.done) == (1, 1, 1)
+    assert (tasks.result.pruned, len(tasks.result.failed), tasks.result.done) == (1, 1, 1)
 
 
 def test_a_killed_search_goes_on_with_the_trials_it_had(study, results):

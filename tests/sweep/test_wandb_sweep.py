@@ -20,10 +20,10 @@ from tiebreak.config.identity import run_id
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
 from tiebreak.sweep import sweep_file as sweeps
-from tiebreak.sweep.sweep_file import Study, read_study
+from tiebreak.sweep.sweep_file import SweepFile, read_sweep_file
 from tiebreak.sweep.wandb_export import export
 
-Make = Callable[..., Study]
+Make = Callable[..., SweepFile]
 TUNED = "axes: {method: [cdpo], seed: [1, 2]}\nfixed: {train.max_steps: 4}\n"
 
 
@@ -31,9 +31,9 @@ TUNED = "axes: {method: [cdpo], seed: [1, 2]}\nfixed: {train.max_steps: 4}\n"
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(sweeps, "shipped", lambda folder: tmp_path)
 
-    def made(text: str, *extra: str) -> Study:
+    def made(text: str, *extra: str) -> SweepFile:
         (tmp_path / "mine.yaml").write_text(text)
-        return read_study("mine", extra)
+        return read_sweep_file("mine", extra)
 
     return made
 
@@ -70,7 +70,7 @@ def call(config: dict[str, Any], point: dict[str, Any]) -> list[str]:
     return overrides
 
 
-def ids(study: Study) -> list[str]:
+def ids(study: SweepFile) -> list[str]:
     return sorted(run_id(run) for run in study.runs())
 
 
@@ -90,7 +90,7 @@ def test_there_are_miniatures() -> None:
 
 @pytest.mark.parametrize("name", miniatures())
 def test_every_sweep_of_ours(name: str, shown: None) -> None:
-    study = read_study(name)
+    study = read_sweep_file(name)
     if study.search is None:
         assert composed(export(study)) == ids(study)
     elif len(list(study.cells())) > 1:

@@ -12,8 +12,7 @@ from tiebreak.config.schema import Run
 from tiebreak.home import artefacts_dir, runs_dir
 from tiebreak.run.execute import Outcome
 from tiebreak.store import Store
-from tiebreak.sweep.standing import Standing, State, wall_seconds
-from tiebreak.sweep.tasks import Report, describe
+from tiebreak.sweep.tasks import Standing, State, SweepResult, describe, wall_seconds
 from tiebreak.track.record import TRACE, is_finished, is_live, read_result
 
 SHOWN = ("gold/reward", "win_rate/start", "accuracy/likelihood", "accuracy/drift",
@@ -55,7 +54,7 @@ def outcome_line(outcome: Outcome) -> str:
     return f"stages: {built} built, {reused} reused; record: {outcome.folder}"
 
 
-def describe_report(report: Report) -> Iterator[str]:
+def describe_report(report: SweepResult) -> Iterator[str]:
     """What a sweep did, stage by stage."""
     more = {"pruned": report.pruned, "stopped": report.stopped}
     more |= {"not begun": report.left} if report.interrupted else {}
