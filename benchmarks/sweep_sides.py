@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.schema import Run, WorldData
+from tiebreak.compose import Run
+from tiebreak.config.schema import WorldData
 from tiebreak.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]

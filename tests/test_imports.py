@@ -80,5 +80,7 @@ def test_help_imports_little() -> None:
         "tiebreak.cli.running",
         "tiebreak.errors",
         "tiebreak.interrupt",
+        "tiebreak.sweep",
+        "tiebreak.sweep.engines",
     ]
     assert not names & (HEAVY | {"hydra", "omegaconf", "yaml", "numpy", "pandas", "rich"})

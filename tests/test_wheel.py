@@ -47,8 +47,9 @@ def test_the_wheel_holds_what_it_needs(installed: Path) -> None:
 def test_commands_work_from_anywhere(installed: Path, tmp_path: Path) -> None:
     code = (
         "import tiebreak, tiebreak.home as h; from tiebreak.compose import compose; "
-        "from tiebreak.sweep.sweep_file import expand; print(tiebreak.__file__); "
-        "print(compose([]).names, len(expand('arizona-mini')), h.home(), h.checkout())"
+        "from tiebreak.sweep.sweep_file import read_sweep_file; print(tiebreak.__file__); "
+        "runs = read_sweep_file('arizona-mini').runs(); "
+        "print(compose([]).names, len(runs), h.home(), h.checkout())"
     )
     done = run(installed, tmp_path, sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from tiebreak.config.schema import Start
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
 from tiebreak.methods import METHODS
-from tiebreak.sweep.sweep_file import expand
+from tiebreak.sweep.sweep_file import read_sweep_file
 
 TEMPLATES = {("model", "checkpoint"), ("data", "files")}  # filled in by model=PLACE, data=PLACE
 
@@ -71,7 +71,7 @@ def test_conf_is_found_from_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_the_studies_expand() -> None:
-    runs = expand("arizona-mini")
+    runs = read_sweep_file("arizona-mini").runs()
     assert len(runs) == 36
     # Scenarios vary fastest, so that the shared stages of a seed are asked for early.
     points = {(r.method_name, r.scenario.name, r.seed) for r in runs}

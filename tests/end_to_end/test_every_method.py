@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.commands import MICRO, read_json, read_lines
-from tiebreak.compose import compose
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose
 from tiebreak.methods import METHODS
 from tiebreak.run.execute import execute
-from tiebreak.sweep.sweep_file import expand
+from tiebreak.sweep.sweep_file import read_sweep_file
 
 SCENARIOS = ("align-from-base", "align-from-instruct", "sft-then-align")
 
@@ -29,7 +28,7 @@ def shared_home(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_the_study_names_every_method_and_scenario() -> None:
-    runs = expand("every-method", ["train.max_steps=1"])
+    runs = read_sweep_file("every-method", ["train.max_steps=1"]).runs()
     found = {(run.method_name, run.scenario.name) for run in runs}
     assert found == {(method, scenario) for method in METHODS for scenario in SCENARIOS}
     (moving,) = {run.method for run in runs if run.method_name == "tr-dpo"}

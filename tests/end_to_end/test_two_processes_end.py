@@ -178,11 +178,11 @@ def test_a_mistake_is_one_message(home: Path) -> None:
     assert len(said) == 1 and "became nan at step 3. Usual causes: train.learning_rate" in said[0]
 
 
-@pytest.mark.parametrize("engine", ["basic", "joblib", "submitit_local"])
+@pytest.mark.parametrize("engine", NEEDS)
 def test_every_engine_starts_them(
     engine: str, home: Path, sweep: tuple[str, ...], tiebreak: Command
 ) -> None:
-    if not NEEDS.get(engine, True):
+    if not NEEDS[engine]:
         pytest.skip(f"{engine} is not here")
     done = call(home, *sweep, "train.epochs=1", "--engine", engine)
     assert done.code == 0, done.err

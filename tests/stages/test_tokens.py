@@ -10,8 +10,7 @@ import pytest
 from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
 
 from tests.config.quick import quick
-from tiebreak.compose import compose
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose
 from tiebreak.data import world
 from tiebreak.data.examples import prompt_key
 from tiebreak.data.tokens import Tokens

@@ -17,8 +17,7 @@ from transformers import TrainerCallback
 
 from tests.config.quick import quick
 from tests.end_to_end.rows import pairs, write
-from tiebreak.compose import compose
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose
 from tiebreak.data import world
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine.models import load_model, load_policy, trainable

@@ -12,9 +12,8 @@ from tiebreak.home import artefacts_dir, runs_dir
 from tiebreak.metrics import Shown, shown
 from tiebreak.run.execute import Outcome
 from tiebreak.store import Store
-from tiebreak.sweep.standing import Standing, State, wall_seconds
-from tiebreak.sweep.tasks import Report, describe
-from tiebreak.track.record import is_done, is_live, read_result
+from tiebreak.sweep.tasks import Standing, State, SweepResult, describe, wall_seconds
+from tiebreak.track.record import is_live, read_result
 from tiebreak.track.record_format import TRACE
 
 SHOWN = shown(Shown.TABLES, Shown.RUNS)
@@ -47,7 +46,7 @@ def outcome_line(outcome: Outcome) -> str:
     return f"stages: {built} built, {reused} reused; record: {outcome.folder}"
 
 
-def describe_report(report: Report) -> Iterator[str]:
+def describe_report(report: SweepResult) -> Iterator[str]:
     """What a sweep did, stage by stage."""
     more = {"pruned": report.pruned, "stopped": report.stopped}
     more |= {"not begun": report.left} if report.interrupted else {}

@@ -108,7 +108,7 @@ def study(options: argparse.Namespace) -> None:
     from tiebreak.cli.answers import study_answer
     from tiebreak.cli.running import do_all
     from tiebreak.home import home, runs_dir
-    from tiebreak.sweep.sweep_file import read_study
+    from tiebreak.sweep.sweep_file import read_sweep_file
     from tiebreak_analysis.records.runs import load
     from tiebreak_analysis.studies import STUDIES, write_report
 
@@ -121,7 +121,7 @@ def study(options: argparse.Namespace) -> None:
     if options.real and not found.real:
         raise UserError(f"--real: {found.name} has no sweeps with a paper's settings; leave it out")
     codes = [
-        do_all(read_study(name), options.engine, options.workers, options.retry, options.launcher)
+        do_all(read_sweep_file(name), options)
         for name in (found.real if options.real else found.sweeps)
     ]
     runs = load(runs_dir())

@@ -9,15 +9,25 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 from tiebreak import provenance
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
+from tiebreak.errors import UserError
 from tiebreak.run.execute import failed_elsewhere
-from tiebreak.run.worker import command, exit_words, payload
-from tiebreak.sweep.tasks import Answer, Task, Tasks
+from tiebreak.run.worker import command, exit_words, payload, read_task
+from tiebreak.sweep.engines import Order
+from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
-Told = Callable[[Task, Answer], None]
+
+def engine(order: Order) -> Pool:
+    order.refuse_settings_but("local", ())
+    return Pool(workers_for(order.workers, order.runs))
+
+
+def workers_for(workers: int | None, runs: Sequence[Run]) -> int:
+    """How many runs at once: as asked, else what this machine's cores allow."""
+    return workers or default_workers(runs)
 
 
 def default_workers(runs: Sequence[Run]) -> int:
@@ -28,17 +38,29 @@ def default_workers(runs: Sequence[Run]) -> int:
     return max(1, provenance.cpus() // cores) if single else 1
 
 
+class TaskWorker(Protocol):
+    """Does one task at a time. Told to stop, it saves a checkpoint, and does no other task."""
+
+    def do(self, task: Task) -> WorkerReply: ...
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None:
+        """Free what it holds; nothing is in hand."""
+        ...
+
+
 class Pool:
     """Does tasks with a few workers until none is left, or `stop` was called."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, make: Callable[[], TaskWorker] | None = None) -> None:
         self._free = threading.Condition()
-        self._workers = [Worker() for _ in range(workers)]
+        self._workers = [(make or Worker)() for _ in range(workers)]
         self._stopping = False
         self._in_hand = 0
 
     def run(self, tasks: Tasks, told: Told) -> None:
-        """`told` hears of each answer, one at a time."""
+        """Do them; `told` is called with each task and reply, one at a time."""
         with ThreadPoolExecutor(len(self._workers)) as threads:
             done = [threads.submit(self._work, worker, tasks, told) for worker in self._workers]
             for one in done:
@@ -52,14 +74,14 @@ class Pool:
         for worker in self._workers:
             worker.stop()
 
-    def _work(self, worker: Worker, tasks: Tasks, told: Told) -> None:
-        with worker:
+    def _work(self, worker: TaskWorker, tasks: Tasks, told: Told) -> None:
+        with contextlib.closing(worker):
             while (task := self._take(tasks)) is not None:
                 try:
-                    answer = worker.do(task)
+                    reply = worker.do(task)
                     with self._free:
-                        tasks.answer(task, answer)
-                        told(task, answer)
+                        tasks.answer(task, reply)
+                        told(task, reply)
                 finally:  # or the others would wait for this one's answer for ever
                     with self._free:
                         self._in_hand -= 1
@@ -86,6 +108,15 @@ class Worker:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
 
+    def do_line(self, line: str) -> WorkerReply:
+        """Do a task that comes as one line of JSON, `payload`'s."""
+        values = json.loads(line)
+        try:
+            run = read_task(values)
+        except UserError as error:
+            return {"error": str(error)}
+        return self.do(Task(run, values["trial"]))
+
     def do(self, task: Task) -> dict[str, Any]:
         if self._stopped:
             return {"stopped": True}
@@ -96,19 +127,19 @@ class Worker:
         try:
             process.stdin.write(payload(task.run, task.trial))
             process.stdin.flush()
-            answer = process.stdout.readline()
+            line = process.stdout.readline()
         except BrokenPipeError:
-            answer = ""
-        if answer:
-            found = json.loads(answer)
-            if "stopped" in found:  # that was its last word; the next task needs another process
+            line = ""
+        if line:
+            reply = json.loads(line)
+            if "stopped" in reply:  # that was its last word; the next task needs another process
                 self._end()
         else:
             code = self._end()
-            found = {"stopped": True} if self._stopped else {"error": exit_words(code)}
-        if "error" in found:
-            failed_elsewhere(task.run, found["error"])
-        return found
+            reply = {"stopped": True} if self._stopped else {"error": exit_words(code)}
+        if "error" in reply:
+            failed_elsewhere(task.run, reply["error"])
+        return reply
 
     def stop(self) -> None:
         self._stopped = True
@@ -122,11 +153,14 @@ class Worker:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
 
+    def close(self) -> None:
+        self._end()
+
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end()
+        self.close()
 
     def _end(self) -> int:
         """Close what the process reads, wait for it, and give its exit code."""
