@@ -36,7 +36,8 @@ def run(installed: Path, cwd: Path, *command: str) -> subprocess.CompletedProces
 def test_the_wheel_holds_what_it_needs(installed: Path) -> None:
     names = {p.relative_to(installed).as_posix() for p in installed.rglob("*") if p.is_file()}
     assert {"tiebreak/py.typed", "tiebreak/conf/config.yaml", "tiebreak/conf/model/tiny.yaml",
-            "tiebreak/sweeps/arizona-mini.yaml", "tiebreak_analysis/records/runs.py"} <= names  # fmt: skip
+            "tiebreak/sweeps/arizona-mini.yaml",
+            "tiebreak_analysis/records/runs.py"} <= names  # fmt: skip
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"tiebreak", "tiebreak_analysis"}, "no common name is taken"
     checkout = {p.relative_to(ROOT).as_posix() for p in (ROOT / "conf").rglob("*.yaml")}

@@ -13,7 +13,7 @@ from tiebreak.metrics import Shown, shown
 from tiebreak.run.execute import Outcome
 from tiebreak.store import Store
 from tiebreak.sweep.tasks import Standing, State, SweepResult, describe, wall_seconds
-from tiebreak.track.record import is_live, read_result
+from tiebreak.track.record import is_done, is_live, read_result
 from tiebreak.track.record_format import TRACE
 
 SHOWN = shown(Shown.TABLES, Shown.RUNS)
@@ -97,7 +97,10 @@ def status_lines(name: str, standings: Sequence[Standing], unchosen: int = 0) ->
 
 def _time_left(standings: Sequence[Standing], workers: int) -> Iterator[str]:
     """From the median of the finished runs' wall time; nothing to say before the first."""
-    left = sum(one.state in (State.WAITING, State.STOPPED, State.RUNNING) for one in standings)
+    left = sum(
+        one.state in (State.WAITING, State.STOPPED, State.RUNNING, State.UNMEASURED)
+        for one in standings
+    )
     if not left or not workers:
         return
     took = sorted(

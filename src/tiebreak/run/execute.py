@@ -31,7 +31,7 @@ from tiebreak.track.record_format import GENERATIONS, METRICS, TRACE, path_in_re
 
 @dataclass
 class Outcome:
-    """Where the record is, which evaluation was asked for, and which artefacts were built for it."""
+    """Where the record is, the evaluation asked for, and the artefacts built or reused for it."""
 
     folder: Path
     evaluation_id: str

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from tiebreak.config.schema import Adapter, RunConfig, Schedule
 from tiebreak.config.typed import settings_of
@@ -34,7 +34,7 @@ def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: Re
     if run.stores_reference and run.method.needs.mismatched:
         parents["mismatched"] = references.mismatched
     settings = {
-        "method": {"name": run.method_name, **settings_of(run.method)},
+        "method": {"name": run.method_name, **settings_of(cast(Any, run.method))},
         "train": settings_of(run.train, _without_effect(run)),
         **start.settings,
         "seed": run.seed,

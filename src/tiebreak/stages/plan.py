@@ -165,7 +165,7 @@ def _measured(run: RunConfig, start: Checkpoint, rows: Stage) -> dict[str, tuple
             add(need)
         definitions = {need: measured[need][0] for need in evaluator.needs}
         stages = {need: measured[need][1] for need in evaluator.needs}
-        definition = evaluator.definition(run, start, rows, definitions)
+        definition = evaluator.definition(run, definitions)
         measured[name] = definition, evaluator.stage(run, start, rows, stages)
 
     for name in run.evaluation.evaluators:

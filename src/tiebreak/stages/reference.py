@@ -1,4 +1,4 @@
-"""reference: the start model's log-prob of every training token, once per (model, rows, precision)."""
+"""reference: the start model's log-prob of every training token, stored once."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class TuningCell:
             self.trials.tell(number, self._value(task.run))
 
     def _value(self, run: Run) -> float:
-        metrics = read_result(runs_dir() / run.run_id)["metrics"]
+        metrics = read_result(runs_dir() / run.run_id, run.evaluation_id)["metrics"]
         if self.search.metric not in metrics:
             raise UserError(
                 f"search.metric={self.search.metric!r} is not in the result of a trial; it has "

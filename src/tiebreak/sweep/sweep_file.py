@@ -112,11 +112,11 @@ class SweepFile:
 
     @uncollected
     def runs(self) -> list[Run]:
-        """The run of every point; equal runs once."""
-        unique: dict[str, Run] = {}
+        """The run of every point; runs that are equal and measured in the same way, once."""
+        unique: dict[tuple[str, str], Run] = {}
         for cell, seed in self.points():
             run = self.run(cell, seed)
-            unique.setdefault(run.run_id, run)
+            unique.setdefault((run.run_id, run.evaluation_id), run)
         return list(unique.values())
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from tiebreak.compose import Run
 from tiebreak.home import runs_dir
-from tiebreak.track.record import is_finished, is_live, read_manifest, read_status
+from tiebreak.track.record import is_done, is_live, read_manifest, read_status
 
 WorkerReply = Mapping[str, Any]  # plain JSON: "artefacts", or one of "error", "stopped", "pruned"
 
@@ -101,6 +101,7 @@ class State(StrEnum):
     STOPPED = "stopped"
     PRUNED = "pruned"
     FAILED = "failed"
+    UNMEASURED = "to be evaluated"
     WAITING = "waiting"
 
 
@@ -109,7 +110,6 @@ class Standing:
     """One run and where it stands. error: why it failed; step, steps: of its training."""
 
     run: Run
-    run_id: str
     state: State
     error: str | None = None
     step: int | None = None
@@ -117,7 +117,7 @@ class Standing:
 
     @property
     def folder(self) -> Path:
-        return runs_dir() / self.run_id
+        return runs_dir() / self.run.run_id
 
 
 class Grid:
@@ -151,23 +151,22 @@ def standings(runs: Iterable[Run]) -> list[Standing]:
     """Where each run stands. The runs' folder is listed once; only records there are opened."""
     folder = runs_dir()
     begun = frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
-    return [_standing(run, run.run_id, begun) for run in runs]
+    return [_standing(run, folder / run.run_id, begun) for run in runs]
 
 
-def _standing(run: Run, name: str, begun: frozenset[str]) -> Standing:
-    folder = runs_dir() / name
-    status = read_status(folder) if name in begun else None
+def _standing(run: Run, folder: Path, begun: frozenset[str]) -> Standing:
+    status = read_status(folder) if folder.name in begun else None
     if status is None:
-        return Standing(run, name, State.WAITING)
+        return Standing(run, State.WAITING)
     state = _STATES.get(status["status"], State.STOPPED)
-    if status["status"] == "finished":
-        state = State.DONE if is_finished(folder) else State.STOPPED
-    if status["status"] == "running":
+    if is_done(folder, run.evaluation_id, run.evaluators):
+        state = State.DONE
+    elif status["status"] == "running":
         state = State.RUNNING if is_live(folder) else State.STOPPED
-    return Standing(run, name, state, status["error"], status["step"], status["steps"])
+    return Standing(run, state, status["error"], status["step"], status["steps"])
 
 
-_STATES = {"failed": State.FAILED, "pruned": State.PRUNED}
+_STATES = {"failed": State.FAILED, "pruned": State.PRUNED, "finished": State.UNMEASURED}
 
 
 def wall_seconds(folder: Path) -> float | None:

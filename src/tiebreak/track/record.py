@@ -50,8 +50,8 @@ class Record:
         """Create the record, or reopen the one a killed run left.
 
         On reopening, times, stages and hashes stay, and the versions, commit and host of the
-        earlier process are kept under `earlier` where they differ. UserError: another process writes this
-        record, its format is not ours, or it belongs to another run.
+        earlier process are kept under `earlier` where they differ. UserError: another process
+        writes this record, its format is not ours, or it belongs to another run.
         """
         lock = _take_lock(run_dir)
         try:
@@ -153,7 +153,7 @@ class Record:
         lines = [dumps(row, f"{path}:{number}") for number, row in enumerate(rows, 1)]
         _write(path, "".join(line + "\n" for line in lines).encode())
 
-    def write_parquet(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    def write_parquet(self, name: str, columns: Mapping[str, Any]) -> None:
         """A table by columns of equal length, in the order given; None is a missing value."""
         import pyarrow
         import pyarrow.parquet

@@ -25,12 +25,10 @@ from tiebreak.store import stamps
 BYTES_PER_TOKEN = 4  # of text that nobody has tokenised yet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileData(Data):
     """Rows that somebody wrote; those held out have a file or split of their own, or a share."""
 
-    name: str
-    kind: str
     train: str
     train_split: str
     test: str | None
@@ -43,9 +41,6 @@ class FileData(Data):
     revision: str | None
     max_rows: int | None
     max_test_rows: int | None
-    max_length: int
-    max_prompt_length: int | None
-    max_dropped_share: float
 
     def sides(self) -> tuple[str, ...]:
         return (TRAIN, TEST, VALIDATION) if self.validation_share > 0 else (TRAIN, TEST)

@@ -50,6 +50,7 @@ class Sampler(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """The base of every source. Sides are "train", "test", "validation" and "demonstrations"."""
 

@@ -30,12 +30,10 @@ PROMPT, RESPONSE = 19.0, 27.0
 LABELS = frozenset({"label_noise", "length_bias", "temperature"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WorldData(Data):
     """Preference pairs labelled by a known reward."""
 
-    name: str
-    kind: str
     seed: int
     num_pairs: int
     num_test_pairs: int
@@ -44,12 +42,9 @@ class WorldData(Data):
     length_bias: float
     edit_distance: float
     temperature: float
-    max_length: int
-    max_prompt_length: int | None
-    max_dropped_share: float
 
     pairs_only: ClassVar[bool] = True
-    most_prompts: ClassVar[int] = 10_000  # the validation prompts follow as many for testing
+    most_prompts: ClassVar[int | None] = 10_000  # the validation prompts follow as many for testing
 
     def sides(self) -> tuple[str, ...]:
         return TRAIN, TEST, VALIDATION

@@ -22,7 +22,6 @@ from tiebreak.stages.reference import OF_TRAINING
 from tiebreak.stages.stage import Context, Paths, Stage
 
 Row = dict[str, Any]
-Columns = Mapping[str, Any]
 ITEMS = "items.jsonl"
 # Settings of the group `evaluation` that belong to answers a model writes, and to nothing else.
 OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
@@ -69,7 +68,7 @@ def nothing(start: Sequence[Row], policy: Sequence[Row], run: RunConfig) -> dict
     return {}
 
 
-def no_files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Columns | list[Row]]:
+def no_files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
     return {}
 
 
@@ -92,7 +91,7 @@ class Evaluator:
     items: Callable[[Subject], list[Row]]
     metrics: Callable[[Sequence[Row]], dict[str, float]]
     compared: Callable[[Sequence[Row], Sequence[Row], RunConfig], dict[str, float]] = nothing
-    files: Callable[[Sequence[Row], Sequence[Row]], Mapping[str, Columns | list[Row]]] = no_files
+    files: Callable[[Sequence[Row], Sequence[Row]], Mapping[str, Any]] = no_files
     needs: tuple[str, ...] = ()
     ignores: frozenset[str] = frozenset()
     reads_model: bool = True
@@ -107,11 +106,14 @@ class Evaluator:
             settings = {**settings, "tokenizer": dict(start.tokenizer_settings)}
         return settings
 
-    def definition(
-        self, run: RunConfig, start: Checkpoint, rows: Stage, needed: Mapping[str, str]
-    ) -> str:
-        """8 hex digits that are the same for every model measured in the same way."""
-        content = {"settings": self.settings(run, start), "rows": rows.key, "needs": dict(needed)}
+    def definition(self, run: RunConfig, needed: Mapping[str, str]) -> str:
+        """8 hex digits that are the same for every model measured in the same way. A table never
+        mixes two of them in a column."""
+        content: dict[str, Any] = {
+            "settings": settings_of(run.evaluation, _NEVER | self.ignores),
+            "rows": run.data.content(str(run.evaluation.split)),
+            "needs": dict(needed),
+        }
         content |= {"version": self.version} if self.version != 1 else {}
         return store.key(self.name, content)[:8]
 

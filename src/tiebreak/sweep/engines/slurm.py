@@ -170,13 +170,11 @@ def waves(tasks: Sequence[Task]) -> list[list[Task]]:
 
 def unmade(run: Run) -> str | None:
     """The start model of a run as text, where a stage before align is still to be done."""
-    from tiebreak.stages.align import Line
-
-    line, store = Line.of(run), Store(artefacts_dir())
-    keys = [(stage.name, stage.key(store)) for stage in line.align.parents.values()]
-    if all(key is not None and store.has(name, key) for name, key in keys):
+    align, store = run.plan.align, Store(artefacts_dir())
+    if all(store.has(stage.name, stage.key) for stage in align.parents.values()):
         return None
-    return json.dumps(line.start.identity, sort_keys=True)
+    start = align.parents.get("start")
+    return start.key if start is not None else str(run.plan.start.settings)
 
 
 @dataclass
