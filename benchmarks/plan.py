@@ -108,18 +108,18 @@ class Filler:
         folder = self.root / "runs" / run_id(run)
         folder.mkdir(parents=True)
         manifest = {
-            "format": 1, "run_id": run_id(run), "group_id": group_id(run), "names": run.names,
+            "format": 2, "run_id": run_id(run), "group_id": group_id(run), "names": run.names,
             "seed": run.seed, "host": provenance.host(), "stages": stages,
             "times": {"started": "2026-01-31T12:00:00Z", "finished": "2026-01-31T12:02:00Z"},
         }  # fmt: skip
-        status = {"format": 1, "status": "finished", "stage": None, "step": None, "steps": None,
+        status = {"format": 2, "status": "finished", "stage": None, "step": None, "steps": None,
                   "error": None, "last_checkpoint": None}  # fmt: skip
         rows = [{"step": i + 1, "seconds": 0.5, "memory/peak": 700.0} for i in range(STEPS)]
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
         (folder / "config.yaml").write_text(yaml.dump(run.resolved, Dumper=dumper))
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (folder / "status.json").write_text(json.dumps(status, indent=1))
-        (folder / "result.json").write_text(json.dumps({"format": 1, "metrics": {}}))
+        (folder / "result.json").write_text(json.dumps({"format": 2, "metrics": {}}))
         (folder / "throughput.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
 
 

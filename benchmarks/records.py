@@ -28,12 +28,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from tiebreak.track.record_format import FORMAT, evaluation_folder, path_in_record  # noqa: E402
+
 SCENARIOS = ("sft-then-align", "align-from-base", "align-from-instruct")
 METHODS = "dpo ipo kto cpo simpo orpo rdpo dpop tdpo1 tdpo2 exo nca".split()
 SEEDS = 5
 STUDY = len(SCENARIOS) * len(METHODS) * SEEDS  # the runs of the first setting
 QUESTIONS = 256
 PARTS = ("faithfulness", "helpfulness", "length", "repetition", "reward", "tone")
+EVALUATION = "e" * 12
 VARIANTS = 40  # as many different outcomes; the rest of a record is its own
 
 
@@ -105,7 +108,7 @@ def write(runs_dir: Path, count: int) -> None:
             own = {"method": {"name": method, "beta": 0.01 * (setting + 1)}}
             own["scenario"] = {**resolved["scenario"], "name": scenario}
             config = yaml.dump({**resolved, **own}, Dumper=yaml.CSafeDumper, sort_keys=False)
-        ids = {"format": 1, "run_id": identity(group, seed), "group_id": group, "seed": seed}
+        ids = {"format": FORMAT, "run_id": identity(group, seed), "group_id": group, "seed": seed}
         put(
             runs_dir / ids["run_id"], ids, names, f"{config}seed: {seed}\n", outcomes[at % VARIANTS]
         )
@@ -118,23 +121,30 @@ def identity(*facts: object) -> str:
 def put(
     folder: Path, ids: dict[str, Any], names: dict[str, str], config: str, made: Outcome
 ) -> None:
-    hashes = {"data": "d" * 16, "evaluator": "e" * 16, "model": identity(ids) * 4}
+    hashes = {"data": "d" * 16, "model": identity(ids) * 4}
     model = identity(names["scenario"], names["scenario"].startswith("sft") and ids["seed"])
     hashes["start_model"] = model
     manifest = {**ids, "names": names, "hashes": hashes, "git": {"commit": "c" * 40}}
     manifest["versions"] = {f"package-{at}": "1.2.3" for at in range(16)}
     told = dict.fromkeys(["error", "last_checkpoint", "stage", "step", "steps"])
-    result = {**ids, "metrics": made.metrics, "start": {"model": model, "metrics": made.start}}
-    (folder / "items").mkdir(parents=True)
+    how = {"evaluation": EVALUATION, "evaluators": {"gold": "e" * 16}}
+    result = {
+        **ids,
+        **how,
+        "metrics": made.metrics,
+        "start": {"model": model, "metrics": made.start},
+    }
+    evaluation = evaluation_folder(folder, EVALUATION)
+    (evaluation / "items").mkdir(parents=True)
     (folder / "config.yaml").write_text(config)
     for name, content in (
         ("manifest.json", manifest),
-        ("status.json", {"format": 1, "status": "finished", **told}),
-        ("result.json", result),
+        ("status.json", {"format": FORMAT, "status": "finished", **told}),
     ):
         (folder / name).write_text(json.dumps(content, indent=1))
+    (evaluation / "result.json").write_text(json.dumps(result, indent=1))
     for name, content in made.files.items():
-        (folder / name).write_bytes(content)
+        (folder / path_in_record(name, EVALUATION)).write_bytes(content)
 
 
 def phase(study: bool) -> dict[str, float]:

@@ -51,7 +51,7 @@ def _row(group: Group, record: Record, manifest: Mapping[str, Any]) -> list[Chil
         _status(record),
         join(commit),
         _hash(record.data_hash),
-        _hash(record.evaluator),
+        _hash(record.evaluation),
         _hash(record.start_model),
         _hash(hashes.get("model")),
     ]

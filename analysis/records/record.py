@@ -1,47 +1,122 @@
-"""One run as its record tells it: the files checked, or the reason why it cannot be used."""
+"""Records as files: one entry per evaluation of a run, checked, or the reason it cannot be used."""
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import yaml
+from tiebreak.track.record_format import (
+    CONFIG,
+    MANIFEST,
+    METRICS,
+    RESULT,
+    STATUS,
+    STATUSES,
+    finished_evaluations,
+    path_in_record,
+)
+from tiebreak_analysis.records.files import (
+    Missing,
+    Row,
+    Settings,
+    Unreadable,
+    config_settings,
+    content,
+    json_file,
+    log_rows,
+    mapping,
+    parsed,
+    settings,
+    throughput,
+)
 
-from tiebreak.track.record_format import CONFIG, FORMAT, MANIFEST, RESULT, STATUS, STATUSES
-
-FILES = (CONFIG, MANIFEST, STATUS, RESULT)
 LARGEST = sys.float_info.max
-UNTOLD = ("seed", "tracker")  # parts of a config that are no hyper-parameter
 
-Setting = str | int | float | bool | None
-Settings = dict[str, Setting]
-Read = Callable[[str], bytes]
-"""The content of one file of a record. Raises OSError; FileNotFoundError where it is missing."""
-
-
-class Unreadable(ValueError):
-    """Why one record, or one file of it, cannot be used. Caught where runs are counted."""
+Stamp = tuple[int, int]
+"""Size in bytes and time of the last change in ns: another stamp, another content."""
+Skipped = tuple[Path, str]
+"""A folder, or for W&B a name that ends in the run id, and why it is not counted."""
 
 
-class Missing(Unreadable):
-    """A file that is not there."""
+class Entry(Protocol):
+    """One evaluation of one run, wherever its record lies; or a run that has no evaluation yet."""
+
+    @property
+    def path(self) -> Path:
+        """What the record is called where it lies; the last part is the run id, if it has one."""
+        ...
+
+    @property
+    def evaluation(self) -> str | None:
+        """Id of the evaluation; None: the run has none yet."""
+        ...
+
+    @property
+    def several(self) -> bool:
+        """Whether the run has other evaluations too."""
+        ...
+
+    def record(self) -> Record:
+        """Unreadable says why it cannot be used."""
+        ...
+
+    def read(self, file: str) -> bytes:
+        """A file by its name (`tiebreak.track.record_format`), of this evaluation where it is of
+        one. OSError; FileNotFoundError: there is none."""
+        ...
+
+    def history(self) -> list[Row]:
+        """The rows of `metrics.jsonl`, steps ascending. Unreadable: damaged."""
+        ...
+
+    def stamp(self, file: str) -> Stamp | None:
+        """None: the file is not there."""
+        ...
+
+
+class Source(Protocol):
+    """Where runs are read from."""
+
+    @property
+    def root(self) -> Path | str:
+        """What messages call it."""
+        ...
+
+    @property
+    def cache(self) -> Path | None:
+        """A folder for what was read before, or None: then every file is read every time."""
+        ...
+
+    def entries(self) -> tuple[Sequence[Entry], Sequence[Skipped]]:
+        """The entries by path and evaluation; and what lies there and is no record, with why.
+
+        UserError: there is nothing to read, or no way to.
+        """
+        ...
+
+
+def key_of(entry: Entry) -> str:
+    """What tells the entry from all others of its source: the run id; where the run has several
+    evaluations, the evaluation's id too."""
+    return f"{entry.path.name}:{entry.evaluation}" if entry.several else entry.path.name
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run as its record tells it. Metrics are empty unless the run is finished."""
+    """One entry as its files tell it. Metrics are empty unless it is finished."""
 
     path: Path
     """Its folder; for a run of W&B, a name that ends in the run id."""
     run_id: str
     group_id: str
     status: str
+    """`finished` where the evaluation has its result; else what the run said last."""
     stage: str | None
     step: int | None
     steps: int | None
@@ -52,73 +127,118 @@ class Record:
     data: str
     seed: int
     data_hash: str | None
-    evaluator: str | None
+    evaluation: str | None
+    """Id of how it was measured; None: it was not yet."""
     start_model: str | None
     metrics: Mapping[str, float]
     start: Mapping[str, float]
     """The same metrics of the start model, as this run measured them."""
     settings: Settings
     """The resolved config without seed and tracker, keys dotted: `method.beta`."""
+    evaluators: Mapping[str, str] = field(default_factory=dict)
+    """Name of each evaluator -> the key of what it measured with."""
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """`manifest.json` as it is: commit, versions, hashes, host, times. Empty: not told."""
+    several: bool = False
+    """Whether its run has other evaluations too."""
+    entry: Entry | None = field(default=None, repr=False, compare=False)
+    """Where it was read from."""
 
     @property
     def finished(self) -> bool:
         return self.status == "finished"
 
+    @property
+    def key(self) -> str:
+        """`key_of` its entry: what its rows in the frames of `Runs` are called."""
+        return f"{self.run_id}:{self.evaluation}" if self.several else self.run_id
+
+    @cached_property
+    def throughput(self) -> Mapping[str, float]:
+        """How fast it trained: `seconds` (wall clock, all steps), `response_tokens/s` (over all of
+        them), `memory/peak` (MiB). A clock decides it, so it is no part of what makes two records
+        equal. Empty where there is no file, or a damaged one."""
+        return {} if self.entry is None else throughput(self.entry.read)
+
 
 PLAIN = (
     "run_id group_id status stage step steps error model method scenario data seed "
-    "data_hash evaluator start_model"
+    "data_hash evaluation start_model"
 ).split()
+"""Fields of `Record` that are one text or number each."""
 
 
-def parse(path: Path, read: Read) -> Record:
-    """The record whose files `read` gives; the last part of `path` is the run id it must have."""
-    if not re.fullmatch(r"[0-9a-f]{12}", path.name):
+def parse(entry: Entry) -> Record:
+    """The record whose files `entry` reads; the last part of its path is the run id it must have.
+
+    Unreadable: what is wrong with it.
+    """
+    if not re.fullmatch(r"[0-9a-f]{12}", entry.path.name):
         raise Unreadable("the folder's name is not a run id (12 hex characters)")
-    manifest, status = _json(MANIFEST, read), _json(STATUS, read)
+    manifest, status = json_file(MANIFEST, entry.read), json_file(STATUS, entry.read)
     run_id = _take(manifest, "run_id", str, MANIFEST)
-    if run_id != path.name:
+    if run_id != entry.path.name:
         raise Unreadable(f"manifest.json is of run {run_id}: the folder was renamed or copied")
-    state = _take(status, "status", str, STATUS)
-    if state not in STATUSES:
-        raise Unreadable(f"status.json: status {state!r} is none of {', '.join(STATUSES)}")
+    result = _result(entry, manifest)
     names = _take(manifest, "names", dict, MANIFEST)
     hashes = _take(manifest, "hashes", dict, MANIFEST)
-    result = _result(read, manifest) if state == "finished" else {}
     start = result.get("start", {})
     return Record(
-        path=path,
+        path=entry.path,
         run_id=run_id,
         group_id=_take(manifest, "group_id", str, MANIFEST),
-        status=state,
-        stage=_take(status, "stage", str, STATUS, None),
-        step=_take(status, "step", int, STATUS, None),
-        steps=_take(status, "steps", int, STATUS, None),
-        error=_take(status, "error", str, STATUS, None),
+        **_standing(status, finished=entry.evaluation is not None),
         model=_take(names, "model", str, MANIFEST),
         method=_take(names, "method", str, MANIFEST),
         scenario=_take(names, "scenario", str, MANIFEST),
         data=_take(names, "data", str, MANIFEST),
         seed=_take(manifest, "seed", int, MANIFEST),
         data_hash=_take(hashes, "data", str, MANIFEST, None),
-        evaluator=_take(hashes, "evaluator", str, MANIFEST, None),
+        evaluation=entry.evaluation,
+        evaluators=result.get("evaluators", {}),
         start_model=start.get("model") or _take(hashes, "start_model", str, MANIFEST, None),
         metrics=result.get("metrics", {}),
         start=start.get("metrics", {}),
-        settings=_parsed(CONFIG, read, _settings),
+        settings=_measured_with(result, parsed(CONFIG, entry.read, config_settings)),
         manifest=manifest,
+        several=entry.several,
+        entry=entry,
     )
 
 
-def _result(read: Read, manifest: dict[str, Any]) -> dict[str, Any]:
-    """`result.json`, checked: of this run, and every metric a finite number."""
-    result = _json(RESULT, read)
+def _standing(status: dict[str, Any], finished: bool) -> dict[str, Any]:
+    """Status, stage, steps and error: of the run, unless this evaluation of it is finished."""
+    state = _take(status, "status", str, STATUS)
+    if state not in STATUSES:
+        raise Unreadable(f"status.json: status {state!r} is none of {', '.join(STATUSES)}")
+    if finished:
+        return {"status": "finished", **dict.fromkeys(("stage", "step", "steps", "error"))}
+    if state == "finished":
+        raise Missing(f"{RESULT} is missing: {STATUS} says finished, and no evaluation has one")
+    return {
+        "status": state,
+        "stage": _take(status, "stage", str, STATUS, None),
+        "step": _take(status, "step", int, STATUS, None),
+        "steps": _take(status, "steps", int, STATUS, None),
+        "error": _take(status, "error", str, STATUS, None),
+    }
+
+
+def _result(entry: Entry, manifest: dict[str, Any]) -> dict[str, Any]:
+    """`result.json`, checked: of this run and evaluation, and every metric a finite number."""
+    if entry.evaluation is None:
+        return {}
+    result = json_file(RESULT, entry.read)
     for key in ("run_id", "group_id", "seed"):
         here, there = result.get(key), manifest.get(key)
         if here != there:
             raise Unreadable(f"result.json: {key} is {here!r}, manifest.json has {there!r}")
+    evaluation = _take(result, "evaluation", str, RESULT)
+    if evaluation != entry.evaluation:
+        raise Unreadable(f"{RESULT} is of evaluation {evaluation}: its folder was renamed")
+    for name, key in _take(result, "evaluators", dict, RESULT).items():
+        if not isinstance(key, str):
+            raise Unreadable(f"{RESULT}: the key of evaluator {name!r} is {key!r}, not text")
     start = _take(result, "start", dict, RESULT)
     _take(start, "model", str, RESULT)
     for where in (result, start):
@@ -150,73 +270,61 @@ def _take(
     return value
 
 
-def _json(name: str, read: Read) -> dict[str, Any]:
-    found = _parsed(name, read, _object)
-    if found.get("format") != FORMAT:
-        raise Unreadable(f"{name} has format {found.get('format')!r}, this version reads {FORMAT}")
-    return found
+def _measured_with(result: Mapping[str, Any], config: Settings) -> Settings:
+    """The settings, those of the evaluation as they were for this result: `config.yaml` has those
+    of the last command, which may have measured in another way."""
+    group = result.get("settings")
+    if group is None:
+        return config
+    own = settings({"evaluation": mapping(group)})
+    return config if own.items() <= config.items() else config | own
 
 
-def _object(text: str) -> dict[str, Any]:
-    return _mapping(json.loads(text, parse_constant=_refuse))
+def unusable(entry: Entry, reason: Unreadable) -> Skipped:
+    """How an entry that cannot be used is named."""
+    return entry.path, f"evaluation {entry.evaluation}: {reason}" if entry.several else str(reason)
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number that JSON has")
+@dataclass(frozen=True)
+class RunFolder:
+    """An entry whose files lie in a folder `<run id>/`."""
+
+    path: Path
+    evaluation: str | None = None
+    several: bool = False
+
+    def record(self) -> Record:
+        return parse(self)
+
+    def read(self, file: str) -> bytes:
+        return (self.path / path_in_record(file, self.evaluation)).read_bytes()
+
+    def history(self) -> list[Row]:
+        return log_rows(METRICS, content(METRICS, self.read))
+
+    def stamp(self, file: str) -> Stamp | None:
+        try:
+            found = os.stat(f"{self.path}/{path_in_record(file, self.evaluation)}")
+        except OSError:  # what it is, reading it will say
+            return None
+        return found.st_size, found.st_mtime_ns
 
 
-def _mapping(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise Unreadable(f"holds {type(found).__name__}, not an object")
-    return found
+@dataclass(frozen=True)
+class Folder:
+    """Own records: every folder below `root` is taken for one. No such folder holds no runs."""
+
+    root: Path
+    cache: Path | None = None
+
+    def entries(self) -> tuple[list[RunFolder], list[Skipped]]:
+        if not self.root.is_dir():
+            return [], []
+        with os.scandir(self.root) as found:
+            names = [one.name for one in found if not one.name.startswith(".") and one.is_dir()]
+        return [entry for name in sorted(names) for entry in _entries(self.root / name)], []
 
 
-_SEED_LINE = re.compile(r"^seed: -?\d+\n", re.MULTILINE)
-
-
-def _settings(text: str) -> Settings:
-    """Runs of one group differ in the line of the seed, which is no setting: parsed once."""
-    return _settings_of(_SEED_LINE.sub("", text, count=1))
-
-
-@lru_cache(maxsize=4096)
-def _settings_of(text: str) -> Settings:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster
-    return settings(_mapping(yaml.load(text, loader)))
-
-
-def settings(config: Mapping[str, Any]) -> Settings:
-    """A resolved config as dotted keys, without what is no setting."""
-    return _flat({key: value for key, value in config.items() if key not in UNTOLD})
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Settings:
-    flat: Settings = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif value is None or isinstance(value, (bool, int, float, str)):
-            flat[f"{prefix}{key}"] = value
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value, default=str)
-    return flat
-
-
-def _parsed(name: str, read: Read, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    found = content(name, read)
-    try:
-        return parse(found.decode())
-    except Unreadable as error:
-        raise Unreadable(f"{name} {error}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise Unreadable(f"{name} cannot be read: {' '.join(str(error).split())}") from None
-
-
-def content(name: str, read: Read) -> bytes:
-    """The bytes of one file; Unreadable says what is wrong with it, and names no folder."""
-    try:
-        return read(name)
-    except FileNotFoundError:
-        raise Missing(f"{name} is missing") from None
-    except OSError as error:  # the full text of one with a number names a path of this machine
-        raise Unreadable(f"{name} cannot be read: {error.strerror or error}") from None
+def _entries(run_dir: Path) -> list[RunFolder]:
+    ids = finished_evaluations(run_dir)
+    return [RunFolder(run_dir, one, len(ids) > 1) for one in ids] or [RunFolder(run_dir)]

@@ -1,4 +1,4 @@
-"""All runs of one source: one `Record` per readable run, the rest named; tables on request.
+"""All runs of one source: a `Record` per readable entry, the rest named; tables on request.
 
 A record that is corrupt, partial, there twice or of another format is never averaged and never
 vanishes: it stands in `Runs.skipped` and in `listing`.
@@ -10,33 +10,40 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tiebreak.errors import UserError
 from tiebreak.home import home, runs_dir
 from tiebreak.track.record_format import GENERATIONS, METRICS, PAIR_TOKENS, PAIRS, items_file
-from tiebreak_analysis.records import cache_below, tables
-from tiebreak_analysis.records.folder import Folder
-from tiebreak_analysis.records.record import PLAIN, Record, Setting, Settings
-from tiebreak_analysis.records.source import Entry, Skipped, Source, read_records
-from tiebreak_analysis.records.tables import ReadTable
+from tiebreak_analysis.records.cache import ReadTable, frame, read_records
+from tiebreak_analysis.records.files import (
+    TEXTS,
+    Setting,
+    Settings,
+    generations_table,
+    history_table,
+    parquet,
+)
+from tiebreak_analysis.records.record import PLAIN, Entry, Folder, Record, Skipped, Source, key_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Record", "Runs", "Setting", "Settings", "listing", "load", "setting_text", "varying"]
-ITEM_COLUMNS = ("id",)
+SOURCES = "FOLDER (own records), wandb:FOLDER (offline logs), wandb-api:ENTITY/PROJECT"
 
 
 @dataclass(frozen=True)
 class Runs:
     """All runs of one source, in a stable order, and what could not be read.
 
-    `history`, `pairs`, `items` and `generations` are tidy frames: `run_id` first, sorted by it,
-    a run's own order inside. They take run ids; None is every finished run. A run without the
-    file has no rows. Neither has one whose file is damaged: it is named in `damaged`.
+    A run is there once per evaluation, and once if it has none. `history`, `pairs`, `items` and
+    `generations` are tidy frames: `run_id` first, which holds `Record.key`, sorted by it, a run's
+    own order inside. They take such keys; None is every finished record. A run without the file
+    has no rows. Neither has one whose file is damaged: it is named in `damaged`.
     """
 
     root: Path | str
@@ -46,7 +53,7 @@ class Runs:
     entries: Mapping[str, Entry] = field(default_factory=dict, repr=False, compare=False)
     cache: Path | None = field(default=None, repr=False, compare=False)
     damaged: dict[tuple[str, str], str] = field(default_factory=dict, compare=False)
-    """(run id, file) -> why none of its rows are in a frame. Filled as frames are asked for."""
+    """(key, file) -> why none of its rows are in a frame. Filled as frames are asked for."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -77,39 +84,93 @@ class Runs:
         columns = [*PLAIN, *settings, *metrics, *(f"start/{name}" for name in start)]
         return pd.DataFrame(rows, columns=pd.Index(columns))
 
-    def history(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+    def measured_by(self, wanted: Mapping[str, str]) -> Runs:
+        """These runs without other evaluations than the wanted ones (run id -> evaluation id);
+        runs that `wanted` does not name stay as they are."""
+        chosen = [
+            record
+            for record in self.records
+            if record.evaluation in (None, wanted.get(record.run_id, record.evaluation))
+        ]
+        return replace(self, records=tuple(chosen))
+
+    def history(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
         """`step` (1, 2, ...) and a float column per metric of `metrics.jsonl`."""
-        return self._table(ids, METRICS, tables.history, ("step",))
+        return self._table(keys, METRICS, lambda entry: history_table(entry.history()), ("step",))
 
-    def pairs(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+    def pairs(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
         """The columns of `pairs.parquet`: one row per held-out pair."""
-        return self._table(ids, PAIRS, tables.parquet(PAIRS), ITEM_COLUMNS)
+        return self._parquet(keys, PAIRS)
 
-    def pair_tokens(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+    def pair_tokens(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
         """The columns of `pair_tokens.parquet`: per held-out pair its log-probs, token by token."""
-        read = tables.parquet(PAIR_TOKENS, lists=True)
-        return self._table(ids, PAIR_TOKENS, read, ITEM_COLUMNS)
+        return self._parquet(keys, PAIR_TOKENS, lists=True)
 
-    def items(self, ids: Sequence[str] | None = None, benchmark: str = "gold") -> pd.DataFrame:
-        """The columns of `items/<benchmark>.parquet`: one row per question."""
-        file = items_file(benchmark)
-        return self._table(ids, file, tables.parquet(file), ITEM_COLUMNS)
+    def items(self, keys: Sequence[str] | None = None, evaluator: str = "gold") -> pd.DataFrame:
+        """The columns of `items/<evaluator>.parquet`: one row per question."""
+        return self._parquet(keys, items_file(evaluator))
 
-    def generations(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+    def generations(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
         """`id`, `prompt`, `before` (the start model's text), `after`."""
-        return self._table(ids, GENERATIONS, tables.generations, tables.TEXTS)
+        return self._table(keys, GENERATIONS, lambda entry: generations_table(entry.read), TEXTS)
+
+    def _parquet(self, keys: Sequence[str] | None, file: str, lists: bool = False) -> pd.DataFrame:
+        return self._table(keys, file, lambda entry: parquet(file, entry.read, lists), ("id",))
 
     def _table(
-        self, ids: Sequence[str] | None, file: str, read: ReadTable, columns: Sequence[str]
+        self, keys: Sequence[str] | None, file: str, read: ReadTable, columns: Sequence[str]
     ) -> pd.DataFrame:
-        from tiebreak_analysis.records.frames import frame
+        if keys is None:
+            keys = [record.key for record in self.records if record.finished]
+        known = [key for key in keys if key in self.entries]
+        rows, damaged = frame(self.entries, known, file, read, columns, self.cache)
+        self.damaged.update({(key, file): why for key, why in damaged})
+        return rows
 
-        if ids is None:
-            ids = [record.run_id for record in self.records if record.finished]
-        known = [one for one in ids if one in self.entries]
-        found, damaged = frame(self.entries, known, file, read, columns, self.cache)
-        self.damaged.update({(run_id, file): why for run_id, why in damaged})
-        return found
+
+def source_from(text: str) -> Source:
+    """The source that `--source` names. UserError: no such folder, nothing in it, or no source."""
+    kind, colon, rest = text.partition(":")
+    if colon and kind == "wandb":
+        return _offline_logs(Path(rest))
+    if colon and kind == "wandb-api":
+        return _project(rest)
+    folder = Path(text)
+    if not folder.is_dir():
+        raise UserError(f"--source {text!r}: no such folder; it may be {SOURCES}")
+    return _own(folder)
+
+
+def _own(folder: Path) -> Folder:
+    """A folder of own records; those of the home have a cache, for others nothing is written."""
+    return Folder(folder, cache_below(home()) if folder.resolve() == runs_dir() else None)
+
+
+def cache_below(home: Path) -> Path:
+    """The folder of the cache of a home's own runs."""
+    return home / ".tiebreak" / "cache"
+
+
+def _offline_logs(folder: Path) -> Source:
+    from tiebreak_analysis.records.wandb import PATTERN, OfflineLogs
+
+    if not folder.is_dir():
+        raise UserError(f"--source wandb:{folder}: no such folder")
+    if not any(folder.glob(PATTERN)):
+        raise UserError(
+            f"--source wandb:{folder}: no W&B log in it; give the folder that holds "
+            "offline-run-* (and run-*), usually wandb below the home"
+        )
+    return OfflineLogs(folder)
+
+
+def _project(text: str) -> Source:
+    from tiebreak_analysis.records.wandb import Project
+
+    entity, _, project = text.partition("/")
+    if not entity or not project or "/" in project:
+        raise UserError(f"--source wandb-api:{text}: give wandb-api:ENTITY/PROJECT")
+    return Project(entity, project)
 
 
 def load(source: Path | Source) -> Runs:
@@ -117,44 +178,35 @@ def load(source: Path | Source) -> Runs:
     if isinstance(source, Path):
         source = Folder(source, cache_below(home()) if source == runs_dir() else None)
     entries, foreign = source.entries()
-    records, unreadable = _records(entries, source.cache)
+    records, unreadable = read_records(entries, source.cache)
     single, double = _once_per_seed(records)
     skipped = sorted([*foreign, *unreadable, *double], key=lambda one: one[0].name)
-    usable = {record.run_id for record in single}
+    usable = {record.key for record in single}
     return Runs(
         source.root,
         tuple(sorted(single, key=_order)),
         tuple(skipped),
-        {entry.path.name: entry for entry in entries if entry.path.name in usable},
+        {key: entry for entry in entries if (key := key_of(entry)) in usable},
         source.cache,
     )
 
 
-def _records(entries: Sequence[Entry], folder: Path | None) -> tuple[list[Record], list[Skipped]]:
-    from tiebreak_analysis.records.cache import WORTH, cached_records
-
-    if folder is None or len(entries) < WORTH:
-        return read_records(entries)
-    return cached_records(entries, folder)
-
-
 def _once_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[Skipped]]:
-    """A group and a seed are one run: where two records claim it, neither is counted."""
-    claims: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    """A group and a seed are one run: where two runs claim it, neither is counted."""
+    claims: dict[tuple[str, int], dict[str, Path]] = defaultdict(dict)
     for record in records:
-        claims[record.group_id, record.seed].append(record)
-    single = [found[0] for found in claims.values() if len(found) == 1]
+        claims[record.group_id, record.seed][record.run_id] = record.path
+    single = [record for record in records if len(claims[record.group_id, record.seed]) == 1]
     skipped: list[Skipped] = []
-    for (group, seed), found in claims.items():
-        if len(found) > 1:
-            ids = ", ".join(sorted(record.run_id for record in found))
-            why = f"{ids} are all of group {group}, seed {seed}; move away all but one"
-            skipped += [(record.path, why) for record in found]
+    for (group, seed), paths in claims.items():
+        if len(paths) > 1:
+            why = f"{', '.join(sorted(paths))} are all of group {group}, seed {seed}"
+            skipped += [(path, f"{why}; move away all but one") for path in paths.values()]
     return single, skipped
 
 
 def listing(runs_dir: Path) -> list[dict[str, Any]]:
-    """What `tiebreak runs` shows: one dict per folder under `runs_dir`, JSON without NaN.
+    """What `tiebreak runs` shows: a dict per entry under `runs_dir`, JSON without NaN.
 
     Records that cannot be read come last, with status `unreadable` and the reason as `error`.
     """
@@ -194,4 +246,4 @@ def setting_text(value: Setting) -> str:
 
 def _order(record: Record) -> tuple[str | int, ...]:
     names = (record.model, record.data, record.scenario, record.method, record.group_id)
-    return (*names, record.seed, record.run_id)
+    return (*names, record.seed, record.run_id, record.evaluation or "")

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiebreak_analysis.records.record import Unreadable
-from tiebreak_analysis.records.source import Row
+from tiebreak_analysis.records.files import Row, Unreadable
 
 MAGIC = b":W&B"
 PREFIX = 7
@@ -29,7 +28,7 @@ WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 @dataclass
 class Log:
-    """What one log says of its run, without the history."""
+    """One log without its history: the run's ids, config and summary, and how it ended."""
 
     run_id: str | None = None
     """As W&B names it; ours is in the config."""
@@ -59,7 +58,7 @@ def read_log(path: Path) -> Log:
 
 
 def read_history(path: Path) -> Iterator[Row]:
-    """The rows that were logged, in the order they were."""
+    """The logged rows, in the order they were logged."""
     for kind, record in _records(path):
         if kind == "history":
             yield _values(record.history.item)
@@ -99,7 +98,7 @@ def _records(path: Path) -> Iterator[tuple[str | None, Any]]:
 
 
 def pieces(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Where each whole record begins, and its bytes."""
+    """Each whole record: the byte it begins at, and its bytes."""
     if content[: len(MAGIC)] != MAGIC:
         raise Unreadable("this is not a W&B log")
     at, began, parts = PREFIX, PREFIX, []

@@ -41,7 +41,7 @@ def facts_of(record: Record) -> Facts:
         dirty=git.get("dirty"),
         data=record.data_hash,
         tokens=hashes.get("tokens"),
-        evaluator=record.evaluator,
+        evaluator=record.evaluation,
         start_model=record.start_model,
         model=hashes.get("model"),
         versions=manifest.get("versions", {}),

@@ -140,7 +140,7 @@ def _out_of_step(
         alike: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
         for r in finished:
             if metric in r.metrics:
-                alike[r.model, r.data_hash, r.evaluator, r.scenario].append(r.run_id)
+                alike[r.model, r.data_hash, r.evaluation, r.scenario].append(r.run_id)
         for ids in alike.values():
             counts = Counter(found[one, metric].items for one in ids if (one, metric) in found)
             usual = counts.most_common(1)[0][0] if counts else None

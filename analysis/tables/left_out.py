@@ -76,7 +76,7 @@ def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
     for r in finished:
         models[r.model, r.scenario, r.data_hash, r.seed].add(r.start_model)
         for name, value in r.start.items():
-            values[r.start_model, r.data_hash, r.evaluator, name].append(value)
+            values[r.start_model, r.data_hash, r.evaluation, name].append(value)
     apart = {
         (model or "")[:SHORT]
         for (model, *_), found in values.items()

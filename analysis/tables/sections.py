@@ -56,10 +56,10 @@ def sections_of(
     planned = _placed(asked.planned, alike)
     for (model, data, _, _), records in alike.items():
         first = records[0]
-        assert {r.evaluator for r in records} == {first.evaluator}, "one evaluator per section"
+        assert {r.evaluation for r in records} == {first.evaluation}, "one evaluator per section"
         columns = columns_of(records, asked.metrics)
         old = stale([facts[r.run_id] for r in records])
-        key = (model, data, first.data_hash, first.evaluator)
+        key = (model, data, first.data_hash, first.evaluation)
         material = Material(columns, items, planned[key], old, asked.figures, asked.level)
         blocks = list(blocks_of(records, asked.scenarios, asked.methods, material))
         found = judged(blocks, columns, asked.level)
@@ -68,7 +68,7 @@ def sections_of(
             model=model,
             data=data,
             data_hash=first.data_hash,
-            evaluator=first.evaluator,
+            evaluator=first.evaluation,
             columns=columns,
             rows=tuple(row for rows in found.blocks for row in rows),
             validation=first.settings.get("evaluation.split") == "validation",
@@ -98,7 +98,7 @@ def sections_alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
     )
     alike: dict[Key, list[Record]] = defaultdict(list)
     for r in finished:
-        alike[models[r.group_id], data[_data(r)], r.data_hash, r.evaluator].append(r)
+        alike[models[r.group_id], data[_data(r)], r.data_hash, r.evaluation].append(r)
     order = sorted(alike, key=lambda key: [labels.natural(part or "") for part in key])
     return {key: alike[key] for key in order}
 

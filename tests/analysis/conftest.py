@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tiebreak.track.record_format import FORMAT, RESULT, evaluation_folder
+
 WriteRun = Callable[..., str]
 
 
@@ -41,7 +43,7 @@ def write_record(
     model: str = "tiny",
     data: str = "world",
     data_hash: str = "d" * 64,
-    evaluator: str | None = "e" * 64,
+    evaluation: str = "e" * 64,
     method_settings: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     start_model: str | None = None,
@@ -55,22 +57,39 @@ def write_record(
         **(config or {}),
         "method": {"name": method, "beta": 0.1, **(method_settings or {})},
     }
-    group_id = identity(settings, data_hash, evaluator)[:12]
+    group_id = identity(settings, data_hash, evaluation)[:12]  # so that two of them are two runs
     run_id = identity(group_id, seed)[:12]
-    of_run = {"format": 1, "run_id": run_id, "group_id": group_id, "seed": seed}
+    of_run = {"format": FORMAT, "run_id": run_id, "group_id": group_id, "seed": seed}
     start_model = start_model or identity(model, scenario, scenario.startswith("sft") and seed)
-    hashes = {"data": data_hash, "evaluator": evaluator, "start_model": start_model}
+    hashes = {"data": data_hash, "start_model": start_model}
     folder = runs_dir / run_id
     folder.mkdir(parents=True)
     untold = {"seed": seed, "tracker": {"mode": f"mode-{seed}"}}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings | untold))
     _put(folder / "manifest.json", {**of_run, "names": names, "hashes": hashes})
-    _put_outcome(folder, of_run, start_model, {"gold/reward": (start_reward, reward)}, **outcome)
+    usual = {"gold/reward": (start_reward, reward)}
+    _put_outcome(folder, evaluation, of_run, start_model, usual, **outcome)
     return run_id
+
+
+def evaluate_again(folder: Path, evaluation: str, **changed: Any) -> Path:
+    """A second evaluation of a finished record, its result the first one's but for `changed`."""
+    first = json.loads((measured(folder) / RESULT).read_text())
+    inside = evaluation_folder(folder, evaluation)
+    inside.mkdir()
+    _put(inside / RESULT, {**first, "evaluation": evaluation, **changed})
+    return inside
+
+
+def measured(folder: Path) -> Path:
+    """The folder of a record's only evaluation."""
+    (found,) = (folder / "evaluations").iterdir()
+    return found
 
 
 def _put_outcome(
     folder: Path,
+    evaluation: str,
     of_run: dict[str, Any],
     start_model: str,
     usual: dict[str, tuple[float, float]],
@@ -80,7 +99,7 @@ def _put_outcome(
 ) -> None:
     where = {"stage": None if status == "finished" else "align", "step": 7, "steps": 20}
     error = "the loss is nan at step 7" if status == "failed" else None
-    told = {"format": 1, "status": status, **where, "error": error, "last_checkpoint": None}
+    told = {"format": FORMAT, "status": status, **where, "error": error, "last_checkpoint": None}
     _put(folder / "status.json", told)
     if status == "finished":
         before = {name: values[0] for name, values in usual.items()}
@@ -89,8 +108,11 @@ def _put_outcome(
             "model": start_model,
             "metrics": before if start_metrics is None else start_metrics,
         }
+        how = {"evaluation": evaluation, "evaluators": {"gold": evaluation[:16]}}
         result = {"metrics": after if metrics is None else metrics, "start": start}
-        _put(folder / "result.json", {**of_run, **result})
+        inside = evaluation_folder(folder, evaluation)
+        inside.mkdir(parents=True)
+        _put(inside / RESULT, {**of_run, **how, **result})
 
 
 def _put(path: Path, content: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from tests.analysis.conftest import measured
 from tiebreak.track.mirror import open_mirror
 
 STEPS, ROWS = 4, 5
@@ -33,25 +34,37 @@ def history(seed: int, steps: int = STEPS) -> list[dict[str, Any]]:
     ]
 
 
+def throughput(seed: int) -> list[dict[str, Any]]:
+    """Two steps: 2 s at 100 tokens/s, then 1 s at 130."""
+    first = {"step": 1, "seconds": 2.0, "pairs/s": 64.0, "response_tokens/s": 100.0}
+    second = {"step": 2, "seconds": 1.0, "pairs/s": 64.0, "response_tokens/s": 130.0}
+    return [{**first, "memory/peak": 512.25 + seed}, {**second, "memory/peak": 500.0}]
+
+
 def fill(folder: Path, rewards: list[float] | None = None) -> None:
-    """`rewards`: the gold reward after training, one per question; else their mean is 0.5."""
+    """Add the logs and, to a finished record, what was measured. `rewards`: the gold reward after
+    training, one per question; else their mean is 0.5."""
     seed = read(folder / "manifest.json")["seed"]
     rewards = rewards or [0.1 * (at + 3) for at in range(ROWS)]
     ids = [f"prompt-{at}" for at in range(len(rewards))]
     lines(folder / "metrics.jsonl", history(seed))
+    lines(folder / "throughput.jsonl", throughput(seed))
+    if not (folder / "evaluations").is_dir():
+        return
+    inside = measured(folder)
     items = {"id": ids, "reward/before": [0.2] * len(ids), "reward/after": rewards}
-    parquet(folder / "items" / "gold.parquet", items | {"tokens/after": list(range(len(ids)))})
+    parquet(inside / "items" / "gold.parquet", items | {"tokens/after": list(range(len(ids)))})
     drift = [0.25 * seed - at / 7 for at in range(len(ids))]
     pairs = {"id": ids, "drift/chosen": drift, "correct/after": [d < 0 for d in drift]}
-    parquet(folder / "pairs.parquet", pairs | {"edit_distance": [None] * len(ids)})
+    parquet(inside / "pairs.parquet", pairs | {"edit_distance": [None] * len(ids)})
     turns = [{"role": "user", "content": "<b>é</b>"}]
     texts = [{"id": one, "prompt": "p", "before": "b", "after": f"{seed}"} for one in ids[1:]]
     first = {"id": ids[0], "prompt": turns, "before": "b", "after": "\u2028"}
-    lines(folder / "generations.jsonl", [first, *texts])
+    lines(inside / "generations.jsonl", [first, *texts])
 
 
 def parquet(path: Path, columns: dict[str, list[Any]]) -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path)
 
 
@@ -79,9 +92,9 @@ def mirror(folder: Path, home: Path, tracker: Tracker, *, first: int = 1, killed
             )
         if killed:
             return
-        if (folder / "result.json").is_file():
+        for result in folder.glob("evaluations/*/result.json"):
             sent.generations(STEPS, [{"prompt": "p", "before": "b", "after": "a"}])
-            sent.summary(read(folder / "result.json"))
+            sent.summary(read(result))
         sent.record(folder)
 
 

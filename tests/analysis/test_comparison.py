@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis.conftest import measured
 from tiebreak.errors import UserError
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
@@ -116,7 +117,8 @@ def test_groups_with_equal_settings_are_told_by_their_id(runs_dir: Path, write_r
     ids = [write_run("dpo", 1), write_run("dpo", 2)]
     for run_id in ids:
         for name in ("manifest.json", "result.json"):
-            path = runs_dir / run_id / name
+            inside = measured(runs_dir / run_id) if name == "result.json" else runs_dir / run_id
+            path = inside / name
             group = load(runs_dir).records[0].group_id
             if run_id == ids[1]:
                 path.write_text(path.read_text().replace(group, "abcdef012345"))
@@ -131,8 +133,7 @@ def test_groups_with_equal_settings_are_told_by_their_id(runs_dir: Path, write_r
         {"config": {"model": {"name": "tiny", "layers": 4}}},
         {"data": "letters"},
         {"data_hash": "f" * 64},
-        {"evaluator": "f" * 64},
-        {"evaluator": None},
+        {"evaluation": "f" * 64},
     ],
 )
 def test_only_like_is_compared_with_like(runs_dir: Path, write_run: WriteRun, other: dict):
@@ -188,7 +189,7 @@ def test_what_is_not_in_the_table_is_counted(runs_dir: Path, write_run: WriteRun
     write_run("dpo", 3, status="failed")
     write_run("dpo", 4, status="running")
     torn = write_run("dpo", 5)
-    (runs_dir / torn / "result.json").write_text("{")
+    (measured(runs_dir / torn) / "result.json").write_text("{")
     table = comparison(load(runs_dir))
     assert table.num_runs == 1
     assert "2 failed, 1 running: not in the table" in notes(table)
@@ -200,7 +201,7 @@ def test_a_study(runs_dir: Path, write_run: WriteRun):
     wanted = {write_run("dpo", seed) for seed in (1, 2, 3)}
     write_run("dpo", 4)
     torn = write_run("dpo", 5)
-    (runs_dir / torn / "result.json").write_text("{")
+    (measured(runs_dir / torn) / "result.json").write_text("{")
     table = comparison(load(runs_dir), run_ids=wanted | {"0" * 12, "1" * 12})
     assert set(rows(table)[1].run_ids) == wanted
     assert "2 not started: not in the table" in notes(table)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis.conftest import measured
 from tiebreak_analysis.records.runs import listing, load, setting_text
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
@@ -47,28 +48,35 @@ def test_no_runs(runs_dir: Path):
 
 
 def _truncate(folder: Path) -> None:
-    text = (folder / "result.json").read_text()
-    (folder / "result.json").write_text(text[: len(text) // 2])
+    path = measured(folder) / "result.json"
+    path.write_text(path.read_text()[: path.stat().st_size // 2])
 
 
 def _edit(name: str, old: str, new: str):
     def edit(folder: Path) -> None:
-        text = (folder / name).read_text()
+        path = (measured(folder) if name == "result.json" else folder) / name
+        text = path.read_text()
         assert old in text
-        (folder / name).write_text(text.replace(old, new))
+        path.write_text(text.replace(old, new))
 
     return edit
 
 
 SPOILED = {
     "torn": (_truncate, "result.json cannot be read"),
-    "no result": (lambda f: (f / "result.json").unlink(), "result.json is missing"),
+    "no result": (lambda f: (measured(f) / "result.json").unlink(), "result.json is missing"),
     "no config": (lambda f: (f / "config.yaml").unlink(), "config.yaml is missing"),
     "folder": (
         lambda f: ((f / "status.json").unlink(), (f / "status.json").mkdir()),
         "status.json cannot be read: Is a directory",
     ),
-    "format": (_edit("result.json", '"format": 1', '"format": 2'), "format 2, this version"),
+    "format": (_edit("result.json", '"format": 2', '"format": 3'), "a record of format 3"),
+    "old": (
+        _edit("manifest.json", '"format": 2', '"format": 1'),
+        "a record of format 1, which this version does not read; move it away or set TIEBREAK_HOME",
+    ),
+    "evaluation": (_edit("result.json", "e" * 64, "f" * 64), "its folder was renamed"),
+    "evaluators": (_edit("result.json", '"' + "e" * 16 + '"', "7"), "'gold' is 7, not text"),
     "nan": (_edit("result.json", "0.5", "NaN"), "NaN is not a number"),
     "infinite": (_edit("result.json", "0.5", "1e999"), "not a finite number"),
     "null": (_edit("result.json", "0.5", "null"), "None, not a finite number"),
@@ -132,7 +140,7 @@ def test_analysis_imports_no_torch():
     program = (
         "import sys\n"
         "from tiebreak_analysis import statistics\n"
-        "from tiebreak_analysis.records import cache, frames, offline, runs, service, shards\n"
+        "from tiebreak_analysis.records import cache, runs, wandb\n"
         "from tiebreak_analysis.tables import comparison, render\n"
         "heavy = ('torch', 'transformers', 'trl', 'wandb', 'pandas', 'pyarrow', 'scipy.stats')\n"
         "inside = ('tiebreak.engine', 'tiebreak.stages', 'tiebreak.methods')\n"

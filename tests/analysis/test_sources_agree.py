@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.analysis.record_files import Tracker, closed, fill, mirror
+from tests.analysis.conftest import evaluate_again
+from tests.analysis.record_files import Tracker, closed, fill, mirror, parquet
 from tests.track.conftest import KEY, clean, server
 from tests.track.wandb_stub import Stub
 from tiebreak_analysis.page import write as page
@@ -23,7 +24,7 @@ FRAMES = ("history", "pairs", "items", "generations")
 
 
 def written(runs_dir: Path, write_run: WriteRun) -> list[Path]:
-    """Two methods, two seeds; one failed, one stopped, and one that was killed."""
+    """Two methods, two seeds, one run measured twice; one failed, one stopped, one was killed."""
     ids = [
         write_run("dpo", 1, 0.5, metrics={"gold/reward": 0.5, "kl/reference": 1.0}),
         write_run("dpo", 2, 0.5),
@@ -34,6 +35,8 @@ def written(runs_dir: Path, write_run: WriteRun) -> list[Path]:
     ]
     for run_id in ids:
         fill(runs_dir / run_id)
+    second = evaluate_again(runs_dir / ids[0], "ab12", metrics={"gold/reward": 0.25})
+    parquet(second / "items" / "gold.parquet", {"id": ["q"], "reward/after": [0.25]})
     return [runs_dir / run_id for run_id in ids]
 
 
@@ -57,11 +60,14 @@ def assert_the_same(runs: Runs, own: Runs) -> None:
             getattr(runs, name)(), getattr(own, name)(), check_exact=True, obj=name
         )
     finished_ids = [r.run_id for r in own.records if r.finished]
-    pages = [page("t", one, [comparison(one)], run_ids=finished_ids) for one in (runs, own)]
+    wanted = dict.fromkeys(finished_ids, "e" * 64)
+    pages = [page("t", one, [comparison(one)], run_ids=finished_ids)
+             for one in (runs.measured_by(wanted), own.measured_by(wanted))]  # fmt: skip
     assert pages[0] == pages[1]
     assert runs.damaged == {}
-    finished = [r.manifest for r in runs.records if r.finished]
-    assert finished == [r.manifest for r in own.records if r.finished]
+    told, expected = ([(r.manifest, r.throughput, r.evaluation, r.evaluators)
+                       for r in one.records if r.finished] for one in (runs, own))  # fmt: skip
+    assert told == expected and len(told) == 4
 
 
 def test_offline_logs(runs_dir: Path, write_run: WriteRun, clean: None) -> None:
@@ -70,7 +76,7 @@ def test_offline_logs(runs_dir: Path, write_run: WriteRun, clean: None) -> None:
     closed()
     own = load(runs_dir)
     loss = own.history()
-    assert len(loss) == 12 and (loss["loss"] > 0).all()
+    assert len(loss) == 16 and (loss["loss"] > 0).all()
     logs = load(source_from(f"wandb:{runs_dir.parent / 'wandb'}"))
     assert_the_same(logs, own)
     killed = folders[-1].name

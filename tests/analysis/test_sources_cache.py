@@ -11,10 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.analysis.conftest import write_record
+from tests.analysis.conftest import measured, write_record
 from tests.analysis.record_files import fill, parquet
-from tiebreak_analysis.records import cache, folder, frames, source_from
+from tiebreak_analysis.records import cache, source_from
 from tiebreak_analysis.records import runs as runs_module
+from tiebreak_analysis.records.record import RunFolder
 from tiebreak_analysis.records.runs import Runs, load
 
 FRAMES = ("history", "pairs", "items", "generations")
@@ -26,7 +27,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home whose few runs are worth a cache."""
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
     monkeypatch.setattr(cache, "WORTH", 1)
-    monkeypatch.setattr(frames, "WORTH", 1)
     return tmp_path
 
 
@@ -45,13 +45,13 @@ def some(runs_dir: Path) -> list[str]:
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     """Which files of records were read since it was last asked."""
     names: list[str] = []
-    read = folder.RunFolder.read
+    read = RunFolder.read
 
-    def noted(self: folder.RunFolder, file: str) -> bytes:
+    def noted(self: RunFolder, file: str) -> bytes:
         names.append(f"{self.path.name}/{file}")
         return read(self, file)
 
-    monkeypatch.setattr(folder.RunFolder, "read", noted)
+    monkeypatch.setattr(RunFolder, "read", noted)
 
     def since() -> list[str]:
         found, names[:] = list(names), []
@@ -96,7 +96,7 @@ def test_a_changed_record_is_read_again_and_a_removed_one_is_gone(
 ) -> None:
     tables(load(runs_dir))
     changed, removed, *_ = some
-    result = runs_dir / changed / "result.json"
+    result = measured(runs_dir / changed) / "result.json"
     result.write_text(result.read_text().replace("0.5", "0.75"))
     fill(runs_dir / changed, [0.9] * 7)
     shutil.rmtree(runs_dir / removed)
@@ -119,7 +119,8 @@ def test_some_runs_of_many(runs_dir: Path, some: list[str], opened: Opened) -> N
     wanted = [some[2], some[0], some[0], "0" * 12]
     items = load(runs_dir).items(wanted)
     assert sorted(set(items["run_id"])) == sorted({some[0], some[2]}) and len(items) == 10
-    assert load(runs_dir).items([some[4]])["run_id"].tolist() == [some[4]] * 5, "a failed one too"
+    assert len(load(runs_dir).items([some[4]])) == 0, "a failed run has no evaluation"
+    assert set(load(runs_dir).history([some[4]])["run_id"]) == {some[4]}
     tables(load(runs_dir))
     assert [name for name in opened() if not name.startswith(some[4])] == []
 
@@ -193,10 +194,10 @@ def test_a_cache_that_cannot_be_written_is_said(
 
 
 def test_unreadable_records_are_named_warm_too(runs_dir: Path, some: list[str]) -> None:
-    (runs_dir / some[0] / "result.json").write_text("{")
+    (measured(runs_dir / some[0]) / "result.json").write_text("{")
     first, second = load(runs_dir), load(runs_dir)
     assert first.skipped == second.skipped and len(second.skipped) == 1
-    parquet(runs_dir / some[1] / "items" / "gold.parquet", {"id": ["a", "a"]})
+    parquet(measured(runs_dir / some[1]) / "items" / "gold.parquet", {"id": ["a", "a"]})
     for _ in range(2):
         runs = load(runs_dir)
         assert some[1] not in set(runs.items()["run_id"])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis.conftest import measured
 from tests.analysis.record_files import fill, parquet, read
 from tiebreak.errors import UserError
 from tiebreak_analysis.records import source_from
-from tiebreak_analysis.records.folder import history_rows
-from tiebreak_analysis.records.record import Unreadable
+from tiebreak_analysis.records.files import Unreadable, log_rows
 from tiebreak_analysis.records.runs import load
 
 WriteRun = Callable[..., str]
@@ -47,7 +47,8 @@ def test_two_records_of_one_group_and_seed_are_both_left_out(
     second = "0123456789ab"
     shutil.copytree(runs_dir / first, runs_dir / second)
     for name in ("manifest.json", "result.json"):
-        path = runs_dir / second / name
+        inside = measured(runs_dir / second) if name == "result.json" else runs_dir / second
+        path = inside / name
         path.write_text(path.read_text().replace(first, second))
     runs = load(runs_dir)
     assert [record.run_id for record in runs.records] == [kept]
@@ -58,21 +59,29 @@ def test_two_records_of_one_group_and_seed_are_both_left_out(
     }
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def turn_to_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+ITEMS, PAIRS, TEXTS = "items/gold.parquet", "pairs.parquet", "generations.jsonl"
+LOG = "metrics.jsonl"
 BREAK = {
-    "no parquet": ("items", lambda f: (f / "items/gold.parquet").write_text("PAR1")),
-    "torn parquet": (
-        "pairs",
-        lambda f: (f / "pairs.parquet").write_bytes((f / "pairs.parquet").read_bytes()[:-9]),
-    ),
-    "no id": ("items", lambda f: parquet(f / "items/gold.parquet", {"win": [1.0]})),
-    "twice": ("pairs", lambda f: parquet(f / "pairs.parquet", {"id": ["a", "b", "a"]})),
-    "nested": ("pairs", lambda f: parquet(f / "pairs.parquet", {"id": ["a"], "x": [[1]]})),
-    "no JSON": ("generations", lambda f: (f / "generations.jsonl").write_text("{}\n{\n")),
-    "no text": ("generations", lambda f: (f / "generations.jsonl").write_text('{"id": 1}\n')),
-    "steps": ("history", lambda f: (f / "metrics.jsonl").write_text('{"step": 2}\n{"step": 2}\n')),
-    "value": ("history", lambda f: (f / "metrics.jsonl").write_text('{"step": 1, "x": "y"}\n')),
-    "line": ("history", lambda f: (f / "metrics.jsonl").write_text('{"step": 1\n{"step": 2}\n')),
-    "folder": ("pairs", lambda f: ((f / "pairs.parquet").unlink(), (f / "pairs.parquet").mkdir())),
+    "no parquet": ("items", ITEMS, lambda path: path.write_text("PAR1")),
+    "torn parquet": ("pairs", PAIRS, cut),
+    "no id": ("items", ITEMS, lambda path: parquet(path, {"win": [1.0]})),
+    "twice": ("pairs", PAIRS, lambda path: parquet(path, {"id": ["a", "b", "a"]})),
+    "nested": ("pairs", PAIRS, lambda path: parquet(path, {"id": ["a"], "x": [[1]]})),
+    "no JSON": ("generations", TEXTS, lambda path: path.write_text("{}\n{\n")),
+    "no text": ("generations", TEXTS, lambda path: path.write_text('{"id": 1}\n')),
+    "steps": ("history", LOG, lambda path: path.write_text('{"step": 2}\n{"step": 2}\n')),
+    "value": ("history", LOG, lambda path: path.write_text('{"step": 1, "x": "y"}\n')),
+    "line": ("history", LOG, lambda path: path.write_text('{"step": 1\n{"step": 2}\n')),
+    "folder": ("pairs", PAIRS, turn_to_folder),
 }
 
 
@@ -80,19 +89,17 @@ BREAK = {
 def test_a_damaged_table_is_named_and_has_no_rows(
     case: str, runs_dir: Path, write_run: WriteRun
 ) -> None:
-    what, spoil = BREAK[case]
+    what, file, spoil = BREAK[case]
     broken, kept, without = (write_run(seed=seed) for seed in (1, 2, 3))
     for run_id in (broken, kept):
         fill(runs_dir / run_id)
-    spoil(runs_dir / broken)
+    spoil((runs_dir / broken if file == LOG else measured(runs_dir / broken)) / file)
     runs = load(runs_dir)
     frame = getattr(runs, what)()
     assert set(frame["run_id"]) == {kept}, "and a run without the file is no error"
-    ((run_id, file),) = runs.damaged
-    assert run_id == broken and file.startswith(("items", "pairs", "generations", "metrics"))
-    assert (
-        "\n" not in runs.damaged[run_id, file] and str(runs_dir) not in runs.damaged[run_id, file]
-    )
+    assert list(runs.damaged) == [(broken, file)]
+    assert "\n" not in runs.damaged[broken, file]
+    assert str(runs_dir) not in runs.damaged[broken, file]
     assert len(runs.records) == 3, "its metrics are whole"
 
 
@@ -109,10 +116,12 @@ def test_frames_are_sorted_and_a_benchmark_has_its_own(runs_dir: Path, write_run
     ids = [write_run(seed=seed) for seed in (1, 2)]
     for run_id in ids:
         fill(runs_dir / run_id)
-    parquet(runs_dir / ids[0] / "items" / "gsm8k.parquet", {"id": ["q1"], "correct": [True]})
+    parquet(
+        measured(runs_dir / ids[0]) / "items" / "gsm8k.parquet", {"id": ["q1"], "correct": [True]}
+    )
     runs = load(runs_dir)
     assert runs.items(ids[::-1])["run_id"].tolist() == sorted(ids * 5)
-    assert runs.items(benchmark="gsm8k").to_dict("list") == {
+    assert runs.items(evaluator="gsm8k").to_dict("list") == {
         "run_id": [ids[0]], "id": ["q1"], "correct": [True],
     }  # fmt: skip
     assert "edit_distance" not in runs.pairs(), "no run has a value there"
@@ -121,10 +130,11 @@ def test_frames_are_sorted_and_a_benchmark_has_its_own(runs_dir: Path, write_run
 
 
 def test_a_log_torn_by_a_kill_has_its_whole_lines() -> None:
-    assert history_rows(b'{"step": 1}\n{"step": 2}\n{"st') == [{"step": 1}, {"step": 2}]
-    assert history_rows(b'{"st') == history_rows(b"") == []
+    torn = b'{"step": 1}\n{"step": 2}\n{"st'
+    assert log_rows("metrics.jsonl", torn) == [{"step": 1}, {"step": 2}]
+    assert log_rows("metrics.jsonl", b'{"st') == log_rows("metrics.jsonl", b"") == []
     with pytest.raises(Unreadable, match="metrics.jsonl:2 is of step 1, after step 1"):
-        history_rows(b'{"step": 1}\n{"step": 1}\n')
+        log_rows("metrics.jsonl", b'{"step": 1}\n{"step": 1}\n')
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.analysis.conftest import measured
 from tests.analysis.record_files import Tracker, closed, fill, mirror
 from tests.track.conftest import clean
 from tests.track.test_mirror import inspect, opened
 from tiebreak.track import environment
-from tiebreak_analysis.records.mirrored import THROUGHPUT, merged, status_of
-from tiebreak_analysis.records.offline import OfflineLogs
-from tiebreak_analysis.records.record import Unreadable
+from tiebreak_analysis.records.files import Unreadable
 from tiebreak_analysis.records.runs import load
+from tiebreak_analysis.records.wandb import THROUGHPUT, OfflineLogs, merged, status_of
 from tiebreak_analysis.records.wandb_log import BLOCK, HEADER, pieces, read_history, read_log
 
 WriteRun = Callable[..., str]
@@ -120,7 +120,7 @@ def test_a_run_of_another_project_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_finished_run_without_its_files_is_named(sent: Path) -> None:
     (run_folder,) = [p for p in (sent.parent / "files").iterdir() if p.name != "media"]
-    (run_folder / "result.json").unlink()
+    (measured(run_folder) / "result.json").unlink()
     runs = load(OfflineLogs(sent.parent.parent))
     assert runs.records == ()
     assert runs.skipped == (

@@ -54,7 +54,7 @@ def add_record(
     folder = root / "runs" / run_id(run)
     folder.mkdir(parents=True)
     manifest = {
-        "format": 1, "run_id": run_id(run), "group_id": group_id(run), "names": run.names,
+        "format": 2, "run_id": run_id(run), "group_id": group_id(run), "names": run.names,
         "host": host or HOST, "times": {"started": STARTED, "finished": ENDED},
         "stages": [{"stage": s, "key": k, "reused": False} for s, k in built], **more,
     }  # fmt: skip
@@ -62,7 +62,7 @@ def add_record(
     files = {
         "config.yaml": yaml.safe_dump(run.resolved),
         "manifest.json": json.dumps(manifest),
-        "status.json": json.dumps({"format": 1, "status": "finished"}),
+        "status.json": json.dumps({"format": 2, "status": "finished"}),
         "result.json": "{}",
         "throughput.jsonl": "".join(json.dumps(row) + "\n" for row in steps),
     }

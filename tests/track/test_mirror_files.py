@@ -11,22 +11,27 @@ import pytest
 
 from tests.track.test_mirror import RUN, Tracker, inspect, logs, opened, said, whole_run
 from tests.track.wandb_stub import Stub
-from tiebreak.track.files import SENT
+from tiebreak.track.files import MEASURED, SENT
 from tiebreak.track.mirror import Mirror
+from tiebreak.track.record_format import FORMAT
 
 pytestmark = pytest.mark.usefixtures("clean")
-HASHES = {"data": "d" * 16, "evaluator": "e" * 16}
+HASHES = {"data": "d" * 16}
+EVALUATIONS = ["e" * 12, "f" * 12]
+FILES = {*SENT, *(f"evaluations/{one}/{name.replace('*', 'gold')}"
+                  for one in EVALUATIONS for name in MEASURED)}  # fmt: skip
 
 
 def record(home: Path, status: str = "finished") -> Path:
     """A folder with the files that the mirror looks for; their content is not looked at."""
     folder = home / "runs" / RUN
-    (folder / "items").mkdir(parents=True)
-    for name in (*SENT, "items/gold.parquet", "metrics.jsonl", "error.txt"):
+    without_result = f"evaluations/{'a' * 12}/pairs.parquet"
+    for name in (*FILES, without_result, "metrics.jsonl", "error.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    manifest = {"format": 1, "run_id": RUN, "hashes": HASHES}
+    manifest = {"format": FORMAT, "run_id": RUN, "hashes": HASHES}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    told = {"format": 1, "status": status, "error": "/home/me/x"}
+    told = {"format": FORMAT, "status": status, "error": "/home/me/x"}
     (folder / "status.json").write_text(json.dumps(told))
     return folder
 
@@ -51,8 +56,9 @@ def test_offline_the_files_lie_beside_the_log(tmp_path: Path) -> None:
     (log,) = logs(tmp_path)
     kept = log.parent / "files" / RUN
     found = {p.relative_to(kept).as_posix() for p in kept.rglob("*") if p.is_file()}
-    assert found == {*SENT, "items/gold.parquet"}
-    assert (kept / "items" / "gold.parquet").read_text() == "items/gold.parquet"
+    assert found == FILES
+    items = f"evaluations/{EVALUATIONS[0]}/items/gold.parquet"
+    assert (kept / items).read_text() == items
     assert summary(log)["status"] == "finished"
     assert b"/home/me" not in log.read_bytes()
 
@@ -64,10 +70,12 @@ def test_online_they_are_files_of_the_run(
     mirrored(opened(tmp_path), folder)
     assert said(capfd) == []
     sent = {name: text for (run, name), text in server.read_back.files.items() if run == RUN}
-    for name in (*SENT, "items/gold.parquet"):
+    for name in FILES:
         assert sent[f"{RUN}/{name}"] == (folder / name).read_bytes()
     assert not any(name.endswith(("status.json", "metrics.jsonl", "error.txt")) for name in sent)
-    assert json.loads(server.runs[RUN]["config"])["hashes"]["value"] == HASHES
+    config = json.loads(server.runs[RUN]["config"])
+    assert config["hashes"]["value"] == HASHES
+    assert config["evaluations"]["value"] == EVALUATIONS
     assert server.summary["status"] == "finished"
 
 

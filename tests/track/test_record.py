@@ -73,7 +73,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
         '{"drift/chosen": -1e-09, "loss": 0.1, "step": 1}\n'
     )
     of_run = {"run_id": "0123456789ab", "group_id": "ba9876543210", "seed": 1}
-    assert read_result(run) == {"format": 1, **of_run, **RESULT}
+    assert read_result(run) == {"format": 2, **of_run, **RESULT}
     manifest = read_manifest(run)
     assert manifest["hashes"] == {"data": "d"} and manifest["names"] == MANIFEST["names"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", manifest["times"]["finished"])
@@ -161,8 +161,8 @@ def test_other_format_and_other_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds run 0123456789ab, not ffff"):
         opened(tmp_path, run_id="ffff")
     path = tmp_path / "run" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
-    with pytest.raises(UserError, match="format 2, expected 1; move it away or set TIEBREAK_HOME"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    with pytest.raises(UserError, match="format 1, expected 2; move it away or set TIEBREAK_HOME"):
         opened(tmp_path)
     path.write_text("{")
     with pytest.raises(UserError, match="manifest.json is not JSON"):

@@ -14,7 +14,7 @@ from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
-from tiebreak_analysis.records.record import settings
+from tiebreak_analysis.records.files import settings
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.studies import STUDIES, StudyReport
 from tiebreak_analysis.studies.study import Report

@@ -11,7 +11,7 @@ from tiebreak.errors import UserError
 from tiebreak.track import environment
 from tiebreak.track.mirror import opened
 from tiebreak.track.shown import Comparison
-from tiebreak_analysis.records.mirrored import COMPARISON
+from tiebreak_analysis.records.wandb import COMPARISON
 from tiebreak_analysis.tables import render, tidy
 from tiebreak_analysis.tables.table import Section, Table
 

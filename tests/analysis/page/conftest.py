@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from page_study import HOSTILE, fill
 
+from tests.analysis.conftest import measured
+
 
 @pytest.fixture
 def study(runs_dir: Path, write_run: Callable[..., str]) -> Path:
@@ -21,7 +23,7 @@ def study(runs_dir: Path, write_run: Callable[..., str]) -> Path:
     going = write_run("simpo", 1, status="running", method_settings={"note": HOSTILE})
     fill(runs_dir / going, 1, 7, 0.1)
     torn = write_run("dpop", 1)
-    (runs_dir / torn / "result.json").write_text("{")
+    (measured(runs_dir / torn) / "result.json").write_text("{")
     return runs_dir
 
 

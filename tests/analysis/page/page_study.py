@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.analysis.conftest import measured
 from tiebreak_analysis.page import write
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
@@ -24,6 +25,9 @@ def fill(folder: Path, seed: int, steps: int, strength: float) -> None:
             row = {"step": step, "loss": 0.7 / step + seed / 100, "reward/margin": strength * step}
             drift = {"drift/chosen": -strength * step, "drift/rejected": -2 * strength * step}
             log.write(json.dumps(row | drift | {"grad/norm": 1.0}) + "\n")
+    if not (folder / "evaluations").is_dir():
+        return
+    inside = measured(folder)
     texts = [
         {
             "id": f"p{at}",
@@ -33,16 +37,16 @@ def fill(folder: Path, seed: int, steps: int, strength: float) -> None:
         }
         for at in range(PROMPTS)
     ]
-    (folder / "generations.jsonl").write_text("".join(json.dumps(t) + "\n" for t in texts))
-    (folder / "items").mkdir()
+    (inside / "generations.jsonl").write_text("".join(json.dumps(t) + "\n" for t in texts))
+    (inside / "items").mkdir()
     items = {"id": [f"p{at}" for at in range(PROMPTS)], "reward/before": [0.2] * PROMPTS}
-    _parquet(folder / "items" / "gold.parquet", items | {"reward/after": [0.5] * PROMPTS})
+    _parquet(inside / "items" / "gold.parquet", items | {"reward/after": [0.5] * PROMPTS})
     drift = [-strength * (1 + (at + seed) % 3) for at in range(PAIRS)]
     pairs = {"id": [f"q{at}" for at in range(PAIRS)], "drift/chosen": drift}
     pairs |= {"drift/rejected": [2 * d for d in drift], "length/chosen": [20] * PAIRS}
     pairs |= {"length/rejected": [18 + at % 5 for at in range(PAIRS)]}
     _parquet(
-        folder / "pairs.parquet", pairs | {"edit_distance": [at / PAIRS for at in range(PAIRS)]}
+        inside / "pairs.parquet", pairs | {"edit_distance": [at / PAIRS for at in range(PAIRS)]}
     )
 
 

@@ -39,7 +39,7 @@ def test_a_run_that_is_not_evaluated_stands_with_the_others_of_its_data() -> Non
 
 
 def test_a_run_that_is_not_evaluated_is_put_into_no_section_by_chance() -> None:
-    first, second = on("a", 0.1, evaluator="1" * 16), on("b", 0.1, evaluator="2" * 16)
+    first, second = on("a", 0.1, evaluation="1" * 16), on("b", 0.1, evaluation="2" * 16)
     assert sections(first, second, on("c", 0.1, "running"))["c"] == "model m · data d"
 
 
@@ -55,8 +55,8 @@ def test_models_of_one_name_are_told_apart_for_running_runs_too() -> None:
 
 
 def test_hashes_tell_what_names_do_not() -> None:
-    found = sections(on("a", 0.1, evaluator="1" * 16), on("b", 0.1, evaluator="2" * 16))
+    found = sections(on("a", 0.1, evaluation="1" * 16), on("b", 0.1, evaluation="2" * 16))
     assert found["a"] == "model m · data d hash-0.1 · evaluator 11111111"
     assert found["b"] == "model m · data d hash-0.1 · evaluator 22222222"
-    found = sections(on("a", 0.1, evaluator="1" * 16), on("b", 0.1))
+    found = sections(on("a", 0.1, evaluation="1" * 16), on("b", 0.1))
     assert found["b"] == "model m · data d hash-0.1 · evaluator not recorded"

@@ -39,7 +39,7 @@ class Synthetic:
         record = Record(
             path=Path(run_id), run_id=run_id, group_id=run_id, status="finished", stage=None,
             step=None, steps=None, error=None, model="tiny", method=method, scenario=scenario,
-            data="world", seed=seed, data_hash="d" * 64, evaluator="e" * 64, start_model="s" * 64,
+            data="world", seed=seed, data_hash="d" * 64, evaluation="e" * 64, start_model="s" * 64,
             metrics=metrics or {}, start=start or {},
             settings={"method.name": method, "scenario.name": scenario, **dotted},
         )  # fmt: skip
@@ -51,12 +51,12 @@ class Synthetic:
                 kept[run_id] = frame.assign(run_id=run_id)
         return record
 
-    def items(self, ids: Sequence[str] | None, benchmark: str = "gold") -> pd.DataFrame:
-        assert benchmark == "gold"
-        return self._of(self._items, ids)
+    def items(self, keys: Sequence[str] | None, evaluator: str = "gold") -> pd.DataFrame:
+        assert evaluator == "gold"
+        return self._of(self._items, keys)
 
-    def pairs(self, ids: Sequence[str] | None) -> pd.DataFrame:
-        return self._of(self._pairs, ids)
+    def pairs(self, keys: Sequence[str] | None) -> pd.DataFrame:
+        return self._of(self._pairs, keys)
 
     def _of(self, kept: dict[str, pd.DataFrame], ids: Sequence[str] | None) -> pd.DataFrame:
         wanted = [kept[one] for one in (kept if ids is None else ids) if one in kept]

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.analysis.conftest import measured
+
 WriteMeasured = Callable[..., str]
 NUM_ITEMS = 40
 
@@ -16,8 +18,9 @@ NUM_ITEMS = 40
 def put_items(folder: Path, columns: dict[str, Any], file: str = "items/gold.parquet") -> None:
     import pandas as pd
 
-    (folder / file).parent.mkdir(exist_ok=True)
-    pd.DataFrame(columns).to_parquet(folder / file)
+    path = measured(folder) / file
+    path.parent.mkdir(exist_ok=True)
+    pd.DataFrame(columns).to_parquet(path)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.analysis.conftest import measured
 from tests.analysis.tables.conftest import put_items
 from tiebreak.metrics import evaluation_metric
 from tiebreak_analysis.records.runs import load
@@ -75,7 +76,7 @@ def test_one_seed_has_no_interval_however_many_items(runs_dir: Path, write_measu
 def test_items_whose_mean_is_not_the_metric_are_not_used(runs_dir: Path, write_measured: Write):
     ids = [write_measured("dpo", seed, BEFORE + seed / 10, BEFORE) for seed in (1, 2, 3)]
     write_measured("kto", 1, BEFORE, BEFORE)
-    result = runs_dir / ids[1] / "result.json"
+    result = measured(runs_dir / ids[1]) / "result.json"
     told = json.loads(result.read_text())
     told["metrics"]["gold/reward"] = 0.5
     result.write_text(json.dumps(told))
@@ -91,7 +92,7 @@ def test_items_whose_mean_is_not_the_metric_are_not_used(runs_dir: Path, write_m
 
 def test_a_start_whose_items_disagree_is_named(runs_dir: Path, write_measured: Write):
     run_id = write_measured("dpo", 1, BEFORE + 0.1, BEFORE)
-    result = runs_dir / run_id / "result.json"
+    result = measured(runs_dir / run_id) / "result.json"
     result.write_text(result.read_text().replace(repr(float(BEFORE.mean())), "0.7"))
     table = comparison(load(runs_dir))
     assert f"{run_id} (result.json has gold/reward of the start model 0.7" in notes(table)
@@ -101,7 +102,7 @@ def test_runs_with_other_items_are_not_mixed(runs_dir: Path, write_measured: Wri
     write_measured("dpo", 1, BEFORE, BEFORE)
     write_measured("dpo", 2, BEFORE, BEFORE)
     other = write_measured("dpo", 3, BEFORE, BEFORE)
-    path = runs_dir / other / "items" / "gold.parquet"
+    path = measured(runs_dir / other) / "items" / "gold.parquet"
     frame = pd.read_parquet(path)
     frame["id"] = "another-" + frame["id"]
     frame.to_parquet(path)
@@ -122,7 +123,7 @@ def test_a_run_without_items_among_others_is_named(
 
 def test_a_damaged_file_is_named(runs_dir: Path, write_measured: Write):
     ids = [write_measured("dpo", seed, BEFORE, BEFORE) for seed in (1, 2)]
-    (runs_dir / ids[0] / "items" / "gold.parquet").write_bytes(b"PAR1 torn")
+    (measured(runs_dir / ids[0]) / "items" / "gold.parquet").write_bytes(b"PAR1 torn")
     table = comparison(load(runs_dir))
     assert f"{ids[0]} (items/gold.parquet cannot be read" in notes(table)
     assert cell(table, 1, 0).num_items == 0

@@ -1,0 +1,342 @@
+"""Runs as W&B holds them: offline logs, read without a server, and a project of a server.
+
+A run is one or several pieces, for a run that was resumed leaves more than one. The mirror puts
+the files of the record beside the history (docs/wandb.md), so the record is read from the same
+files as one of our own; W&B adds how far the run is, and its history.
+
+The server was tried against a small one of our own, never against W&B's service; docs/wandb.md says
+how many questions it is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tiebreak.errors import UserError
+from tiebreak.track import environment
+from tiebreak.track.record_format import FORMAT, MANIFEST, STATUS, STATUSES, path_in_record
+from tiebreak_analysis.records.files import Missing, Row, Settings, Unreadable, settings
+from tiebreak_analysis.records.record import Record, Skipped, Stamp, parse
+from tiebreak_analysis.records.wandb_log import Log, read_history, read_log
+
+THROUGHPUT = ("seconds", "pairs/s", "response_tokens/s", "memory/peak")
+"""In W&B's history beside the metrics; in the record they are a file of their own."""
+COMPARISON = "comparison"
+"""In W&B's config as `tiebreak`: what `tiebreak table --wandb` sent, which is no run."""
+OURS = ("run_id", "group_id", "hashes", "evaluations")  # in W&B's config, and no settings
+PATTERN = "*run-*/run-*.wandb"
+TIMEOUT = 30
+"""Seconds that one question to a server may take."""
+
+
+class Piece(Protocol):
+    """One W&B run or one log of it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+    @property
+    def status(self) -> str: ...
+    def read(self, path: str) -> bytes:
+        """A file by its path in the record. OSError; FileNotFoundError: W&B has no such file."""
+        ...
+
+    def rows(self) -> Iterable[Row]: ...
+
+
+@dataclass(frozen=True)
+class MirroredRun:
+    """One evaluation in the pieces of one run id, oldest first; the newer piece is believed."""
+
+    path: Path
+    pieces: tuple[Piece, ...]
+    evaluation: str | None = None
+    several: bool = False
+
+    @property
+    def status(self) -> str:
+        """Status of the newest piece; what was finished stays finished when it is shown again."""
+        statuses = [piece.status for piece in self.pieces]
+        return "finished" if "finished" in statuses else statuses[-1]
+
+    def record(self) -> Record:
+        try:
+            return parse(self)
+        except Missing as reason:
+            if self.status == "finished" or self.evaluation is not None:
+                raise Unreadable(f"W&B does not hold the whole record: {reason}") from None
+            return self._unfinished()
+
+    def _unfinished(self) -> Record:
+        """The record of a run killed or still running: its files are sent at the end."""
+        sent = self.pieces[-1].config
+        config = settings({k: v for k, v in sent.items() if k not in OURS})
+        return Record(
+            path=self.path,
+            run_id=self.path.name,
+            group_id=_text(sent, "group_id"),
+            status=self.status,
+            stage=None,
+            step=None,
+            steps=None,
+            error=None,
+            model=_text(config, "model.name"),
+            method=_text(config, "method.name"),
+            scenario=_text(config, "scenario.name"),
+            data=_text(config, "data.name"),
+            seed=_whole(sent, "seed"),
+            data_hash=None,
+            evaluation=None,
+            start_model=None,
+            metrics={},
+            start={},
+            settings=config,
+            entry=self,
+        )
+
+    def read(self, file: str) -> bytes:
+        if file == STATUS:
+            return json.dumps({"format": FORMAT, "status": self.status}).encode()
+        path = path_in_record(file, self.evaluation)
+        for piece in reversed(self.pieces):
+            try:
+                return piece.read(path)
+            except FileNotFoundError:
+                continue
+        raise FileNotFoundError(file)
+
+    def history(self) -> list[Row]:
+        return merged(row for piece in self.pieces for row in piece.rows())
+
+    def stamp(self, file: str) -> Stamp | None:
+        """Nothing of W&B is cached."""
+        return None
+
+
+def merged(rows: Iterable[Row]) -> list[Row]:
+    """The rows of `metrics.jsonl` from all that was ever sent, over our own step.
+
+    A resumed run sends the steps after its checkpoint again: as the record does, what came
+    before is cut back to that step, so each step is there once, as it was sent last. W&B's rows
+    hold throughput too, which is no metric: it is read from the file of that name.
+    """
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        step, metrics = row.get("step"), _metrics(row)
+        if not metrics or not isinstance(step, int | float):
+            continue  # generations, or something that was not sent by us
+        while kept and kept[-1]["step"] >= step:
+            kept.pop()
+        kept.append({"step": int(step), **metrics})
+    return list(kept)
+
+
+def _metrics(row: Row) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if type(value) in (int, float)
+        and name != "step"
+        and name not in THROUGHPUT
+        and not name.startswith("_")
+    }
+
+
+def gather(root: Path, pieces: Sequence[Piece]) -> tuple[list[MirroredRun], list[Skipped]]:
+    """The entries that `pieces` (oldest first) are of; what is none of ours, with the reason."""
+    of_run: dict[str, list[Piece]] = defaultdict(list)
+    skipped: list[Skipped] = []
+    for piece in pieces:
+        run_id = piece.config.get("run_id")
+        if isinstance(run_id, str) and re.fullmatch(r"[0-9a-f]{12}", run_id):
+            of_run[run_id].append(piece)
+        elif piece.config.get("tiebreak") != COMPARISON:
+            skipped.append((root / piece.name, "not a run of tiebreak: no run_id in its config"))
+    runs = [run for run_id in sorted(of_run) for run in _evaluated(root / run_id, of_run[run_id])]
+    return runs, skipped
+
+
+def _evaluated(path: Path, pieces: Sequence[Piece]) -> list[MirroredRun]:
+    """The run once per evaluation that a piece says it sent; once if there is none."""
+    sent = {one for piece in pieces for one in _evaluations(piece.config)}
+    ids = sorted(sent)
+    runs = [MirroredRun(path, tuple(pieces), one, len(ids) > 1) for one in ids]
+    return runs or [MirroredRun(path, tuple(pieces))]
+
+
+def _evaluations(config: Mapping[str, Any]) -> list[str]:
+    """Ids from W&B's config; nothing else becomes part of a path."""
+    listed = config.get("evaluations")
+    ids = listed if isinstance(listed, list) else []
+    return [one for one in ids if isinstance(one, str) and re.fullmatch(r"[0-9a-f]+", one)]
+
+
+def status_of(summary: Mapping[str, Any], exit_code: int | None) -> str:
+    """Status that the run gave itself last; `running` is also that of one that was killed."""
+    status = summary.get("status")
+    if status in STATUSES and status != "running":
+        return str(status)
+    return "failed" if exit_code else "running"
+
+
+def _text(source: Settings | Mapping[str, Any], key: str) -> str:
+    value = source.get(key)
+    if not isinstance(value, str):
+        raise Unreadable(f"W&B's config has {key} {value!r}, not a text; no {MANIFEST} was sent")
+    return value
+
+
+def _whole(source: Mapping[str, Any], key: str) -> int:
+    value = source.get(key)
+    if type(value) is not int:
+        raise Unreadable(f"W&B's config has {key} {value!r}, not a whole number")
+    return value
+
+
+@dataclass(frozen=True)
+class LogFolder:
+    """One `offline-run-*` or `run-*`: the log and, below `files/`, what was saved with it."""
+
+    path: Path
+    log: Log
+
+    @property
+    def name(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.log.config
+
+    @property
+    def status(self) -> str:
+        return status_of(self.log.summary, self.log.exit_code)
+
+    def read(self, path: str) -> bytes:
+        run_id = str(self.log.config["run_id"])
+        return (self.path.parent / "files" / run_id / path).read_bytes()
+
+    def rows(self) -> Iterable[Row]:
+        return read_history(self.path)
+
+
+@dataclass(frozen=True)
+class OfflineLogs:
+    """Every log below `root`. Two folders of one run id are one run that was resumed."""
+
+    root: Path
+
+    @property
+    def cache(self) -> None:
+        return None
+
+    def entries(self) -> tuple[list[MirroredRun], list[Skipped]]:
+        logs: list[LogFolder] = []
+        skipped: list[Skipped] = []
+        for path in sorted(self.root.glob(PATTERN)):
+            try:
+                logs.append(LogFolder(path, read_log(path)))
+            except Unreadable as reason:
+                run_id = path.stem.removeprefix("run-")  # as W&B names it; usually ours
+                skipped.append((self.root / run_id, f"{path.parent.name}: {reason}"))
+        logs.sort(key=lambda one: (one.log.began, one.name))
+        runs, foreign = gather(self.root, logs)
+        return runs, skipped + foreign
+
+
+@dataclass(frozen=True)
+class ServerRun:
+    """One run of a W&B project."""
+
+    run: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.run.id)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.run.config
+
+    @property
+    def status(self) -> str:
+        """A crashed run is one that W&B has not heard of for some minutes: to us it was killed."""
+        return status_of(self.run.summary_metrics, int(self.run.state == "failed"))
+
+    def read(self, path: str) -> bytes:
+        """FileNotFoundError: the run has no such file. OSError: it did not arrive."""
+        name = f"{self.config['run_id']}/{path}"
+        with _asking(OSError) as folder:
+            found = list(self.run.files(names=[name]))
+            if not found:
+                raise FileNotFoundError(name)
+            with found[0].download(root=str(folder), replace=True) as stream:
+                return Path(stream.name).read_bytes()
+
+    def rows(self) -> Iterable[Row]:
+        with _asking(Unreadable):
+            return list(self.run.scan_history(use_cache=False))
+
+
+@dataclass(frozen=True)
+class Project:
+    """The runs of one W&B project, on the server that WANDB_BASE_URL names."""
+
+    entity: str
+    project: str
+
+    @property
+    def root(self) -> str:
+        return f"{self.entity}/{self.project}"
+
+    @property
+    def cache(self) -> None:
+        return None
+
+    def entries(self) -> tuple[list[MirroredRun], list[Skipped]]:
+        if not environment.has_key():  # wandb would ask for one, and wait
+            raise UserError("wandb-api: no key; set WANDB_API_KEY, or use `wandb login`")
+        return gather(Path(self.root), self._runs())
+
+    def _runs(self) -> list[ServerRun]:
+        """Oldest first."""
+        import wandb
+
+        with _asking(_NoProject):
+            wandb.setup(wandb.Settings(silent=True))
+            api = wandb.Api(timeout=TIMEOUT)
+            try:
+                return [ServerRun(run) for run in api.runs(self.root, lazy=False)]
+            except ValueError as error:  # so says wandb of a project that is not there
+                raise UserError(f"wandb-api:{self.root}: {error}") from None
+
+
+class _NoProject(UserError):
+    """The server did not answer, or refused the key."""
+
+
+@contextmanager
+def _asking(failure: type[Exception]) -> Generator[Path]:
+    """A folder that takes what wandb writes while it asks; what it lets out becomes `failure`."""
+    import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+    with tempfile.TemporaryDirectory() as name:
+        before = environment.use_folder(Path(name)) | {"WANDB_DIR": os.environ.get("WANDB_DIR")}
+        os.environ["WANDB_DIR"] = name
+        try:
+            yield Path(name)
+        except (wandb.Error, WandbApiFailedError) as error:
+            raise failure(f"W&B: {' '.join(str(error).split())[:200]}") from None
+        finally:
+            environment.restore(before)
