@@ -2,8 +2,8 @@
 
 A stage's key hashes its own settings, its version and its parents' keys, so every key of a run is
 known before anything is built, and a new version of one stage re-does that stage and what hangs on
-it, and nothing else. Settings are left out of a key by name (`settings_of(group, leave_out)`); none is
-let in by name.
+it, and nothing else. Settings are left out of a key by name (`settings_of(group, leave_out)`); none
+is let in by name.
 """
 
 from __future__ import annotations
