@@ -9,7 +9,7 @@ import pytest
 
 from tiebreak.catalogue import pages as method_pages
 from tiebreak.catalogue.cards import entry
-from tiebreak.catalogue.plots import LENGTHS, STEPS, curve, draw
+from tiebreak.catalogue.pages import LENGTHS, STEPS, curve, draw
 from tiebreak.cli import main
 from tiebreak.methods import METHODS
 
