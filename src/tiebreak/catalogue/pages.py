@@ -160,7 +160,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def _use(name: str, values: dict[str, dict[str, Any]]) -> str:
-    """The command of a run, and one with the first value of its search space that is no default."""
+    """Commands for a run at the defaults and for one with another value of the search space."""
     settings = [
         f" method.{key}={value}"
         for key, space in search_space(name).items()
@@ -223,7 +223,7 @@ def curve(method: Method) -> Curve:
 
 
 def made_pair(margin: float) -> Pairs:
-    """A pair with a margin in nats, half of it from the chosen and half from the rejected."""
+    """A pair with that margin (nats): the chosen is up by half of it, the rejected down by half."""
     import torch
 
     from tiebreak.methods import Pairs

@@ -62,7 +62,7 @@ class BetaDPO(DriftRewards):
     momentum: float = hyperparameter(0.9, source="official `trainers.py`", at_least=0, below=1)
 
     def loss(self, pairs: Pairs) -> Tensor:
-        """(B,) one loss per pair; the mean over the whole batch is the mean over the kept."""
+        """(B,) one loss per pair; the mean over the whole batch is that over the kept pairs."""
         batch = pairs.batch()
         kept_B = self.kept(batch)
         weight_B = kept_B / kept_B.mean()

@@ -59,7 +59,7 @@ class TRDPO(DriftRewards):
         return -log_sigmoid(self.beta * drift_margin(pairs))
 
     def reference_share(self, step: int) -> float:
-        """The policy's share in the reference after update `step` (from 1); mostly 0."""
+        """The policy's share in the reference after update `step` (from 1); 0 between syncs."""
         return self.mixing if step % self.sync_every == 0 else 0.0
 
     def loss_at_start(self) -> float | None:
