@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.config.quick import quick
-from tiebreak.compose import compose
 from tiebreak.config import compose as files
-from tiebreak.config.compose import GROUPS, options
-from tiebreak.config.schema import Adapter, FileData, Split, WorldData
+from tiebreak.config.compose import GROUPS, configure, options
+from tiebreak.config.schema import Adapter, Split
+from tiebreak.data.sources.files import FileData
+from tiebreak.data.sources.world import WorldData
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
 
@@ -76,7 +77,7 @@ OUT_OF_RANGE = [
 @pytest.mark.parametrize(("override", "message"), WRONG)
 def test_a_mistake_is_named_with_its_remedy(override: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        compose([override])
+        configure([override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -120,12 +121,12 @@ def test_a_value_that_cannot_work(override: str, message: str) -> None:
 )  # fmt: skip
 def test_parts_that_do_not_fit_together(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        compose(overrides)
+        configure(overrides)
     assert message in str(caught.value)
 
 
 def test_no_override_gives_the_defaults() -> None:
-    run = compose([])
+    run = configure([])
     assert run.names == {
         "model": "tiny", "method": "dpo", "scenario": "sft-then-align", "data": "world",
     }  # fmt: skip
@@ -133,23 +134,23 @@ def test_no_override_gives_the_defaults() -> None:
 
 
 def test_values_win_over_the_group_whatever_their_order() -> None:
-    run = compose(["train.learning_rate=1e-4", "train=lora", "method.beta=1", "method=kto"])
+    run = configure(["train.learning_rate=1e-4", "train=lora", "method.beta=1", "method=kto"])
     assert (run.train.learning_rate, run.train.adapter) == (1e-4, Adapter.LORA)
     assert run.method_name == "kto" and run.method == type(run.method)(beta=1.0)
 
 
 def test_validation_where_there_are_rows_for_it() -> None:
     validation = "evaluation.split=validation"
-    world = compose([validation])
+    world = configure([validation])
     files = ["data=c/d", "data.validation_share=0.1", "scenario=align-from-base"]
-    assert world.evaluation.split is compose([validation, *files]).evaluation.split
+    assert world.evaluation.split is configure([validation, *files]).evaluation.split
     assert world.evaluation.split is Split.VALIDATION
-    assert compose([]).evaluation.split is Split.TEST
+    assert configure([]).evaluation.split is Split.TEST
 
 
 @pytest.mark.parametrize("name", ["a b.jsonl", "it's.jsonl", "a,b=c.jsonl", "{x}.parquet"])
 def test_any_file_name(name: str, tmp_path: Path) -> None:
-    run = compose([f"data={tmp_path / name}", "scenario=align-from-base"])
+    run = configure([f"data={tmp_path / name}", "scenario=align-from-base"])
     assert isinstance(run.data, FileData)
     assert run.data.train == str(tmp_path / name)
     assert run.data.name == Path(name).stem
@@ -158,7 +159,7 @@ def test_any_file_name(name: str, tmp_path: Path) -> None:
 def test_a_folder_or_a_hub_id_is_a_model(tmp_path: Path) -> None:
     (tmp_path / "mine-1.5").mkdir()
     for place, name in ((str(tmp_path / "mine-1.5"), "mine-1.5"), ("org/q2.5-0.5B", "q2.5-0.5B")):
-        run = compose([f"model={place}", "scenario=align-from-instruct"])
+        run = configure([f"model={place}", "scenario=align-from-instruct"])
         assert (run.model.instruct, run.model.base) == (place, place)
         assert run.model.name == name
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tiebreak.compose import compose
-from tiebreak.config.compose import GROUPS, options
+from tiebreak.config.compose import GROUPS, configure, options
 from tiebreak.config.schema import Start
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
@@ -28,7 +27,7 @@ def test_every_method_is_offered() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_is_its_name_and_its_defaults(name: str) -> None:
-    run = compose([f"method={name}"])
+    run = configure([f"method={name}"])
     assert run.method == METHODS[name]()
     defaults = {f.name: f.default for f in dataclasses.fields(METHODS[name])}
     assert list(run.resolved["method"].items()) == [("name", name), *defaults.items()]
@@ -46,7 +45,7 @@ def test_a_file_is_named_as_it_names_itself(group: str) -> None:
 def test_every_choice_composes(group: str) -> None:
     for name in options(group):
         if (group, name) not in TEMPLATES:
-            assert compose([f"{group}={name}"]).names | {group: name} != {}
+            assert configure([f"{group}={name}"]).names | {group: name} != {}
 
 
 @pytest.mark.parametrize("data", ["world", "ultrafeedback"])
@@ -58,16 +57,16 @@ def test_every_model_has_the_scenarios_it_says(model: str, data: str) -> None:
         start = yaml.safe_load((shipped("conf") / "scenario" / f"{scenario}.yaml").read_text())
         has = written[start["start"]] or (start["start"] == Start.SFT and written["base"])
         if has:
-            assert compose(overrides).names["model"] == model
+            assert configure(overrides).names["model"] == model
         else:
             with pytest.raises(UserError, match="does not have"):
-                compose(overrides)
+                configure(overrides)
 
 
 def test_conf_is_found_from_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf").mkdir()  # a conf folder of somebody else is not ours
-    assert compose([]).method_name == "dpo"
+    assert configure([]).method_name == "dpo"
 
 
 def test_the_studies_expand() -> None:

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiebreak.config.identity import model_commit
 
 from tests.config.quick import quick
 from tiebreak.compose import compose
 from tiebreak.errors import UserError
+from tiebreak.stages.checkpoint import model_commit
 
 ROWS = [
     {"prompt": f"say {i}", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(3)
@@ -36,6 +36,12 @@ def write(path: Path, rows: list[dict]) -> Path:
         "tracker.project=other",
         "train.name=other",
         "train.lora.rank=3",  # without train.adapter=lora nothing reads it
+        "evaluation.temperature=0.1",  # what is measured on a policy is no part of it
+        "evaluation.seed=9",
+        "evaluation.split=validation",
+        "evaluation.evaluators=[pairs]",
+        "data.num_test_pairs=7",
+        "data.max_dropped_share=0.5",
     ],
 )
 def test_unchanged_by(override: str) -> None:
@@ -57,9 +63,6 @@ def test_unchanged_by(override: str) -> None:
         "data.max_length=100",
         "data.num_demonstrations=100",
         "data.seed=9",
-        "evaluation.temperature=0.1",
-        "evaluation.seed=9",
-        "evaluation.split=validation",
         "model.pretraining.seed=9",
     ],
 )
@@ -123,16 +126,14 @@ def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
 def test_a_missing_chat_template_is_said_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    run = compose([f"model={tmp_path}", "scenario=align-from-base", "model.chat_template=no.jinja"])
     with pytest.raises(UserError, match=r"model.chat_template=no.jinja: no such file; give"):
-        run.run_id
+        compose([f"model={tmp_path}", "scenario=align-from-base", "model.chat_template=no.jinja"])
 
 
 def test_a_model_that_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
-    run = compose(["model=smollm2-135m-instruct", "scenario=align-from-instruct"])
     with pytest.raises(UserError, match="not fetched yet; run: tiebreak fetch smollm2-135m-instr"):
-        run.run_id
+        compose(["model=smollm2-135m-instruct", "scenario=align-from-instruct"])
 
 
 def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
@@ -142,9 +143,8 @@ def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    run = compose(["model=org/name", "scenario=align-from-base"])
     with pytest.raises(UserError, match="pin model.revision to a 40-digit commit"):
-        run.run_id
+        compose(["model=org/name", "scenario=align-from-base"])
     note = tmp_path / "models--org--name" / "refs" / "main"
     note.parent.mkdir(parents=True)
     ids = []

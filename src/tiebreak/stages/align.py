@@ -13,7 +13,7 @@ from tiebreak.config.typed import settings_of
 from tiebreak.errors import UserError
 from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.reference import TABLE, References
-from tiebreak.stages.stage import Context, Paths, Stage
+from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
 from tiebreak.track.record_format import METRICS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: Re
         "method": {"name": run.method_name, **settings_of(cast(Any, run.method))},
         "train": settings_of(run.train, _without_effect(run)),
         **start.settings,
-        "seed": run.seed,
+        RUN_SEED: run.seed,
     }
 
     def build(context: Context, work: Path, paths: Paths) -> None:

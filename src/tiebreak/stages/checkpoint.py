@@ -79,9 +79,13 @@ def given(source: str, model: ModelConfig) -> Checkpoint:
 
 def source_stamps(run: RunConfig) -> Hashable:
     """What tells that the files of the checkpoint a run starts from were changed."""
-    named = (getattr(run.model, str(run.scenario.start)), run.model.base)
-    here = [checkpoint_folder(name) for name in named if name and name != "here"]
-    files = [file for folder in here if folder for file in folder.iterdir() if file.is_file()]
+    source = run.start_source
+    if source == "here":
+        return None
+    folder = checkpoint_folder(source)
+    if folder is None:
+        return model_commit(source, run.model.revision)
+    files = [file for file in folder.iterdir() if file.is_file()]
     return stamps(files), run.model.chat_template and _text_hash(run.model.chat_template)
 
 

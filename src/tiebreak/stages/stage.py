@@ -21,6 +21,7 @@ from tiebreak import store as artefacts
 from tiebreak.config.schema import RunConfig
 from tiebreak.store import Artefact, Store
 
+RUN_SEED = "run_seed"  # the setting that tells the runs of a group apart
 Paths = Mapping[str, Path]  # role of a parent -> folder of its artefact
 
 # Called after each update with (step, steps, folders of align's parents, model); may raise Pruned.
@@ -78,7 +79,7 @@ class Stage:
     @functools.cached_property
     def seedless_key(self) -> str:
         """The key that the stages of runs with other seeds have in common."""
-        settings = {k: v for k, v in self.settings.items() if k != "seed"}
+        settings = {k: v for k, v in self.settings.items() if k != RUN_SEED}
         above = {role: parent.seedless_key for role, parent in self.parents.items()}
         return artefacts.key(self.name, self._inputs(settings, above))
 

@@ -9,7 +9,7 @@ from tiebreak.config.schema import RunConfig, Start
 from tiebreak.config.typed import settings_of
 from tiebreak.data.sources.source import DEMONSTRATIONS
 from tiebreak.stages.checkpoint import Checkpoint, given
-from tiebreak.stages.stage import Context, Paths, Stage
+from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
 from tiebreak.stages.tokens import tokens_stage
 
 SCRATCH = ("checkpoints",)
@@ -46,7 +46,7 @@ def _checkpoint(run: RunConfig, start: Start) -> Checkpoint:
 
 def _sft_stage(run: RunConfig, base: Checkpoint) -> Stage:
     """Supervised fine-tuning of all weights on the demonstrations; leaves a full model."""
-    settings = {**settings_of(run.train, OF_ALIGN), **base.settings, "seed": run.seed}
+    settings = {**settings_of(run.train, OF_ALIGN), **base.settings, RUN_SEED: run.seed}
     parents = {**base.parents, "tokens": tokens_stage(run, base, DEMONSTRATIONS)}
     return Stage("sft", settings, _build_sft, parents, scratch=SCRATCH)
 
