@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.analysis.made_plans import planned_by
 from tiebreak_analysis.runs import load
 from tiebreak_analysis.studies import STUDIES, StudyReport, write_report
-from tiebreak_analysis.tables.planned import Planned, planned_by
+from tiebreak_analysis.tables.rows import Planned
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
 ITEMS = 12
