@@ -82,7 +82,7 @@ def _check_metrics(finished: Sequence[Record], metrics: Sequence[str]) -> None:
     have = {name for record in finished for name in record.metrics}
     for name in metrics:
         if name not in have:
-            known = sorted(have | set(TIMES))
+            known = sorted(have.union(*map(throughput_of, finished)))
             raise UserError(
                 f"no finished run has metric {name!r}{nearest(name, known)}; "
                 f"they have: {', '.join(known)}"
