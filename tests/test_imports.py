@@ -37,7 +37,10 @@ LIGHT = [
     "tiebreak.data.world",
     "tiebreak_analysis.records.runs",
     "tiebreak_analysis.tables.comparison",
-    "tiebreak_analysis.tables.render",
+    "tiebreak_analysis.tables.data",
+    "tiebreak_analysis.tables.text",
+    "tiebreak_analysis.page",
+    "tiebreak.metrics",
 ]
 
 

@@ -14,7 +14,7 @@ from tiebreak_analysis.studies.measure import UNPAIRED, apart, mean
 from tiebreak_analysis.studies.ratio import share
 from tiebreak_analysis.studies.samples import Measured, combined, of_items, pick
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
-from tiebreak_analysis.tables.comparison import SCENARIOS
+from tiebreak_analysis.tables.rows import SCENARIOS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

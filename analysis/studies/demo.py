@@ -9,7 +9,7 @@ from tiebreak_analysis.studies import arizona
 from tiebreak_analysis.studies.effect import Effect
 from tiebreak_analysis.studies.frames import history, points
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
-from tiebreak_analysis.tables.comparison import SCENARIOS
+from tiebreak_analysis.tables.rows import SCENARIOS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

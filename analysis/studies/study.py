@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tiebreak_analysis.published import listed
-from tiebreak_analysis.published.read import Row
+from tiebreak_analysis.published import FigureRow, Figures, listed
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.studies.effect import Effect
 from tiebreak_analysis.studies.samples import finished
 from tiebreak_analysis.tables.comparison import comparison
-from tiebreak_analysis.tables.planned import Planned
-from tiebreak_analysis.tables.published import Figures
+from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.table import Table
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ class Report:
     figures: Mapping[str, Figure]
     effects: tuple[Effect, ...]
     notes: tuple[str, ...]
-    published: tuple[Row, ...]
+    published: tuple[FigureRow, ...]
 
 
 @dataclass(frozen=True)

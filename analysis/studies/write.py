@@ -9,10 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tiebreak_analysis.page.page import table_document
 from tiebreak_analysis.studies.effect import Effect, Part, holding
 from tiebreak_analysis.studies.study import Report
-from tiebreak_analysis.tables import render
+from tiebreak_analysis.tables.data import csv as table_csv
+from tiebreak_analysis.tables.data import sidecar
 from tiebreak_analysis.tables.table import Table
+from tiebreak_analysis.tables.text import latex, markdown
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
@@ -108,9 +111,9 @@ def published_csv(report: Report) -> str:
 
 def _table_files(name: str, table: Table) -> dict[str, str]:
     return {
-        f"{name}.md": render.markdown(table),
-        f"{name}.tex": render.latex(table),
-        f"{name}.csv": render.csv(table),
-        f"{name}.html": render.html(table),
-        f"{name}.json": render.sidecar(table),
+        f"{name}.md": markdown(table),
+        f"{name}.tex": latex(table),
+        f"{name}.csv": table_csv(table),
+        f"{name}.html": table_document(table),
+        f"{name}.json": sidecar(table),
     }

@@ -113,6 +113,9 @@ def _report_options(one: argparse.ArgumentParser, name: str) -> None:
     one.add_argument("--out", type=Path, help="write to a file instead")
     if name == "table":
         one.add_argument("--format", choices=reporting.FORMATS, help="default: md")
+        one.add_argument("--metrics", action="append", metavar="NAME[,NAME]", help="columns "
+                         "instead of the usual ones: results (docs/metrics.md), or seconds, "
+                         "response_tokens/s, memory/peak")  # fmt: skip
         one.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send it to W&B instead, "
                          "with intervals; without a key: a log for `wandb sync`")  # fmt: skip
 

@@ -13,6 +13,7 @@ from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Markup, scroll, tag
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.statistics import Interval
+from tiebreak_analysis.tables.table import entry_key
 
 HEADS = {
     "method": "",
@@ -32,13 +33,11 @@ DIGITS = 4
 
 def panels_of(runs: Runs, groups: Sequence[Group]) -> dict[str, Panel]:
     """Group id -> the panel over its finished runs; only groups of which some run left pairs."""
-    ids = {g.group_id: [r.run_id for r in g.records if r.finished] for g in groups}
-    wanted = [run_id for runs_of in ids.values() for run_id in runs_of]
-    pairs = runs.pairs(wanted)
-    there = set(pairs["run_id"])
-    groups_of = {group: found for group, found in ids.items() if there & set(found)}
-    found = displacement.compare(pairs, None, groups_of)
-    return dict(zip(groups_of, found, strict=True))
+    keys = {g.group_id: [entry_key(r) for r in g.records if r.finished] for g in groups}
+    pairs = runs.pairs([key for keys_of_group in keys.values() for key in keys_of_group])
+    present = set(pairs["run_id"])
+    measured = {group: some for group, some in keys.items() if present & set(some)}
+    return dict(zip(measured, displacement.compare(pairs, None, measured), strict=True))
 
 
 def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
@@ -64,8 +63,8 @@ def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
 
 def _row(label: str, panel: Panel) -> Markup:
     whole, near, distant = panel.groups.whole, panel.groups.near, panel.groups.distant
-    found = panel.answer.found
-    badge = tag("span", found, class_=f"badge {found.replace(' ', '-')}")
+    answer = panel.answer.found
+    badge = tag("span", answer, class_=f"badge {answer.replace(' ', '-')}")
     cells = [
         tag("td", badge),
         *(_displaced(part) for part in (whole, near, distant)),
@@ -77,13 +76,13 @@ def _row(label: str, panel: Panel) -> Markup:
 
 
 def _words(panel: Panel) -> str:
-    told = panel.verdict.partition(" - ")[2] or panel.verdict
+    text = panel.verdict.partition(" - ")[2] or panel.verdict
     missing = ", ".join(panel.without_pairs)
-    return f"{told} (without pairs, not counted: {missing})" if missing else told
+    return f"{text} (without pairs, not counted: {missing})" if missing else text
 
 
 def _displaced(part: Part) -> Markup:
-    """Of too few pairs no share is shown, as none is judged."""
+    """The displaced share; none of too few pairs, as none is judged."""
     few = min(part.num_chosen, default=0) < MIN_PAIRS
     title = f"fewer than {MIN_PAIRS} pairs in a run"
     return tag("td", "–", class_="number", title=title) if few else _share(part.displaced)
