@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from tiebreak_analysis.records.wandb import COMPARISON
-
 from tiebreak.errors import UserError
 from tiebreak.track import environment
 from tiebreak.track.mirror import opened
 from tiebreak.track.shown import Comparison
 from tiebreak_analysis.page.page import table_document
+from tiebreak_analysis.records.wandb import COMPARISON
 from tiebreak_analysis.tables.data import HEADER, lines
 from tiebreak_analysis.tables.table import Section, Table
 

@@ -36,7 +36,7 @@ from tiebreak_analysis.tables.comparison import comparison
 
 def record(run_id: str, group_id: str = "g", seed: int = 1, status: str = "finished") -> Record:
     names = {"model": "m", "method": "dpo", "scenario": "s", "data": "d"}
-    nothing = dict.fromkeys(("stage", "step", "steps", "error", "data_hash", "evaluator"))
+    nothing = dict.fromkeys(("stage", "step", "steps", "error", "data_hash", "evaluation"))
     return Record(
         path=Path(run_id), run_id=run_id, group_id=group_id, status=status, seed=seed,
         start_model="x", metrics={}, start={}, settings={}, **names, **nothing,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tiebreak.errors import UserError
+from tiebreak.track.record_format import THROUGHPUT
 from tiebreak_analysis.records.runs import Record, Runs, load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.table import Row, Table
@@ -19,19 +21,9 @@ Write = Callable[..., str]
 METRICS = {"gold/reward": 0.5, "accuracy/likelihood": 0.6}
 
 
-@dataclass(frozen=True)
-class Measured(Record):
-    """A record that says how it was measured, and how fast it trained."""
-
-    evaluation: str | None = None
-    evaluators: Mapping[str, str] = field(default_factory=dict)
-    throughput: Mapping[str, float] = field(default_factory=dict)
-
-
-def measured(record: Record, finished: str = "", **how: Any) -> Measured:
-    known = {one.name: getattr(record, one.name) for one in fields(Record)}
+def measured(record: Record, finished: str = "", **how: Any) -> Record:
     manifest = dict(record.manifest) | {"times": {"finished": finished}}
-    return Measured(**known | {"manifest": manifest} | how)
+    return replace(record, manifest=manifest, **how)
 
 
 def with_records(runs: Runs, *records: Record) -> Runs:
@@ -83,13 +75,10 @@ def test_two_evaluations_of_a_run_are_two_sections(runs_dir: Path, write_run: Wr
 def test_time_is_a_column_when_asked_for(runs_dir: Path, write_run: Write):
     for method, seconds in (("dpo", 60.0), ("ipo", 90.0)):
         for seed in (1, 2, 3):
-            write_run(method, seed, metrics=METRICS | {"gold/reward": seconds})
+            run_id = write_run(method, seed, metrics=METRICS)
+            row = {"step": 1, "seconds": seconds + seed, "memory/peak": 700.0}
+            (runs_dir / run_id / THROUGHPUT).write_text(json.dumps(row) + "\n")
     runs = load(runs_dir)
-    records = [
-        measured(r, throughput={"seconds": r.metrics["gold/reward"] + r.seed, "memory/peak": 700.0})
-        for r in runs.records
-    ]
-    runs = with_records(runs, *records)
     table = comparison(runs, metrics=["seconds", "memory/peak"])
     (section,) = table.sections
     assert [column.heading for column in section.columns] == ["seconds", "memory/peak (MiB)"]
