@@ -132,7 +132,7 @@ def test_a_page_stands_alone(study: Table):
 
 def test_text_stays_text(runs_dir: Path, write_run: Write):
     nasty = "<script>alert('x')</script>\"&"
-    write_run(nasty, model=nasty, data=nasty, scenario=nasty, data_hash=nasty, evaluator=nasty)
+    write_run(nasty, model=nasty, data=nasty, scenario=nasty, data_hash=nasty)
     table = comparison(load(runs_dir), command=nasty, footnotes={nasty: nasty})
     text = table_document(table)
     assert "<script" not in text
