@@ -133,7 +133,7 @@ def test_analysis_imports_no_torch():
         "import sys\n"
         "from tiebreak_analysis import runs, statistics\n"
         "from tiebreak_analysis.sources import cache, frames, offline, service, shards\n"
-        "from tiebreak_analysis.tables import comparison, render\n"
+        "from tiebreak_analysis.tables import comparison, data, text\n"
         "heavy = ('torch', 'transformers', 'trl', 'wandb', 'pandas', 'pyarrow', 'scipy.stats')\n"
         "inside = ('tiebreak.engine', 'tiebreak.stages', 'tiebreak.methods')\n"
         "print([name for name in heavy + inside if name in sys.modules])\n"
