@@ -17,7 +17,7 @@ from tiebreak_analysis.figures.frames import (
     runs_told,
 )
 from tiebreak_analysis.figures.palette import Look
-from tiebreak_analysis.figures.style import GREY, HALO, ONE_COLUMN, drawn, grid, house, legend_below
+from tiebreak_analysis.figures.style import HALO, ONE_COLUMN, drawn, grid, house, legend_below
 from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
@@ -41,15 +41,12 @@ def frontier(
     setting: str = "beta",
     log_x: bool = False,
     names: bool = True,
-    hull: bool = False,
     level: float = 0.95,
 ) -> Figure:
     """A line per method through its settings in their order, each the mean over runs.
 
     `points`: one row per run: method, the column `setting` (a number: beta, alpha), x, y; optional
-    label. `names` writes the first and the last setting beside the line. `hull` adds the best mean
-    of `y` reached at that `x` or less, by any method (a step line: what lies between two settings
-    was not measured).
+    label. `names` writes the first and the last setting beside the line.
     """
     frame = labelled(points, setting, x, y)
     with house():
@@ -65,8 +62,6 @@ def frontier(
                 _name_ends(axes, path, look.colour)
         if log_x:
             _log(axes)
-        if hull:
-            _hull(axes, every)
         axes.set_xlabel(axis_label(x))
         axes.set_ylabel(axis_label(y))
         title = runs_told([p.y for p in every], level) if every else None
@@ -107,19 +102,4 @@ def _name_ends(axes: Axes, path: Sequence[Point], colour: str) -> None:
             f"{point.setting:g}", (point.x.mean, point.y.mean), (3 * side, 1), color=colour,
             textcoords="offset points", ha="left" if side > 0 else "right", va="bottom",
             fontsize=6, path_effects=HALO,
-        )  # fmt: skip
-
-
-def _hull(axes: Axes, points: Sequence[Point]) -> None:
-    best: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.x.mean, -p.y.mean)):
-        if not best or point.y.mean > best[-1].y.mean:
-            best.append(point)
-    if best:
-        right = max(point.x.mean for point in points)
-        xs = [*(p.x.mean for p in best), right]
-        ys = [*(p.y.mean for p in best), best[-1].y.mean]
-        axes.step(
-            xs, ys, where="post", color=GREY, linewidth=2.4, alpha=0.35, zorder=1,
-            label="best at this cost or less",
         )  # fmt: skip

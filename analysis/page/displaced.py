@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tiebreak_analysis import displacement
-from tiebreak_analysis.displacement import Panel, Part
+from tiebreak_analysis.displacement import PairSet, Panel
 from tiebreak_analysis.displacement.verdict import MIN_PAIRS
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Markup, scroll, tag
@@ -44,7 +44,7 @@ def panels_of(runs: Runs, groups: Sequence[Group]) -> dict[str, Panel]:
     pairs = runs.pairs(wanted)
     there = set(pairs["run_id"])
     groups_of = {group: found for group, found in ids.items() if there & set(found)}
-    found = displacement.compare(pairs, None, groups_of)
+    found = displacement.compare(pairs, groups_of)
     return dict(zip(groups_of, found, strict=True))
 
 
@@ -89,7 +89,7 @@ def _words(panel: Panel) -> str:
     return f"{told} (without pairs, not counted: {missing})" if missing else told
 
 
-def _displaced(part: Part) -> Markup:
+def _displaced(part: PairSet) -> Markup:
     """Of too few pairs no share is shown, as none is judged."""
     few = min(part.num_chosen, default=0) < MIN_PAIRS
     title = f"fewer than {MIN_PAIRS} pairs in a run"
@@ -133,7 +133,7 @@ def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
     }
 
 
-def _parts(parts: Sequence[Part]) -> list[list[Any]]:
+def _parts(parts: Sequence[PairSet]) -> list[list[Any]]:
     return [
         [part.name, min(part.num_chosen), _values(part)]
         for part in parts
@@ -141,7 +141,7 @@ def _parts(parts: Sequence[Part]) -> list[list[Any]]:
     ]
 
 
-def _values(part: Part) -> dict[str, list[float | None]]:
+def _values(part: PairSet) -> dict[str, list[float | None]]:
     found = {name: getattr(part, name) for name in MEASURES}
     return {
         name: [_short(end) for end in (value.mean, value.low, value.high)]

@@ -42,7 +42,7 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
         if records:
             methods = sorted({record.method for record in records})
             ids = {m: [r.run_id for r in records if r.method == m] for m in methods}
-            panels = compare(runs.pairs([r.run_id for r in records]), frame, ids)
+            panels = compare(runs.pairs([r.run_id for r in records]), ids)
             found[f"displaced-{scenario}"] = displaced(tidy(panels))
     return found
 

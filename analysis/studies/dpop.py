@@ -106,7 +106,7 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     if near:
         ids = {m: [r.run_id for r in near if r.method == m] for m in ("dpo", "dpop", *OTHERS)}
         groups = {method: run_ids for method, run_ids in ids.items() if run_ids}
-        panels = compare(runs.pairs([r.run_id for r in near]), frame, groups)
+        panels = compare(runs.pairs([r.run_id for r in near]), groups)
         measures = ("displaced", "chosen")
         found["near-duplicates"] = displaced(tidy(panels), measures=measures, by="group")
     drifts, log_probs = _profiles(runs, near)
