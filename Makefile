@@ -33,7 +33,7 @@ prove: $(READY)  ## the slow proofs that CI does not run
 docs: $(READY)  ## make docs/methods and docs/metrics.md again, from the code
 	rm -rf docs/methods
 	$(BIN)/tiebreak methods --docs docs/methods
-	$(BIN)/python -c 'from tiebreak.engine.metrics import metrics_page; print(end=metrics_page())' \
+	$(BIN)/python -c 'from tiebreak.metrics import metrics_page; print(end=metrics_page())' \
 		> docs/metrics.md
 
 clean:  ## remove the environment and caches; runs and artefacts stay

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tiebreak_analysis.figures.frames import arms_of, axis_label, labelled, looks_of, runs_told
+from tiebreak.metrics import axis_label
+from tiebreak_analysis.figures.frames import arms_of, labelled, looks_of, runs_told
 from tiebreak_analysis.figures.style import GREY, ONE_COLUMN, drawn, grid, house, legend_below
 from tiebreak_analysis.statistics import Interval, mean_interval
 

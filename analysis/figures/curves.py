@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tiebreak.metrics import axis_label
 from tiebreak_analysis.figures.frames import (
     along,
     arms_of,
-    axis_label,
     labelled,
     looks_of,
     runs_told,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tiebreak.metrics import axis_label
 from tiebreak_analysis.figures.frames import (
     along,
     arms_of,
-    axis_label,
     labelled,
     looks_of,
     runs_told,

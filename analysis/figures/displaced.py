@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import PercentFormatter
 
+from tiebreak.metrics import PANEL, axis_label
 from tiebreak_analysis.figures.frames import arms_of, labelled, looks_of
 from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.figures.style import (
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLES = {
-    "displaced": "displaced chosen responses",
-    "chosen": "drift of chosen (nats)",
-    "rejected": "drift of rejected (nats)",
-    "margin": "drift margin (nats)",
-    "chosen_per_token": "drift of chosen (nats/token)",
-    "rejected_per_token": "drift of rejected (nats/token)",
-}
 AXES = {
     "edit_distance": "edit distance",
     "length": "tokens of chosen",
@@ -117,4 +110,4 @@ def _scale(axes: Axes, measure: str) -> None:
         axes.set_ylim(-0.03, 1.05)  # room for the marks of 0 and 100 %
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.axhline(0, color="#555555", linewidth=0.6)
-    axes.set_title(TITLES.get(measure, measure), loc="left")
+    axes.set_title(axis_label(PANEL[measure]), loc="left")

@@ -14,11 +14,6 @@ from tiebreak_analysis.statistics import MIN_SEEDS, Interval, mean_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-UNITS = {
-    "drift": "nats", "logp": "nats", "kl": "nats", "entropy": "nats", "length": "tokens",
-    "displaced": "share", "accuracy": "share", "win_rate": "share",
-}  # fmt: skip
-
 
 def labelled(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The frame with a `label` (the method's name unless there is one); `columns` must be there."""
@@ -70,14 +65,6 @@ def arms(interval: Interval) -> tuple[float, float]:
 def arms_of(intervals: Sequence[Interval]) -> np.ndarray:
     """As `errorbar` takes them: (2, points), below and above."""
     return np.array([arms(interval) for interval in intervals]).T
-
-
-def axis_label(metric: str) -> str:
-    """`drift/chosen (nats)`."""
-    unit = None if metric.endswith("/share") else UNITS.get(metric.split("/")[0])
-    if metric.endswith("_per_token") and unit == "nats":
-        unit = "nats/token"
-    return f"{metric} ({unit})" if unit else metric
 
 
 def runs_told(intervals: Sequence[Interval], level: float) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from tiebreak.metrics import axis_label
 from tiebreak_analysis.figures.frames import (
     along,
     arms_of,
-    axis_label,
     labelled,
     looks_of,
     runs_told,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tiebreak.metrics import PANEL, axis_label
 from tiebreak_analysis import displacement
 from tiebreak_analysis.displacement import PairSet, Panel
 from tiebreak_analysis.displacement.verdict import MIN_PAIRS
@@ -13,14 +14,6 @@ from tiebreak_analysis.page.markup import Markup, scroll, tag
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.statistics import Interval
 
-MEASURES = {
-    "displaced": "displaced (share)",
-    "chosen": "drift of chosen (nats)",
-    "rejected": "drift of rejected (nats)",
-    "chosen_per_token": "drift of chosen (nats/token)",
-    "rejected_per_token": "drift of rejected (nats/token)",
-    "margin": "drift margin (nats)",
-}
 HEADS = {
     "method": "",
     "displaced?": "the verdict on all runs of the group",
@@ -122,7 +115,7 @@ def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
     """For the charts. `groups`: group id -> edit_distance and length -> per bucket `[name,
     fewest responses in a run, measure -> [mean, low, high]]`; buckets of too few are left out."""
     return {
-        "measures": MEASURES,
+        "measures": {measure: axis_label(metric) for measure, metric in PANEL.items()},
         "groups": {
             group: {
                 "edit_distance": _parts(panel.by_edit_distance),
@@ -142,7 +135,7 @@ def _parts(parts: Sequence[PairSet]) -> list[list[Any]]:
 
 
 def _values(part: PairSet) -> dict[str, list[float | None]]:
-    found = {name: getattr(part, name) for name in MEASURES}
+    found = {name: getattr(part, name) for name in PANEL}
     return {
         name: [_short(end) for end in (value.mean, value.low, value.high)]
         for name, value in found.items()

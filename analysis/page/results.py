@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tiebreak.metrics import axis_unit
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.statistics import Interval, mean_interval
-from tiebreak_analysis.tables.columns import UNITS
 from tiebreak_analysis.tables.table import Table
 
 DIGITS = 5
@@ -40,7 +40,7 @@ def results(groups: Sequence[Group], tables: Sequence[Table], level: float) -> d
                 starts.setdefault(group, {})[name] = sorted(v for v in before if v is not None)
     return {
         "names": names,
-        "units": {name: UNITS[name] for name in names if name in UNITS},
+        "units": {name: unit for name in names if (unit := axis_unit(name))},
         "axes": axes[:2] if len(axes) > 1 else axes * 2,
         "runs": {
             r.run_id: {name: _short(value) for name, value in r.metrics.items()}

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tiebreak.metrics import Direction, Shown, table_metric
+from tiebreak.metrics import shown as shown_in
 from tiebreak_analysis.records.runs import Record
 
-USUAL = ("gold/reward", "win_rate/start", "accuracy/likelihood", "length/generated", "kl/reference")
-UNITS = {"length/generated": "tokens", "kl/reference": "nats"}
-UPWARDS = frozenset(
-    "gold/reward gold/helpfulness gold/faithfulness gold/tone "
-    "win_rate/start accuracy/likelihood accuracy/drift".split()
-)
+USUAL = shown_in(Shown.TABLES)
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,8 @@ def shown(records: Sequence[Record], metrics: Sequence[str | Column] | None) -> 
 
 
 def column_of(metric: str, gain: bool = False) -> Column:
-    """How a metric is printed. Of the others (length, KL) neither end is the better one."""
-    upwards = metric in UPWARDS
-    if metric.startswith("win_rate/"):
-        return Column(metric, gain, "%", 100.0, 1, upwards)
-    decimals = {"length": 1, "kl": 2}.get(metric.split("/")[0], 3)
-    return Column(metric, gain, UNITS.get(metric, ""), 1.0, decimals, upwards)
+    """How a metric is printed."""
+    known = table_metric(metric)
+    scale = 100.0 if known.printed_unit == "%" else 1.0
+    upwards = known.direction is Direction.UP
+    return Column(metric, gain, known.printed_unit, scale, known.decimals, upwards)

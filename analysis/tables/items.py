@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tiebreak.metrics import Metric, evaluation_metric
 from tiebreak_analysis.records.runs import Record, Runs
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+FILES = {"generations": "items", "gold": "items", "pairs": "pairs"}
+"""Evaluator -> the frame that holds what it measured item by item."""
 CLOSE = 1e-9  # a metric and the mean of its items differ by rounding alone
 
 
@@ -42,67 +45,17 @@ class PerItem:
     """Run id -> why its items are not used, though it has some."""
 
 
-@dataclass(frozen=True)
-class Formula:
-    """How a metric is made for one item: `make` of these columns of this file."""
-
-    file: str
-    columns: tuple[str, ...]
-    make: Callable[..., Array]
-
-
-def _itself(value: Array) -> Array:
-    return value
-
-
-def _above(chosen: Array, rejected: Array) -> Array:
-    """1 where chosen is higher, 0.5 for a tie: as the evaluation counts it."""
-    return np.where(chosen == rejected, 0.5, (chosen > rejected).astype(float))
-
-
-def _above_per_token(chosen: Array, rejected: Array, long: Array, short: Array) -> Array:
-    return _above(chosen / long, rejected / short)
-
-
-def _below_zero(drift: Array) -> Array:
-    return (drift < 0).astype(float)
-
-
-AFTER_ONLY = {
-    "win_rate/start": Formula("items", ("win",), _itself),
-    "drift/chosen": Formula("pairs", ("drift/chosen",), _itself),
-    "drift/rejected": Formula("pairs", ("drift/rejected",), _itself),
-    "displaced/share": Formula("pairs", ("drift/chosen",), _below_zero),
-    "accuracy/drift": Formula("pairs", ("drift/chosen", "drift/rejected"), _above),
-}
-
-
-def formula(metric: str, when: str) -> Formula | None:
-    """`when`: "after", or "before" for the start model. None: no file has it item by item."""
-    logp = (f"logp/chosen/{when}", f"logp/rejected/{when}")
-    if metric.startswith("gold/"):
-        return Formula("items", (f"{metric.removeprefix('gold/')}/{when}",), _itself)
-    if metric == "length/generated":
-        return Formula("items", (f"tokens/{when}",), _itself)
-    if metric == "accuracy/likelihood":
-        return Formula("pairs", logp, _above)
-    if metric == "accuracy/likelihood_per_token":
-        return Formula("pairs", (*logp, "length/chosen", "length/rejected"), _above_per_token)
-    return AFTER_ONLY.get(metric) if when == "after" else None
-
-
 def per_item(runs: Runs, finished: Sequence[Record], metrics: Iterable[str]) -> PerItem:
     """What the files of these runs hold of these metrics, checked against each run's result."""
     ids = [record.run_id for record in finished]
-    wanted = {name: f for name in sorted(set(metrics)) if (f := formula(name, "after")) is not None}
+    wanted = {name: m for name in sorted(set(metrics)) if (m := evaluation_metric(name)).items}
+    files = {name: FILES[str(metric.evaluator)] for name, metric in wanted.items()}
     frames = {"items": runs.items, "pairs": runs.pairs}
-    tables = {
-        file: _Table.of(frames[file](ids)) for file in sorted({f.file for f in wanted.values()})
-    }
+    tables = {file: _Table.of(frames[file](ids)) for file in sorted(set(files.values()))}
     found: dict[tuple[str, str], Values] = {}
     odd = {one: why for (one, _), why in sorted(runs.damaged.items()) if one in set(ids)}
-    for name, after in wanted.items():
-        for record, values in _of_metric(tables[after.file], name, finished):
+    for name, metric in wanted.items():
+        for record, values in _of_metric(tables[files[name]], metric, finished):
             why = _wrong(record, name, values)
             if why is None:
                 found[record.run_id, name] = values
@@ -134,35 +87,34 @@ class _Table:
         codes, names = pd.factorize(frame["id"])
         return cls(frame, {str(r): slice(a, b) for r, a, b in bounds}, codes, list(map(str, names)))
 
-    def values(self, formula: Formula | None) -> Array | None:
+    def values(self, metric: Metric, when: str) -> Array | None:
         """One value per row, NaN where a column is missing; None: no run has the columns."""
-        if formula is None or not set(formula.columns) <= set(self.frame.columns):
+        names = metric.item_columns(when)
+        if not names or not set(names) <= set(self.frame.columns):
             return None
-        columns = [self.frame[name].to_numpy(dtype=float, na_value=np.nan)
-                   for name in formula.columns]  # fmt: skip
+        columns = [self.frame[name].to_numpy(dtype=float, na_value=np.nan) for name in names]
         gaps = np.isnan(columns).any(axis=0)
-        return np.where(gaps, np.nan, formula.make(*columns))
+        return np.where(gaps, np.nan, metric.formula(*columns))
 
 
 def _of_metric(
-    table: _Table, metric: str, finished: Sequence[Record]
+    table: _Table, metric: Metric, finished: Sequence[Record]
 ) -> Iterator[tuple[Record, Values]]:
     """Rows without a value (unpaired data has one side only) are no items of this metric."""
-    after = table.values(formula(metric, "after"))
-    before = table.values(formula(metric, "before"))
+    name, after, before = metric.name, table.values(metric, "after"), table.values(metric, "before")
     if after is None:
         return
     shared: dict[bytes, tuple[str, ...]] = {}
     for record in finished:
         rows = table.rows.get(record.run_id)
-        if rows is None or metric not in record.metrics:
+        if rows is None or name not in record.metrics:
             continue
         here = ~np.isnan(after[rows])
         codes = table.codes[rows][here]
         if codes.tobytes() not in shared:
             shared[codes.tobytes()] = tuple(table.names[at] for at in codes)
         items = shared[codes.tobytes()]
-        start = None if before is None or metric not in record.start else before[rows][here]
+        start = None if before is None or name not in record.start else before[rows][here]
         if items:
             yield record, Values(items, after[rows][here], start)
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tiebreak_analysis.statistics import Difference, Interval, Sample
-from tiebreak_analysis.tables.columns import UNITS, USUAL, Column
+from tiebreak_analysis.tables.columns import USUAL, Column
 from tiebreak_analysis.tables.facts import Facts
 from tiebreak_analysis.tables.published import Published, Reference
 
 __all__ = [
-    "SHORT", "START", "UNITS", "USUAL", "Cell", "Column", "Row", "Section", "Table", "Verdict",
+    "SHORT", "START", "USUAL", "Cell", "Column", "Row", "Section", "Table", "Verdict",
 ]  # fmt: skip
 SHORT = 8  # characters of a hash that a reader is shown
 START = "start model"

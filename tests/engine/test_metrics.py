@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import make_data, make_model, make_tokens, make_trainer
 
 from tiebreak.engine import metrics
 from tiebreak.methods import METHODS, Pairs, Responses
+from tiebreak.metrics import (
+    EVALUATION,
+    THROUGHPUT,
+    TRAINING,
+    Metric,
+    above,
+    axis_label,
+    metrics_page,
+)
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -94,14 +104,39 @@ def test_every_metric_of_a_step_is_in_the_table(tmp_path, name, labelled):
     assert [step for step, _, _ in seen] == [1, 2]
     for _, row, speed in seen:
         assert set(row) <= metrics.NAMES
-        assert set(speed) <= {m.name for m in metrics.THROUGHPUT}
+        assert set(speed) <= {m.name for m in THROUGHPUT}
         assert {"loss", "grad/norm", "learning_rate", "positions/unique_token"} <= set(row)
         assert ("kl/mismatched" in row) == method.needs.mismatched
         assert ("reward/margin" in row) != labelled
 
 
 def test_the_page_is_made_from_the_table():
-    page = metrics.metrics_page()
+    page = metrics_page()
     assert (DOCS / "metrics.md").read_text(encoding="utf-8") == page
-    for metric in (*metrics.METRICS, *metrics.THROUGHPUT):
-        assert f"| `{metric.name}` | {metric.unit} | {metric.over} | {metric.sentence} |" in page
+    for metric in (*TRAINING, *THROUGHPUT, *EVALUATION):
+        assert f"| `{metric.name}` | {metric.unit} | " in page
+        assert f" | {metric.reduction} | {metric.sentence} |" in page
+
+
+@pytest.mark.parametrize("table", [TRAINING, THROUGHPUT, EVALUATION])
+def test_a_name_stands_once_in_its_table(table: tuple[Metric, ...]):
+    names = [metric.name for metric in table]
+    assert len(names) == len(set(names))
+
+
+def test_formulas_take_numbers_and_arrays_alike():
+    assert [above(1, 0), above(0, 1), above(2.5, 2.5)] == [1.0, 0.0, 0.5]
+    ones, others = np.array([1.0, 0.0, 2.5]), np.array([0.0, 1.0, 2.5])
+    assert above(ones, others).tolist() == [1.0, 0.0, 0.5]
+
+
+def test_every_metric_of_an_evaluation_has_an_evaluator():
+    assert {metric.evaluator for metric in EVALUATION} == {"generations", "gold", "pairs"}
+    assert all(metric.items for metric in EVALUATION if metric.name != "kl/reference")
+
+
+def test_charts_name_units_that_add_to_the_name():
+    assert axis_label("drift/chosen_per_token") == "drift/chosen_per_token (nats/token)"
+    assert axis_label("displaced/share") == "displaced/share"
+    assert axis_label("gold/reward") == "gold/reward"
+    assert axis_label("another/metric") == "another/metric"

@@ -10,6 +10,7 @@ from typing import Any
 from tiebreak.config.identity import run_id
 from tiebreak.config.schema import Run
 from tiebreak.home import artefacts_dir, runs_dir
+from tiebreak.metrics import Shown, shown
 from tiebreak.run.execute import Outcome
 from tiebreak.store import Store
 from tiebreak.sweep.standing import Standing, State, wall_seconds
@@ -17,9 +18,7 @@ from tiebreak.sweep.tasks import Report, describe
 from tiebreak.track.record import is_finished, is_live, read_result
 from tiebreak.track.record_format import TRACE
 
-SHOWN = ("gold/reward", "win_rate/start", "accuracy/likelihood", "accuracy/drift",
-         "drift/chosen", "drift/rejected", "displaced/share", "kl/reference",
-         "length/generated")  # fmt: skip
+SHOWN = shown(Shown.TABLES, Shown.RUNS)
 
 
 def plan_lines(run: Run) -> Iterator[str]:

@@ -1,0 +1,234 @@
+"""The one table of metrics: unit, reduction, better end, how it is printed and where its items are.
+
+Everything that names a metric reads this table: the trainer, tables, figures, the page, the
+commands and `docs/metrics.md`. A new evaluation metric is a row here and a number in its evaluator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Direction(StrEnum):
+    """Which end of a metric is the better one. Tables mark and test only metrics that have one."""
+
+    UP = "up"
+    DOWN = "down"
+    NONE = "none"
+
+
+class Shown(StrEnum):
+    """How far a metric comes forward without being asked for by name."""
+
+    TABLES = "tables"
+    """A column of every table that names no metrics; printed after a run too."""
+    RUNS = "runs"
+    """Printed after a run."""
+    ON_REQUEST = "on request"
+
+
+def itself(value: Any) -> Any:
+    return value
+
+
+def above(one: Any, other: Any) -> Any:
+    """1 where `one` is higher than `other`, 0.5 where they are equal, 0 where it is lower."""
+    return 1.0 * (one > other) + 0.5 * (one == other)
+
+
+def above_per_token(one: Any, other: Any, length: Any, other_length: Any) -> Any:
+    return above(one / length, other / other_length)
+
+
+def below_zero(value: Any) -> Any:
+    return 1.0 * (value < 0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. `items` and `formula` say how it is made for one test item, where one can."""
+
+    name: str
+    unit: str
+    reduction: str
+    sentence: str
+    direction: Direction = Direction.NONE
+    decimals: int = 3
+    """Digits after the point in a table."""
+    printed_unit: str = ""
+    """The unit in a table's heading. `%`: values are shares and are printed times 100."""
+    shown: Shown = Shown.ON_REQUEST
+    evaluator: str | None = None
+    """Which evaluator measures it; None: it is measured while the run trains."""
+    items: tuple[str, ...] = ()
+    """Columns of the evaluator's per-item file. `{when}` stands for before (the start model) and
+    after; a metric without it has no value for the start model. Empty: there are no items."""
+    formula: Callable[..., Any] = itself
+    """Takes these columns as numbers or arrays and gives the metric of each item."""
+
+    def item_columns(self, when: str) -> tuple[str, ...]:
+        """The columns for `when`, "before" or "after"; empty where it cannot be made from items."""
+        if when == "before" and not any("{when}" in column for column in self.items):
+            return ()
+        return tuple(column.format(when=when) for column in self.items)
+
+
+_RESPONSES = "mean over responses of the optimiser batch"
+_PAIRS = "mean over pairs of the optimiser batch"
+_STEP = "one value per optimiser step"
+_PROMPTS, _HELD_OUT = "mean over evaluation prompts", "mean over held-out pairs"
+_UP = Direction.UP
+
+TRAINING: tuple[Metric, ...] = (
+    Metric("loss", "method's own", _PAIRS, "The loss that was differentiated; KTO: over "
+           "responses."),
+    Metric("reward/chosen", "method's own", _RESPONSES, "Implicit reward of chosen responses."),
+    Metric("reward/rejected", "method's own", _RESPONSES, "Implicit reward of rejected ones."),
+    Metric("reward/margin", "method's own", _PAIRS, "Reward of chosen minus rejected."),
+    Metric("reward/accuracy", "share", _PAIRS, "Pairs whose chosen reward is higher; ties half."),
+    Metric("drift/chosen", "nats", _RESPONSES, "Policy minus reference log-prob, chosen."),
+    Metric("drift/rejected", "nats", _RESPONSES, "Policy minus reference log-prob, rejected."),
+    Metric("drift/margin", "nats", _PAIRS, "Drift of chosen minus drift of rejected."),
+    Metric("drift/chosen_per_token", "nats/token", _RESPONSES, "Drift over length, chosen."),
+    Metric("drift/rejected_per_token", "nats/token", _RESPONSES, "Drift over length, rejected."),
+    Metric("displaced/share", "share", _RESPONSES, "Chosen responses whose drift is negative."),
+    Metric("logp/chosen", "nats", _RESPONSES, "Log-prob of chosen responses under the policy."),
+    Metric("logp/rejected", "nats", _RESPONSES, "Log-prob of rejected responses."),
+    Metric("length/chosen", "tokens", _RESPONSES, "Tokens of chosen responses, with the EOS."),
+    Metric("length/rejected", "tokens", _RESPONSES, "Tokens of rejected responses."),
+    Metric("entropy", "nats", "mean over scored positions", "Entropy of the policy's next token."),
+    Metric("kl/mismatched", "nats", _RESPONSES, "Drift of mismatched responses; at 0 KTO clamps."),
+    Metric("grad/norm", "1", _STEP, "Norm of the gradient before clipping."),
+    Metric("learning_rate", "1", _STEP, "Learning rate of the step."),
+    Metric("positions/unique_token", "1", "over the optimiser batch", "Positions through the "
+           "network for each token of a prompt or a response, padding included."),
+)  # fmt: skip
+
+THROUGHPUT: tuple[Metric, ...] = (
+    Metric("seconds", "s", _STEP, "From the start of the step to its log line. In a table: of the "
+           "whole training.", decimals=1),
+    Metric("pairs/s", "1/s", _STEP, "Rows of the data set per second, all ranks. In a table: mean "
+           "over steps.", decimals=1),
+    Metric("response_tokens/s", "1/s", _STEP, "Chosen and rejected tokens per second. In a table: "
+           "mean over steps.", decimals=0),
+    Metric("memory/peak", "MiB", _STEP, "Peak memory: of the device, else of the process. In a "
+           "table: the highest of all steps.", decimals=0, printed_unit="MiB"),
+)  # fmt: skip
+"""No table calls a run best by these: they depend on the machine and on what else it did."""
+
+
+def _gold(part: str, sentence: str, **how: Any) -> Metric:
+    how = {"unit": "part's own", "evaluator": "gold", "items": (f"{part}/{{when}}",)} | how
+    return Metric(f"gold/{part}", reduction=_PROMPTS, sentence=f"{sentence} (world data).", **how)
+
+
+_SIDES = ("logp/chosen/{when}", "logp/rejected/{when}")
+_LENGTHS = ("length/chosen", "length/rejected")
+
+EVALUATION: tuple[Metric, ...] = (
+    _gold("reward", "Gold reward of the generated answer", unit="reward", direction=_UP,
+          shown=Shown.TABLES),
+    _gold("helpfulness", "Part of the gold reward", direction=_UP),
+    _gold("faithfulness", "Part of the gold reward", direction=_UP),
+    _gold("tone", "Part of the gold reward", direction=_UP),
+    _gold("repetition", "Part of the gold reward"),
+    _gold("length", "Part of the gold reward"),
+    Metric("win_rate/start", "share", _PROMPTS, "Gold reward above the start model's answer to the "
+           "same prompt; ties half (world data).", _UP, 1, "%", Shown.TABLES, "gold", ("win",)),
+    Metric("accuracy/likelihood", "share", _HELD_OUT, "Chosen has the higher log-prob; ties half.",
+           _UP, shown=Shown.TABLES, evaluator="pairs", items=_SIDES, formula=above),
+    Metric("accuracy/likelihood_per_token", "share", _HELD_OUT, "The same, per token.",
+           evaluator="pairs", items=(*_SIDES, *_LENGTHS), formula=above_per_token),
+    Metric("length/generated", "tokens", _PROMPTS, "Tokens of generated answers, with the EOS.",
+           Direction.NONE, 1, "tokens", Shown.TABLES, "generations", ("tokens/{when}",)),
+    Metric("kl/reference", "nats", _PROMPTS, "Log-prob of the policy's own samples under the "
+           "policy minus under the start model; only at temperature 1.", Direction.NONE, 2, "nats",
+           Shown.TABLES, "generations"),
+    Metric("accuracy/drift", "share", _HELD_OUT, "Chosen has the higher drift; ties half.", _UP,
+           shown=Shown.RUNS, evaluator="pairs", items=("drift/chosen", "drift/rejected"),
+           formula=above),
+    Metric("drift/chosen", "nats", _HELD_OUT, "Policy minus start model log-prob, chosen.",
+           shown=Shown.RUNS, evaluator="pairs", items=("drift/chosen",)),
+    Metric("drift/rejected", "nats", _HELD_OUT, "The same for the rejected response.",
+           shown=Shown.RUNS, evaluator="pairs", items=("drift/rejected",)),
+    Metric("displaced/share", "share", _HELD_OUT, "Chosen responses whose drift is negative.",
+           shown=Shown.RUNS, evaluator="pairs", items=("drift/chosen",), formula=below_zero),
+)  # fmt: skip
+
+PANEL = {
+    "displaced": "displaced/share",
+    "chosen": "drift/chosen",
+    "rejected": "drift/rejected",
+    "chosen_per_token": "drift/chosen_per_token",
+    "rejected_per_token": "drift/rejected_per_token",
+    "margin": "drift/margin",
+}
+"""Measure of a displacement panel -> the metric that it is of the pairs in one bucket."""
+
+_EVALUATION = {metric.name: metric for metric in EVALUATION}
+_ALL = {metric.name: metric for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
+_ON_AXES = ("nats", "nats/token", "tokens", "share", "MiB")
+
+
+def evaluation_metric(name: str) -> Metric:
+    """What is known of a metric of `result.json`; a name in no table is printed as it is."""
+    return _EVALUATION.get(name) or Metric(name, "", "", "")
+
+
+def table_metric(name: str) -> Metric:
+    """What is known of a metric that can be a column: of `result.json`, or of throughput."""
+    return {m.name: m for m in THROUGHPUT}.get(name) or evaluation_metric(name)
+
+
+def shown(*how: Shown) -> tuple[str, ...]:
+    """The names of the evaluation metrics that are shown in one of these ways."""
+    return tuple(metric.name for metric in EVALUATION if metric.shown in how)
+
+
+def axis_unit(name: str) -> str:
+    """The unit to write beside a metric in a chart, where it adds to the name; else empty."""
+    unit = _ALL[name].unit if name in _ALL else ""
+    return unit if unit in _ON_AXES and not name.endswith("/share") else ""
+
+
+def axis_label(name: str) -> str:
+    """A metric as charts call it: `drift/chosen (nats)`."""
+    unit = axis_unit(name)
+    return f"{name} ({unit})" if unit else name
+
+
+def metrics_page() -> str:
+    """`docs/metrics.md`: the tables, for people."""
+    training, throughput = (
+        _page_table(("name", "unit", "over", "what it is"), (
+            (f"`{m.name}`", m.unit, m.reduction, m.sentence) for m in metrics
+        ))
+        for metrics in (TRAINING, THROUGHPUT)
+    )  # fmt: skip
+    evaluation = _page_table(
+        ("name", "unit", "better", "evaluator", "over", "what it is"),
+        (
+            (f"`{m.name}`", m.unit, m.direction, str(m.evaluator), m.reduction, m.sentence)
+            for m in EVALUATION
+        ),
+    )
+    return (
+        "# Metrics\n\n"
+        "One definition for all methods. A training metric is a sum and a count, added up\n"
+        "over the micro-batches of an optimiser step and over all processes, and divided\n"
+        "once; so no value depends on how a batch was cut. A metric that does not apply is\n"
+        "absent: no drift without reference log-probs, no margin on unpaired data. Made from\n"
+        "the table in `tiebreak/metrics.py`, where a new metric is a new row.\n\n"
+        f"## In `metrics.jsonl`, one object per optimiser step\n\n{training}\n"
+        "## In `throughput.jsonl`\n\nTimes of this machine, on this day. A table shows them when "
+        f"asked to (`--metrics seconds`) and\ncalls none of them best.\n\n{throughput}\n"
+        f"## In `result.json`, after training\n\n{evaluation}"
+    )
+
+
+def _page_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
