@@ -6,14 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from tiebreak.metrics import axis_label
-from tiebreak_analysis.figures.frames import (
+from tiebreak_analysis.figures.style import (
+    ONE_COLUMN,
     along,
     arms_of,
+    drawn,
+    grid,
+    house,
     labelled,
+    legend_below,
+    legend_title,
     looks_of,
-    runs_told,
-)
-from tiebreak_analysis.figures.style import ONE_COLUMN, drawn, grid, house, legend_below
+)  # fmt: skip
 from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
@@ -60,7 +64,7 @@ def data_size(
         _ticks(axes, sizes)
         axes.set_xlabel("training pairs (log scale)")
         axes.set_ylabel(axis_label(metric))
-        legend_below(figure, axes, title=runs_told(every, level) if every else None)
+        legend_below(figure, axes, title=legend_title(every, level) if every else None)
     return figure
 
 

@@ -126,8 +126,7 @@ def figures_of_seeds(runs: Runs, done: Done) -> dict[str, Figure]:
 def _parts(records: Sequence[Record]) -> dict[str, Figure]:
     """The parts of the reward by method, per scenario. The radar is there to be laid beside the
     paper's, where no part is below zero."""
-    from tiebreak_analysis.figures.dots import dots
-    from tiebreak_analysis.figures.radar import radar
+    from tiebreak_analysis.figures.scores import dots, radar
 
     found: dict[str, Figure] = {}
     for scenario in SCENARIOS:

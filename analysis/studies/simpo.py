@@ -75,8 +75,7 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Length against reward by learning rate; the reward's ranking against the likelihood's."""
-    from tiebreak_analysis.figures.accuracy import accuracy
-    from tiebreak_analysis.figures.frontier import frontier
+    from tiebreak_analysis.figures.frontier import accuracy, frontier
 
     found: dict[str, Figure] = {}
     lengths = ["length/generated", "gold/reward"]

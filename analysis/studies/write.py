@@ -38,7 +38,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 def _figures(report: Report, folder: Path) -> list[Path]:
     if not report.figures:
         return []
-    from tiebreak_analysis.figures.save import save
+    from tiebreak_analysis.figures.style import save
 
     paths = []
     for name, figure in report.figures.items():
