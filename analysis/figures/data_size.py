@@ -80,10 +80,10 @@ def _ticks(axes: Axes, sizes: list[int]) -> None:
     """At the sizes themselves; one too near its neighbour for its number has a bare tick."""
     axes.set_xscale("log")
     span = math.log(sizes[-1] / sizes[0]) or 1.0
-    told: list[int] = []
+    numbered: list[int] = []
     for size in reversed(sizes):
-        if not told or math.log(told[-1] / size) >= ROOM * span:
-            told.append(size)
-    told.reverse()
-    axes.set_xticks(told, [f"{size:,}" for size in told])
-    axes.set_xticks([size for size in sizes if size not in told], [], minor=True)
+        if not numbered or math.log(numbered[-1] / size) >= ROOM * span:
+            numbered.append(size)
+    numbered.reverse()
+    axes.set_xticks(numbered, [f"{size:,}" for size in numbered])
+    axes.set_xticks([size for size in sizes if size not in numbered], [], minor=True)

@@ -149,7 +149,7 @@ def accuracy(
 
 
 def _diagonal(axes: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
-    """The same range on both axes, round the runs; equal steps look equal."""
+    """Draw the diagonal, with one range for both axes; equal steps look equal."""
     values = [float(v) for name in (x, y) for v in frame[name]]
     room = 0.1 * (max(values) - min(values)) + 0.01
     low, high = min(values) - room, max(values) + room

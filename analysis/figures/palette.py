@@ -77,7 +77,7 @@ def looks(methods: Mapping[str, str]) -> dict[str, Look]:
 
 
 def legend_order(method: str) -> tuple[int, str]:
-    """Where a method stands in a legend: as in `ORDER`, then by name, the start model last."""
+    """Sort key of a method in a legend: as in `ORDER`, then by name, the start model last."""
     if method == START:
         return len(ORDER) + 1, method
     return (ORDER.index(method) if method in ORDER else len(ORDER)), method

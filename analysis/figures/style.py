@@ -162,7 +162,7 @@ def arms(interval: Interval) -> tuple[float, float]:
 
 
 def arms_of(intervals: Sequence[Interval]) -> np.ndarray:
-    """As `errorbar` takes them: (2, points), below and above."""
+    """Error bars for matplotlib's `errorbar`: (2, points), lengths below and above."""
     return np.array([arms(interval) for interval in intervals]).T
 
 
@@ -177,7 +177,7 @@ def legend_title(intervals: Sequence[Interval], level: float) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """As PDF, PNG (300 dots per inch) or SVG. Folders above `path` are made.
+    """Write a figure as PDF, PNG (300 dots per inch) or SVG; folders above `path` are made.
 
     Nothing is cropped: the width is that of the figure, so 8 pt stay 8 pt on paper.
     """

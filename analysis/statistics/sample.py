@@ -1,4 +1,4 @@
-"""What is known of a mean: measured values, its interval, and how many seeds are enough."""
+"""Measured values, the mean with its interval, and how many seeds are enough."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Interval:
     low: float | None
     high: float | None
     n: int
-    """How many values. With one there is no interval: `low` and `high` are None."""
+    """Number of values. With one there is no interval: `low` and `high` are None."""
 
     @property
     def half_width(self) -> float | None:

@@ -8,7 +8,7 @@ from tiebreak_analysis.studies.study import (
     TableSpec,
     write_products,
     write_report,
-)
+)  # fmt: skip
 
 STUDIES: dict[str, StudyReport] = {
     study.name: study

@@ -18,7 +18,7 @@ from tiebreak_analysis.studies.samples import (
     of_pairs,
     pick,
     points,
-)
+)  # fmt: skip
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 from tiebreak_analysis.tables.table import START
 

@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scipy.optimize import brentq
-
 from tiebreak_analysis.statistics import (
     MIN_SEEDS,
     Difference,
@@ -21,7 +19,7 @@ from tiebreak_analysis.statistics import (
     Sample,
     difference,
     interval,
-)
+)  # fmt: skip
 from tiebreak_analysis.studies.samples import combined
 
 LEVEL = 0.95
@@ -201,6 +199,8 @@ def share(part: Sample, whole: Sample, level: float = LEVEL) -> EffectEstimate:
     Unlike an interval of the ratios by seed it does not break where a seed's `whole` is small. No
     interval where `whole` is not told from zero: then no ratio is excluded. The two share a seed.
     """
+    from scipy.optimize import brentq
+
     both = [combined([part, whole], weights) for weights in ([1.0, 0.0], [0.0, 1.0])]
     assert both[0] is not None and both[1] is not None, "the two share a seed and an item"
     part, whole = both[0], both[1]

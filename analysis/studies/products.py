@@ -63,7 +63,7 @@ class Products:
         return (
             made is not None
             and made["key"] == key
-            and all(_digest(self.folder / file) == told for file, told in made["files"].items())
+            and all(_digest(self.folder / file) == digest for file, digest in made["files"].items())
         )
 
     def files(self, products: Iterable[str]) -> list[str]:

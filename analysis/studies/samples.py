@@ -21,7 +21,7 @@ Label = Callable[[Record], str]
 
 
 class Measured(Protocol):
-    """What an effect reads of `analysis.records.runs.Runs`."""
+    """The part of `analysis.records.Runs` that an effect reads."""
 
     @property
     def records(self) -> Sequence[Record]: ...

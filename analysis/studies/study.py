@@ -48,7 +48,7 @@ class TableSpec:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study answers so far."""
+    """A study's tables, figures and effects so far."""
 
     title: str
     tables: Mapping[str, Table]
@@ -114,8 +114,8 @@ class StudyReport:
     def products(self, folder: Path, sweeps: Sweeps, runs_dir: Path, command: str = "") -> Products:
         """The products over these sweeps in `folder`, with the keys they would have now."""
         common = {"command": command or self.command, "made by": code_and_versions()}
-        needs = {f"table {spec.name}": spec.sweeps for spec in self.tables}
-        needs |= dict.fromkeys((EFFECTS, FIGURES, PAGE), tuple(sweeps))
+        tables = {f"table {spec.name}": spec.sweeps for spec in self.tables}
+        needs = {EFFECTS: tuple(sweeps), **tables, FIGURES: tuple(sweeps), PAGE: tuple(sweeps)}
         keys = {}
         for name, used in needs.items():
             planned = {sweep: [asdict(one) for one in sweeps.get(sweep, ())] for sweep in used}
