@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,7 +145,19 @@ def _report(study: StudyReport, products: Products, sweeps: Sweeps) -> None:
             say(str(path))
     if kept := products.files(name for name in products.keys if name not in written):
         count = f"{len(kept)} file{'' if len(kept) == 1 else 's'}"
-        say(f"not made again, nothing they depend on changed: {', '.join(kept)} ({count})")
+        say(f"not made again, nothing they depend on changed: {', '.join(_named(kept))} ({count})")
+
+
+def _named(files: Sequence[str]) -> list[str]:
+    """File names, those of one stem as one: `scenarios.{md,tex,csv}`."""
+    kinds: dict[str, list[str]] = {}
+    for file in files:
+        stem, _, kind = file.rpartition(".")
+        kinds.setdefault(stem, []).append(kind)
+    return [
+        f"{stem}.{found[0]}" if len(found) == 1 else f"{stem}.{{{','.join(found)}}}"
+        for stem, found in kinds.items()
+    ]
 
 
 def _make(study: StudyReport, products: Products, sweeps: Sweeps) -> dict[str, list[Path]]:
