@@ -59,7 +59,7 @@ class Rate:
 def tests(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """p (columns, scenarios, pairs) of every pair of methods; columns (C, M, S, I).
 
-    As `analysis.statistics.pairwise` has them, all scenarios and pairs of a column at once.
+    As `analysis.statistics.difference` has them, all scenarios and pairs of a column at once.
     """
     found = []
     for values in columns.values():

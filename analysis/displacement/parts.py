@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -20,7 +19,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Part:
+class PairSet:
     """One set of pairs: all of them, or a bucket. Where nothing was measured: None.
 
     For one run the intervals are over its pairs; for several, over the runs (one value each).
@@ -52,10 +51,10 @@ MEASURES = (
 ).split()
 
 
-def part(name: str, rows: pd.DataFrame) -> Part:
+def part(name: str, rows: pd.DataFrame) -> PairSet:
     """The numbers of these rows of one run's `pairs.parquet`; missing sides are left out."""
     if rows.empty:
-        return Part(name, (0,))
+        return PairSet(name, (0,))
     chosen, rejected = (rows[f"drift/{side}"].to_numpy() for side in ("chosen", "rejected"))
     lengths = (rows[f"length/{side}"].to_numpy() for side in ("chosen", "rejected"))
     per_token = [drift / length for drift, length in zip((chosen, rejected), lengths, strict=True)]
@@ -66,7 +65,7 @@ def part(name: str, rows: pd.DataFrame) -> Part:
     if margin is not None and margin.low is not None and margin.low > 0:
         of_both = (fmean(drift[both].tolist()) for drift in (chosen, rejected))
         shares = [Interval(value, None, None, margin.n) for value in split(*of_both)]
-    return Part(
+    return PairSet(
         name,
         (num_chosen,),
         share(int((chosen < 0).sum()), num_chosen) if num_chosen else None,
@@ -106,37 +105,49 @@ def share(count: int, n: int, level: float = LEVEL) -> Interval:
     return Interval(count / n, low, high, n)
 
 
-def rank_correlation(first: pd.Series, second: pd.Series, level: float = LEVEL) -> Interval | None:
-    """Spearman's correlation over pairs and its interval; None under four pairs or without spread.
-
-    Ranks, because a few very long responses would decide Pearson's. The interval is Fisher's z
-    with variance (1 + r^2/2)/(n - 3): Bonett and Wright (2000), Psychometrika 65, p. 23.
-    """
-    from scipy.special import ndtri
-
-    both = first.notna() & second.notna()
-    first, second, n = first[both], second[both], int(both.sum())
-    if n < 4 or first.nunique() == 1 or second.nunique() == 1:
-        return None
-    found = max(-1.0, min(1.0, float(first.rank().corr(second.rank()))))
-    centre = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, found)))
-    half = float(ndtri((1 + level) / 2)) * math.sqrt((1 + found**2 / 2) / (n - 3))
-    return Interval(found, math.tanh(centre - half), math.tanh(centre + half), n)
-
-
 def pooled(values: Sequence[Interval | None]) -> Interval | None:
-    """Over runs: each run's mean counts once. Runs without a value are not in the result's n."""
+    """Mean over runs, each run's mean counting once; its n leaves out runs without a value."""
     means = [value.mean for value in values if value is not None]
     return mean_interval(means, LEVEL) if means else None
 
 
-def pooled_part(parts: Sequence[Part]) -> Part:
-    """The same set of pairs in several runs: shares and means by run first, then over runs."""
+def pooled_part(parts: Sequence[PairSet]) -> PairSet:
+    """One set of pairs over several runs: shares and means by run first, then over runs."""
     measures = {name: pooled([getattr(p, name) for p in parts]) for name in MEASURES}
-    return Part(parts[0].name, tuple(n for p in parts for n in p.num_chosen), **measures)
+    return PairSet(parts[0].name, tuple(n for p in parts for n in p.num_chosen), **measures)
 
 
 def _mean(values: np.ndarray) -> Interval | None:
-    """Of those that were measured."""
-    there = values[~np.isnan(values)]
-    return mean_interval(there.tolist(), LEVEL) if len(there) else None
+    """Mean of the values that were measured; None: there is none."""
+    measured = values[~np.isnan(values)]
+    return mean_interval(measured.tolist(), LEVEL) if len(measured) else None
+
+
+def position_profile(
+    logp: Sequence[np.ndarray],
+    first: Sequence[int | None],
+    before: int = 5,
+    after: int = 15,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Mean by position relative to the first token in which chosen and rejected differ (0).
+
+    DPO on near-duplicate pairs lowers the chosen tokens after it, which both responses share (Pal
+    et al. 2024, arXiv 2402.13228, section 3). `logp` may be log-probs, or drifts (policy minus
+    reference), per response an array (its tokens,), in nats; `first`: the column
+    `first_difference` of `pair_tokens.parquet`, None where the responses are the same. Columns:
+    position, from -before to +after; mean, low, high (over responses); n, the responses that reach
+    there. A position that fewer than one response reaches has no row.
+    """
+    import pandas as pd
+
+    rows = []
+    pairs = [(t, at) for t, at in zip(logp, first, strict=True) if at is not None]
+    for position in range(-before, after + 1):
+        values = [
+            float(tokens[at + position]) for tokens, at in pairs if 0 <= at + position < len(tokens)
+        ]
+        if values:
+            found = mean_interval(values, level)
+            rows.append((position, found.mean, found.low, found.high, found.n))
+    return pd.DataFrame(rows, columns=pd.Index(["position", "mean", "low", "high", "n"]))

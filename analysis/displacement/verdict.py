@@ -1,4 +1,4 @@
-"""Is it displaced? One line in words, from stated thresholds, with what to do about it."""
+"""Are chosen responses displaced? One line in words, from stated thresholds, and a remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tiebreak_analysis.displacement.parts import Part
+from tiebreak_analysis.displacement.parts import PairSet
 
 YES, NO, MIXED, UNKNOWN = "yes", "no", "mixed", "cannot tell"
 ANSWERS = (YES, NO, MIXED, UNKNOWN)
@@ -29,9 +29,9 @@ REMEDY = "DPOP or an NLL term on the chosen (CPO, ORPO) avoids this, a larger be
 class Groups:
     """All pairs, and the two groups that tend to differ."""
 
-    whole: Part
-    near: Part
-    distant: Part
+    whole: PairSet
+    near: PairSet
+    distant: PairSet
 
     @property
     def both(self) -> bool:
@@ -40,31 +40,31 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Displaced:
     found: str
     near: bool
-    """Whether it is about the near-duplicate pairs alone."""
+    """Whether the answer is about the near-duplicate pairs alone."""
 
 
-def answer(groups: Groups) -> Answer:
-    """One run's answer.
+def answer(groups: Groups) -> Displaced:
+    """Whether one run's chosen responses are displaced.
 
     Near-duplicate pairs and the others are judged apart where both have enough pairs: yes about
     the near ones alone is still yes, anything else in which they differ is mixed. Otherwise all
     pairs are judged together.
     """
     if _least(groups.whole) < MIN_PAIRS:
-        return Answer(UNKNOWN, near=False)
+        return Displaced(UNKNOWN, near=False)
     if not groups.both:
-        return Answer(judge(groups.whole), near=_least(groups.near) == _least(groups.whole))
+        return Displaced(judge(groups.whole), near=_least(groups.near) == _least(groups.whole))
     near, distant = judge(groups.near), judge(groups.distant)
     if near == distant:
-        return Answer(near, near=False)
-    return Answer(YES, near=True) if near == YES else Answer(MIXED, near=False)
+        return Displaced(near, near=False)
+    return Displaced(YES, near=True) if near == YES else Displaced(MIXED, near=False)
 
 
-def judge(part: Part) -> str:
-    """One part of one run, with `MIN_PAIRS` or more.
+def judge(part: PairSet) -> str:
+    """The answer for one set of pairs of one run, with `MIN_PAIRS` or more.
 
     `no`: the chosen hardly moved, or rose with most not displaced; `yes`: it fell, and most are
     displaced; `mixed`: mean and majority disagree, or there is no clear majority.
@@ -79,37 +79,37 @@ def judge(part: Part) -> str:
     return NO if drift > 0 and part.displaced.high < HALF else MIXED
 
 
-def line(answer: Answer, groups: Groups) -> str:
+def line(answer: Displaced, groups: Groups) -> str:
     """The verdict of one run."""
     if answer.found == UNKNOWN:
         return f"displaced: {UNKNOWN}: {_counted(groups.whole)} (needs {MIN_PAIRS})"
     return f"displaced: {answer.found} - {_body(answer, groups)}"
 
 
-def pooled(answers: Sequence[Answer]) -> Answer:
-    """What the runs that can tell agree on, else mixed.
+def pooled(answers: Sequence[Displaced]) -> Displaced:
+    """The answer that all runs which can tell agree on, else mixed.
 
     Agreement and not an interval over seeds, because two or three seeds have none worth the name;
     each run's own answer already rests on an interval over its pairs.
     """
-    told = [a for a in answers if a.found != UNKNOWN]
-    votes = {a.found for a in told}
+    clear = [a for a in answers if a.found != UNKNOWN]
+    votes = {a.found for a in clear}
     found = MIXED if len(votes) > 1 else next(iter(votes), UNKNOWN)
-    return Answer(found, near=bool(told) and all(a.near for a in told))
+    return Displaced(found, near=bool(clear) and all(a.near for a in clear))
 
 
-def pooled_line(answers: Sequence[Answer], groups: Groups) -> str:
+def pooled_line(answers: Sequence[Displaced], groups: Groups) -> str:
     """The verdict over several runs, with the votes; its numbers are means over runs."""
     overall, votes = pooled(answers), Counter(a.found for a in answers)
     if overall.found == UNKNOWN:
         counts = ", ".join(map(str, groups.whole.num_chosen))
         return f"displaced: {UNKNOWN}: {counts} pairs in {len(answers)} runs (needs {MIN_PAIRS})"
-    told = ", ".join(f"{found} in {votes[found]}" for found in ANSWERS if votes[found])
-    lead = f"displaced: {overall.found} ({told} of {len(answers)} runs)"
+    counts = ", ".join(f"{found} in {votes[found]}" for found in ANSWERS if votes[found])
+    lead = f"displaced: {overall.found} ({counts} of {len(answers)} runs)"
     return f"{lead} - {_body(overall, groups)}"
 
 
-def _body(answer: Answer, groups: Groups) -> str:
+def _body(answer: Displaced, groups: Groups) -> str:
     subject = groups.near if answer.near else groups.whole
     clauses = [_share(answer, groups), _moved(answer, subject), _growth(subject)]
     if answer.found == YES:
@@ -117,7 +117,7 @@ def _body(answer: Answer, groups: Groups) -> str:
     return "; ".join(clause for clause in clauses if clause)
 
 
-def _share(answer: Answer, groups: Groups) -> str:
+def _share(answer: Displaced, groups: Groups) -> str:
     """`71 % of near-duplicate pairs, 8 % of the others`, or `71 % of pairs`."""
     apart = answer.near or answer.found == MIXED
     if apart and groups.both:
@@ -128,8 +128,8 @@ def _share(answer: Answer, groups: Groups) -> str:
     return f"{_percent(groups.whole)} of {_noun(groups.whole)}"
 
 
-def _moved(answer: Answer, part: Part) -> str:
-    """Where the chosen went; a yes says that already."""
+def _moved(answer: Displaced, part: PairSet) -> str:
+    """A clause on where the chosen responses went; empty where a yes says that already."""
     assert part.chosen_per_token is not None
     drift = part.chosen_per_token.mean
     if answer.found == YES:
@@ -139,14 +139,14 @@ def _moved(answer: Answer, part: Part) -> str:
     return f"the chosen {'fell' if drift < 0 else 'rose'} on average ({drift:+.3f} nats per token)"
 
 
-def _growth(part: Part) -> str:
-    """Who made the margin grow."""
+def _growth(part: PairSet) -> str:
+    """A clause on which side made the margin grow."""
     if part.margin is None:
         return ""
     if part.chosen_share is None or part.rejected_share is None:
         fell = part.margin.high is not None and part.margin.high < 0
-        told = "fell" if fell else "did not clearly grow"
-        return f"the margin {told} ({part.margin.mean:+.2f} nats)"
+        change = "fell" if fell else "did not clearly grow"
+        return f"the margin {change} ({part.margin.mean:+.2f} nats)"
     if part.rejected_share.mean >= ALL:
         return "the margin grew only because the rejected fell"
     if part.chosen_share.mean >= ALL:
@@ -155,22 +155,22 @@ def _growth(part: Part) -> str:
     return f"the margin grew by the chosen rising ({up}) and the rejected falling ({down})"
 
 
-def _least(part: Part) -> int:
+def _least(part: PairSet) -> int:
     """Chosen responses in the run that has fewest."""
     return min(part.num_chosen, default=0)
 
 
-def _counted(part: Part) -> str:
+def _counted(part: PairSet) -> str:
     count = sum(part.num_chosen)
     return f"{count} {_noun(part)[: -1 if count == 1 else None]}"
 
 
-def _noun(part: Part) -> str:
+def _noun(part: PairSet) -> str:
     unpaired = part.chosen is not None and part.margin is None
     return "chosen responses" if unpaired else "pairs"
 
 
-def _percent(part: Part) -> str:
+def _percent(part: PairSet) -> str:
     assert part.displaced is not None
     return _percent_of(part.displaced.mean)
 

@@ -1,4 +1,4 @@
-"""Training curves: metrics against steps, one line per method with a band over runs."""
+"""Lines with a band over runs: metrics against steps, and log-probs by position in a response."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from tiebreak.metrics import axis_label
-from tiebreak_analysis.figures.frames import (
+from tiebreak_analysis.figures.palette import Look
+from tiebreak_analysis.figures.style import (
+    ONE_COLUMN,
+    TWO_COLUMNS,
     along,
     arms_of,
+    drawn,
+    grid,
+    house,
     labelled,
+    legend_below,
+    legend_title,
     looks_of,
-    runs_told,
 )  # fmt: skip
-from tiebreak_analysis.figures.palette import Look
-from tiebreak_analysis.figures.style import ONE_COLUMN, TWO_COLUMNS, grid, house, legend_below
 from tiebreak_analysis.statistics import MIN_SEEDS, Interval
 
 if TYPE_CHECKING:
@@ -48,17 +54,17 @@ def curves(
     width = ONE_COLUMN if len(metrics) == 1 else TWO_COLUMNS
     with house():
         figure, panels = grid(len(metrics), columns, width, 2.1 if len(metrics) > 1 else 2.5)
-        drawn: list[Interval] = []
+        intervals: list[Interval] = []
         for axes, metric in zip(panels, metrics, strict=True):
             for label, look in looks_of(frame).items():
                 rows = _in_every_run(calm[calm["label"] == label].dropna(subset=[metric]))
                 if len(rows):
-                    drawn += _line(axes, rows, metric, label, look, level)
+                    intervals += _line(axes, rows, metric, label, look, level)
             _decorate(axes, metric)
         for axes in panels[-columns:]:
             axes.set_xlabel("step" if block == 1 else f"step (means of {block} steps)")
         fullest = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-        title = runs_told(drawn, level).replace("interval", "band") if drawn else None
+        title = legend_title(intervals, level).replace("interval", "band") if intervals else None
         legend_below(figure, fullest, title=title)
     return figure
 
@@ -104,3 +110,38 @@ def _decorate(axes: Axes, metric: str) -> None:
     low, high = axes.get_ylim()
     if low < 0 < high:
         axes.axhline(0, color="#555555", linewidth=0.6, zorder=1)
+
+
+def token_profile(
+    profiles: pd.DataFrame,
+    *,
+    value: str = "mean",
+    name: str = "log-prob of the chosen (nats/token)",
+    level: float = 0.95,
+) -> Figure:
+    """A line per method, position 0 the first token that differs, with a band over runs.
+
+    `profiles`: per run and position a row: method, run_id, position, `value`; optional label. As
+    `analysis.displacement.position_profile` makes them, one run after another.
+    """
+    frame = labelled(profiles, "position", value)
+    with house():
+        figure, (axes,) = grid(1, 1, ONE_COLUMN, 2.6)
+        every: list[Interval] = []
+        for label, look in looks_of(frame).items():
+            rows = frame[frame["label"] == label]
+            positions, intervals = along(rows, "position", value, level)
+            every += intervals
+            centres = np.array([interval.mean for interval in intervals])
+            below, above = arms_of(intervals)
+            axes.fill_between(
+                positions, centres - below, centres + above, color=look.colour, alpha=0.18,
+                linewidth=0,
+            )  # fmt: skip
+            axes.plot(positions, centres, label=label, **drawn(look))
+        axes.axvline(0, color="#555555", linewidth=0.6, linestyle=(0, (3, 2)), zorder=1)
+        axes.set_xlabel("position, 0: the first token that differs")
+        axes.set_title(name, loc="left")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        legend_below(figure, axes, title=legend_title(every, level) if every else None)
+    return figure

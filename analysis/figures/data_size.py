@@ -6,14 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from tiebreak.metrics import axis_label
-from tiebreak_analysis.figures.frames import (
+from tiebreak_analysis.figures.style import (
+    ONE_COLUMN,
     along,
     arms_of,
+    drawn,
+    grid,
+    house,
     labelled,
+    legend_below,
+    legend_title,
     looks_of,
-    runs_told,
-)
-from tiebreak_analysis.figures.style import ONE_COLUMN, drawn, grid, house, legend_below
+)  # fmt: skip
 from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:
@@ -60,7 +64,7 @@ def data_size(
         _ticks(axes, sizes)
         axes.set_xlabel("training pairs (log scale)")
         axes.set_ylabel(axis_label(metric))
-        legend_below(figure, axes, title=runs_told(every, level) if every else None)
+        legend_below(figure, axes, title=legend_title(every, level) if every else None)
     return figure
 
 
@@ -76,10 +80,10 @@ def _ticks(axes: Axes, sizes: list[int]) -> None:
     """At the sizes themselves; one too near its neighbour for its number has a bare tick."""
     axes.set_xscale("log")
     span = math.log(sizes[-1] / sizes[0]) or 1.0
-    told: list[int] = []
+    numbered: list[int] = []
     for size in reversed(sizes):
-        if not told or math.log(told[-1] / size) >= ROOM * span:
-            told.append(size)
-    told.reverse()
-    axes.set_xticks(told, [f"{size:,}" for size in told])
-    axes.set_xticks([size for size in sizes if size not in told], [], minor=True)
+        if not numbered or math.log(numbered[-1] / size) >= ROOM * span:
+            numbered.append(size)
+    numbered.reverse()
+    axes.set_xticks(numbered, [f"{size:,}" for size in numbered])
+    axes.set_xticks([size for size in sizes if size not in numbered], [], minor=True)

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import PercentFormatter
 
 from tiebreak.metrics import PANEL, axis_label
-from tiebreak_analysis.figures.frames import arms_of, labelled, looks_of
 from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.figures.style import (
     GREY,
     HALO,
     ONE_COLUMN,
     TWO_COLUMNS,
+    arms_of,
     drawn,
     grid,
     house,
+    labelled,
     legend_below,
-)
+    looks_of,
+)  # fmt: skip
 from tiebreak_analysis.statistics import Interval
 
 if TYPE_CHECKING:

@@ -1,24 +1,30 @@
-"""What a gain costs: one metric against another, a point per setting, intervals on both axes."""
+"""One metric against another: what a gain costs, and what a method knows against what it says."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from tiebreak.metrics import axis_label
-from tiebreak_analysis.figures.frames import (
+from tiebreak_analysis.figures.palette import Look
+from tiebreak_analysis.figures.style import (
+    GREY,
+    HALO,
+    ONE_COLUMN,
     along,
     arms_of,
+    drawn,
+    grid,
+    house,
     labelled,
+    legend_below,
+    legend_title,
     looks_of,
-    runs_told,
-)
-from tiebreak_analysis.figures.palette import Look
-from tiebreak_analysis.figures.style import GREY, HALO, ONE_COLUMN, drawn, grid, house, legend_below
-from tiebreak_analysis.statistics import Interval
+)  # fmt: skip
+from tiebreak_analysis.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,15 +47,12 @@ def frontier(
     setting: str = "beta",
     log_x: bool = False,
     names: bool = True,
-    hull: bool = False,
     level: float = 0.95,
 ) -> Figure:
     """A line per method through its settings in their order, each the mean over runs.
 
     `points`: one row per run: method, the column `setting` (a number: beta, alpha), x, y; optional
-    label. `names` writes the first and the last setting beside the line. `hull` adds the best mean
-    of `y` reached at that `x` or less, by any method (a step line: what lies between two settings
-    was not measured).
+    label. `names` writes the first and the last setting beside the line.
     """
     frame = labelled(points, setting, x, y)
     with house():
@@ -65,11 +68,9 @@ def frontier(
                 _name_ends(axes, path, look.colour)
         if log_x:
             _log(axes)
-        if hull:
-            _hull(axes, every)
         axes.set_xlabel(axis_label(x))
         axes.set_ylabel(axis_label(y))
-        title = runs_told([p.y for p in every], level) if every else None
+        title = legend_title([p.y for p in every], level) if every else None
         legend_below(figure, axes, title=title)
     return figure
 
@@ -110,16 +111,47 @@ def _name_ends(axes: Axes, path: Sequence[Point], colour: str) -> None:
         )  # fmt: skip
 
 
-def _hull(axes: Axes, points: Sequence[Point]) -> None:
-    best: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.x.mean, -p.y.mean)):
-        if not best or point.y.mean > best[-1].y.mean:
-            best.append(point)
-    if best:
-        right = max(point.x.mean for point in points)
-        xs = [*(p.x.mean for p in best), right]
-        ys = [*(p.y.mean for p in best), best[-1].y.mean]
-        axes.step(
-            xs, ys, where="post", color=GREY, linewidth=2.4, alpha=0.35, zorder=1,
-            label="best at this cost or less",
-        )  # fmt: skip
+def accuracy(
+    points: pd.DataFrame,
+    x: str = "accuracy/drift",
+    y: str = "accuracy/likelihood",
+    *,
+    level: float = 0.95,
+) -> Figure:
+    """A mark per method, means over runs with both intervals; runs as small dots behind it.
+
+    On the diagonal the implicit reward and the model's own likelihood order pairs equally well.
+    Below it the reward is learnt and the likelihood, by which the model writes, is not (SimPO,
+    arXiv 2405.14734, section 4.3). `points`: one row per run: method, x, y; optional label.
+    """
+    frame = labelled(points, x, y).dropna(subset=[x, y])
+    with house():
+        figure, (axes,) = grid(1, 1, ONE_COLUMN, 3.4)
+        _diagonal(axes, frame, x, y)
+        every: list[Interval] = []
+        for label, look in looks_of(frame).items():
+            rows = frame[frame["label"] == label]
+            at, up = (mean_interval([float(v) for v in rows[name]], level) for name in (x, y))
+            every.append(up)
+            if len(rows) > 1:
+                axes.plot(
+                    rows[x], rows[y], linestyle="none", marker=".", markersize=2,
+                    color=look.colour, alpha=0.6,
+                )  # fmt: skip
+            axes.errorbar(
+                [at.mean], [up.mean], xerr=arms_of([at]), yerr=arms_of([up]), label=label,
+                elinewidth=0.6, **drawn(replace(look, line="none")),
+            )  # fmt: skip
+        axes.set_xlabel(axis_label(x))
+        axes.set_ylabel(axis_label(y))
+        legend_below(figure, axes, title=legend_title(every, level))
+    return figure
+
+
+def _diagonal(axes: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
+    """Draw the diagonal, with one range for both axes; equal steps look equal."""
+    values = [float(v) for name in (x, y) for v in frame[name]]
+    room = 0.1 * (max(values) - min(values)) + 0.01
+    low, high = min(values) - room, max(values) + room
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)

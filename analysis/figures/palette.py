@@ -61,7 +61,7 @@ def looks(methods: Mapping[str, str]) -> dict[str, Look]:
     """
     found: dict[str, Look] = {}
     variants: dict[str, int] = {}
-    for label in sorted(methods, key=lambda label: (rank(methods[label]), label)):
+    for label in sorted(methods, key=lambda label: (legend_order(methods[label]), label)):
         method = methods[label]
         at = variants[method] = variants.get(method, -1) + 1
         first = look(method)
@@ -76,8 +76,8 @@ def looks(methods: Mapping[str, str]) -> dict[str, Look]:
     return found
 
 
-def rank(method: str) -> tuple[int, str]:
-    """Where a method stands in a legend: as in `ORDER`, then by name, the start model last."""
+def legend_order(method: str) -> tuple[int, str]:
+    """Sort key of a method in a legend: as in `ORDER`, then by name, the start model last."""
     if method == START:
         return len(ORDER) + 1, method
     return (ORDER.index(method) if method in ORDER else len(ORDER)), method

@@ -1,17 +1,29 @@
-"""The look of a page: widths, type, lines; and how a `Figure` is made without pyplot."""
+"""The house style of figures: widths, type, lines, means with error bars, legends, and files.
+
+A `Figure` is made without pyplot, from a tidy frame with a row per run, and saved so that the same
+figure is the same bytes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from tiebreak_analysis.figures.palette import Look
+from tiebreak.errors import UserError
+from tiebreak_analysis.figures.palette import Look, looks
+from tiebreak_analysis.statistics import MIN_SEEDS, Interval, mean_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.8  # inches, of a two-column paper
 HALO = [withStroke(linewidth=1.5, foreground="white")]  # keeps a number readable on a line
@@ -46,6 +58,12 @@ RC: dict[str, Any] = {
     "pdf.fonttype": 42,  # real letters; journals refuse Type 3 fonts
     "svg.hashsalt": "tiebreak",
     "figure.constrained_layout.use": True,
+}
+# No date, no version: what is in the file is the figure alone.
+METADATA: dict[str, dict[str, None]] = {
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
 }
 
 
@@ -94,3 +112,78 @@ def legend_below(figure: Figure, axes: Axes, title: str | None = None) -> None:
             handles, labels, loc="outside lower center", ncols=min(columns, len(handles)),
             title=title, columnspacing=1.2, handletextpad=0.5,
         )  # fmt: skip
+
+
+def labelled(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The frame with a `label` (the method's name unless there is one); `columns` must be there."""
+    missing = [name for name in ("method", *columns) if name not in frame]
+    if missing:
+        raise UserError(f"no column {', '.join(missing)} to draw; there are: {', '.join(frame)}")
+    if frame.empty:
+        raise UserError(f"nothing to draw: no run has {', '.join(columns)}")
+    return frame if "label" in frame else frame.assign(label=frame["method"])
+
+
+def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
+    """Label -> look, in the order of the legend."""
+    return looks(dict(zip(frame["label"], frame["method"], strict=True)))
+
+
+def means(
+    frame: pd.DataFrame, by: Sequence[str], column: str, level: float
+) -> dict[tuple[str, ...], Interval]:
+    """The mean of `column` over the rows (one per run) of each group, and its interval.
+
+    Rows without a value are left out; a group without values is absent.
+    """
+    known = frame.dropna(subset=[*by, column])
+    values: dict[tuple[str, ...], list[float]] = {}
+    for *key, value in known[[*by, column]].itertuples(index=False):
+        values.setdefault(tuple(map(str, key)), []).append(float(value))
+    return {key: mean_interval(values[key], level) for key in sorted(values)}
+
+
+def along(
+    rows: pd.DataFrame, axis: str, column: str, level: float
+) -> tuple[list[float], list[Interval]]:
+    """The values of the number `axis`, ascending, and the mean of `column` over runs at each."""
+    values: dict[float, list[float]] = {}
+    for place, value in rows[[axis, column]].dropna().itertuples(index=False):
+        values.setdefault(float(place), []).append(float(value))
+    places = sorted(values)
+    return places, [mean_interval(values[place], level) for place in places]
+
+
+def arms(interval: Interval) -> tuple[float, float]:
+    """Lengths of the error bar below and above; zero where there is no interval to draw."""
+    if interval.n < MIN_SEEDS or interval.low is None or interval.high is None:
+        return 0.0, 0.0
+    return interval.mean - interval.low, interval.high - interval.mean
+
+
+def arms_of(intervals: Sequence[Interval]) -> np.ndarray:
+    """Error bars for matplotlib's `errorbar`: (2, points), lengths below and above."""
+    return np.array([arms(interval) for interval in intervals]).T
+
+
+def legend_title(intervals: Sequence[Interval], level: float) -> str:
+    """The title of a legend: what the marks and the bars are."""
+    counts = [interval.n for interval in intervals]
+    low, high = min(counts), max(counts)
+    many = str(low) if low == high else f"{low} to {high}"
+    if high < MIN_SEEDS:
+        return f"mean of {many} run{'' if high == 1 else 's'}; too few for intervals"
+    return f"mean and {100 * level:g} % interval over {many} runs"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PDF, PNG (300 dots per inch) or SVG; folders above `path` are made.
+
+    Nothing is cropped: the width is that of the figure, so 8 pt stay 8 pt on paper.
+    """
+    metadata = METADATA.get(path.suffix.lower())
+    if metadata is None:
+        raise UserError(f"no figure format {path.suffix!r} ({path.name}): use .pdf, .png or .svg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with house():
+        figure.savefig(path, metadata=metadata)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tiebreak.metrics import PANEL, axis_label
 from tiebreak_analysis import displacement
-from tiebreak_analysis.displacement import Panel, Part
+from tiebreak_analysis.displacement import PairSet, Panel
 from tiebreak_analysis.displacement.verdict import MIN_PAIRS
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Markup, scroll, tag
@@ -37,7 +37,7 @@ def panels_of(runs: Runs, groups: Sequence[Group]) -> dict[str, Panel]:
     pairs = runs.pairs([key for keys_of_group in keys.values() for key in keys_of_group])
     present = set(pairs["run_id"])
     measured = {group: some for group, some in keys.items() if present & set(some)}
-    return dict(zip(measured, displacement.compare(pairs, None, measured), strict=True))
+    return dict(zip(measured, displacement.compare(pairs, measured), strict=True))
 
 
 def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
@@ -81,7 +81,7 @@ def _words(panel: Panel) -> str:
     return f"{text} (without pairs, not counted: {missing})" if missing else text
 
 
-def _displaced(part: Part) -> Markup:
+def _displaced(part: PairSet) -> Markup:
     """The displaced share; none of too few pairs, as none is judged."""
     few = min(part.num_chosen, default=0) < MIN_PAIRS
     title = f"fewer than {MIN_PAIRS} pairs in a run"
@@ -125,7 +125,7 @@ def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
     }
 
 
-def _parts(parts: Sequence[Part]) -> list[list[Any]]:
+def _parts(parts: Sequence[PairSet]) -> list[list[Any]]:
     return [
         [part.name, min(part.num_chosen), _values(part)]
         for part in parts
@@ -133,7 +133,7 @@ def _parts(parts: Sequence[Part]) -> list[list[Any]]:
     ]
 
 
-def _values(part: Part) -> dict[str, list[float | None]]:
+def _values(part: PairSet) -> dict[str, list[float | None]]:
     found = {name: getattr(part, name) for name in PANEL}
     return {
         name: [_short(end) for end in (value.mean, value.low, value.high)]

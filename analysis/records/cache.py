@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = b"2"
-"""Of the layout below; a cache of another version is made again without a word."""
+"""Version of the layout below; a cache of another one is made again without a word."""
 WORTH = 200
 """Fewer runs than this are read sooner than pyarrow is imported."""
 RECORDS = "records.feather"

@@ -138,7 +138,7 @@ class Record:
     evaluators: Mapping[str, str] = field(default_factory=dict)
     """Name of each evaluator -> the key of what it measured with."""
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """`manifest.json` as it is: commit, versions, hashes, host, times. Empty: not told."""
+    """`manifest.json` as it is: commit, versions, hashes, host, times. Empty: not known."""
     several: bool = False
     """Whether its run has other evaluations too."""
     entry: Entry | None = field(default=None, repr=False, compare=False)

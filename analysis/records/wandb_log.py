@@ -31,7 +31,7 @@ class Log:
     """One log without its history: the run's ids, config and summary, and how it ended."""
 
     run_id: str | None = None
-    """As W&B names it; ours is in the config."""
+    """W&B's name of the run; ours is in the config."""
     began: float = 0.0
     """Seconds since 1970."""
     config: dict[str, Any] = field(default_factory=dict)

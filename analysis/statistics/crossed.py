@@ -32,8 +32,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gammaincinv, ndtr
 
-from tiebreak_analysis.statistics.interval import Interval, check_level, mean_interval
-from tiebreak_analysis.statistics.sample import Sample
+from tiebreak_analysis.statistics.sample import Interval, Sample, check_level, mean_interval
 
 ROUNDING = 1e-12  # a standard error this far below the mean is rounding, not spread
 

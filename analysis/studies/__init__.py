@@ -1,23 +1,28 @@
 """The studies: for each its sweeps, tables, figures and effects. docs/studies.md says which."""
 
-from tiebreak_analysis.studies import arizona, demo, dpop, simpo, tdpo
-from tiebreak_analysis.studies.effect import Effect, Estimate, Outcome, Part
-from tiebreak_analysis.studies.study import Report, StudyReport, TableSpec
-from tiebreak_analysis.studies.write import write_report
+from tiebreak_analysis.studies import arizona, dpop, simpo, tdpo
+from tiebreak_analysis.studies.effect import Effect, EffectEstimate, EffectTest, Holds
+from tiebreak_analysis.studies.study import (
+    StudyReport,
+    StudyResult,
+    TableSpec,
+    write_products,
+    write_report,
+)  # fmt: skip
 
 STUDIES: dict[str, StudyReport] = {
     study.name: study
     for study in (
-        demo.STUDY,
+        arizona.DEMO,
         arizona.STUDY,
         arizona.SEEDS,
         simpo.STUDY,
         dpop.STUDY,
         tdpo.STUDY,
-    )  # fmt: skip
+    )
 }
 
 __all__ = [
-    "STUDIES", "Effect", "Estimate", "Outcome", "Part", "Report", "StudyReport", "TableSpec",
-    "write_report",
+    "STUDIES", "Effect", "EffectEstimate", "EffectTest", "Holds", "StudyReport", "StudyResult",
+    "TableSpec", "write_products", "write_report",
 ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""The Arizona study (arXiv 2404.14723): scenarios by methods, and how much data is needed."""
+"""The Arizona study (arXiv 2404.14723): scenarios by methods, and how much data is needed.
+
+The demo is its scenarios by its methods, small enough to run while one waits.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,25 @@ from typing import TYPE_CHECKING
 from tiebreak_analysis.published import published
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
-from tiebreak_analysis.studies.effect import Effect, Part, estimated
-from tiebreak_analysis.studies.frames import melted, points, start_of
-from tiebreak_analysis.studies.measure import UNPAIRED, apart, mean
-from tiebreak_analysis.studies.ratio import share
-from tiebreak_analysis.studies.samples import Measured, combined, of_items, pick
+from tiebreak_analysis.studies.effect import (
+    UNPAIRED,
+    Effect,
+    EffectTest,
+    apart,
+    estimated,
+    mean,
+    share,
+)  # fmt: skip
+from tiebreak_analysis.studies.samples import (
+    Measured,
+    combined,
+    history,
+    melted,
+    of_items,
+    pick,
+    points,
+    start_of,
+)  # fmt: skip
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 from tiebreak_analysis.tables.rows import SCENARIOS
 
@@ -24,6 +41,8 @@ MOST = 0.5
 NEARER, FARTHER = ("kto", "cpo"), ("dpo", "ipo")
 PARTS = ("gold/helpfulness", "gold/faithfulness", "gold/tone", "gold/length")
 SIZE = ("gold/reward", "win_rate/start", "length/generated", "kl/reference")
+DEMO_SWEEP = "arizona-mini"
+DEMO_TRAINING = ("drift/margin", "drift/chosen", "drift/rejected")
 BASE, SFT = "align-from-base", "sft-then-align"
 
 
@@ -31,7 +50,7 @@ def tenth(runs: Measured, records: Sequence[Record], name: str, full: int, how: 
     """Effect 4: the gain with a tenth of `full` pairs, minus half the gain with all of them, must
     lie above zero, for each method of the sweep. how: what else differs between the sizes.
 
-    The share itself stands in the details (`analysis.studies.ratio`).
+    The share itself stands in the details (`analysis.studies.effect.share`).
     """
     tests, details = [], []
     for method in sorted({record.method for record in records}) or ["dpo"]:
@@ -75,10 +94,10 @@ def _gains(runs: Measured, records: Sequence[Record], method: str, size: float) 
     return of_items(runs, found, lambda rows: rows["reward/after"] - rows["reward/before"])
 
 
-def _share(what: str, small: Sample | None, large: Sample | None) -> Part:
+def _share(what: str, small: Sample | None, large: Sample | None) -> EffectTest:
     if small is None or large is None or not set(small.seeds) & set(large.seeds):
         return estimated(what, "%", MOST, None, missing=UNPAIRED)
-    return Part(what, "%", MOST, share(small, large))
+    return EffectTest(what, "%", MOST, share(small, large))
 
 
 def _gap(runs: Measured, records: Sequence[Record], method: str) -> Sample | None:
@@ -126,8 +145,7 @@ def figures_of_seeds(runs: Runs, done: Done) -> dict[str, Figure]:
 def _parts(records: Sequence[Record]) -> dict[str, Figure]:
     """The parts of the reward by method, per scenario. The radar is there to be laid beside the
     paper's, where no part is below zero."""
-    from tiebreak_analysis.figures.dots import dots
-    from tiebreak_analysis.figures.radar import radar
+    from tiebreak_analysis.figures.scores import dots, radar
 
     found: dict[str, Figure] = {}
     for scenario in SCENARIOS:
@@ -143,6 +161,35 @@ def _parts(records: Sequence[Record]) -> dict[str, Figure]:
 def _training(record: Record) -> str:
     steps = record.settings.get("train.max_steps")
     return f"{record.method}, {'one pass' if steps is None else f'{steps} steps'}"
+
+
+def effects_of_demo(runs: Runs, done: Done) -> tuple[Effect, ...]:
+    return (nearer(runs, done[DEMO_SWEEP]),)
+
+
+def figures_of_demo(runs: Runs, done: Done) -> dict[str, Figure]:
+    """Per scenario the drift over training; reward against KL; who is displaced."""
+    from tiebreak_analysis.displacement import compare, tidy
+    from tiebreak_analysis.figures.curves import curves
+    from tiebreak_analysis.figures.displaced import displaced
+    from tiebreak_analysis.figures.frontier import frontier
+
+    found: dict[str, Figure] = {}
+    for scenario in SCENARIOS:
+        records = [record for record in done[DEMO_SWEEP] if record.scenario == scenario]
+        frame = history(runs, records)
+        names = [name for name in DEMO_TRAINING if name in frame and frame[name].notna().any()]
+        if names:
+            found[f"drift-{scenario}"] = curves(frame, names, block=5)
+        rewards = points(records, ["kl/reference", "gold/reward"])
+        if len(rewards):  # one setting per method, so its path is a point
+            found[f"reward-and-kl-{scenario}"] = frontier(rewards.assign(beta=0.0), names=False)
+        if records:
+            methods = sorted({record.method for record in records})
+            ids = {m: [r.key for r in records if r.method == m] for m in methods}
+            panels = compare(runs.pairs([r.key for r in records]), ids)
+            found[f"displaced-{scenario}"] = displaced(tidy(panels))
+    return found
 
 
 STUDY = StudyReport(
@@ -175,4 +222,15 @@ SEEDS = StudyReport(
     effects=effects_of_seeds,
     figures=figures_of_seeds,
     papers=("arizona",),
+)
+
+DEMO = StudyReport(
+    name="demo",
+    title="Demo: the Arizona study's scenarios in miniature",
+    sweeps=(DEMO_SWEEP,),
+    real=(),
+    tables=(TableSpec("scenarios", (DEMO_SWEEP,)),),
+    effects=effects_of_demo,
+    figures=figures_of_demo,
+    papers=(),
 )

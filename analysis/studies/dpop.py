@@ -9,10 +9,16 @@ from tiebreak_analysis.displacement import position_profile
 from tiebreak_analysis.displacement.verdict import STILL
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
-from tiebreak_analysis.studies.effect import Effect, Part
-from tiebreak_analysis.studies.frames import history, points
-from tiebreak_analysis.studies.measure import apart, mean
-from tiebreak_analysis.studies.samples import BySeed, Measured, combined, of_pairs, pick
+from tiebreak_analysis.studies.effect import Effect, EffectTest, apart, mean
+from tiebreak_analysis.studies.samples import (
+    BySeed,
+    Measured,
+    combined,
+    history,
+    of_pairs,
+    pick,
+    points,
+)  # fmt: skip
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 from tiebreak_analysis.tables.table import START
 
@@ -70,12 +76,12 @@ def _negated(sample: Sample | None) -> Sample | None:
     return None if sample is None else combined([sample], [-1.0])
 
 
-def _shares(runs: Measured, dpo: BySeed, dpop: BySeed) -> Part:
+def _shares(runs: Measured, dpo: BySeed, dpop: BySeed) -> EffectTest:
     shares = [of_pairs(runs, found, lambda rows: rows["drift/chosen"] < 0) for found in (dpo, dpop)]
     return apart("share of chosen responses displaced, DPO minus DPOP", "%", *shares)
 
 
-def _others(runs: Measured, records: Sequence[Record]) -> list[Part]:
+def _others(runs: Measured, records: Sequence[Record]) -> list[EffectTest]:
     """The other methods' drift: above zero means not displaced."""
     found = {method: _found(records, method) for method in OTHERS}
     return [
@@ -92,10 +98,9 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Drift over training on near-duplicate pairs, by position in the response, and by distance."""
     from tiebreak_analysis.displacement import compare, tidy
-    from tiebreak_analysis.figures.curves import curves
+    from tiebreak_analysis.figures.curves import curves, token_profile
     from tiebreak_analysis.figures.displaced import displaced
     from tiebreak_analysis.figures.frontier import frontier
-    from tiebreak_analysis.figures.token_profile import token_profile
 
     found: dict[str, Figure] = {}
     near, distances = done["dpop-mini"], done["dpop-distance-mini"]
@@ -104,9 +109,9 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
         metrics = [name for name in TRAINING if name in frame]
         found["drift-over-training"] = curves(frame, metrics, block=5)
     if near:
-        ids = {m: [r.run_id for r in near if r.method == m] for m in ("dpo", "dpop", *OTHERS)}
+        ids = {m: [r.key for r in near if r.method == m] for m in ("dpo", "dpop", *OTHERS)}
         groups = {method: run_ids for method, run_ids in ids.items() if run_ids}
-        panels = compare(runs.pairs([r.run_id for r in near]), frame, groups)
+        panels = compare(runs.pairs([r.key for r in near]), groups)
         measures = ("displaced", "chosen")
         found["near-duplicates"] = displaced(tidy(panels), measures=measures, by="group")
     drifts, log_probs = _profiles(runs, near)
@@ -134,7 +139,7 @@ def _profiles(runs: Runs, records: Sequence[Record]) -> tuple[pd.DataFrame, pd.D
     log-prob as in Figure 4 of the paper, where the start model has rows, too."""
     import pandas as pd
 
-    known = {record.run_id: record for record in records}
+    known = {record.key: record for record in records}
     drifts, log_probs, starts = [], [], {}
     for run_id, pairs in runs.pair_tokens(list(known)).groupby("run_id", sort=True):
         record = known[str(run_id)]

@@ -1,4 +1,4 @@
-"""From the runs of a study to samples: the runs of one setting, by seed and by item."""
+"""From the runs of a study to samples (one setting, by seed and item) and to frames for figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.records.runs import Record, Setting, setting_text, varying
-from tiebreak_analysis.statistics import Sample
+from tiebreak_analysis.records.runs import Record, Runs, Setting, setting_text, varying
+from tiebreak_analysis.statistics import Interval, Sample, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 Where = Mapping[str, Setting]
 """Settings by dotted key that single out runs: `{"method.name": "dpo", "method.beta": 0.1}`."""
 BySeed = Mapping[int, Record]
+Label = Callable[[Record], str]
 
 
 class Measured(Protocol):
-    """What an effect reads of `analysis.records.runs.Runs`."""
+    """The part of `analysis.records.Runs` that an effect reads."""
 
     @property
     def records(self) -> Sequence[Record]: ...
@@ -31,7 +32,7 @@ class Measured(Protocol):
 
 
 def finished(runs: Measured, ids: Collection[str]) -> list[Record]:
-    """The finished runs of a sweep, by its run ids."""
+    """The finished records of a sweep, by its run ids."""
     wanted = set(ids)
     return [r for r in runs.records if r.finished and r.run_id in wanted]
 
@@ -47,13 +48,13 @@ def pick(records: Sequence[Record], where: Where) -> BySeed:
             apart = ", ".join(varying([record.settings, other.settings])) or "nothing told"
             raise UserError(
                 f"runs {other.run_id} and {record.run_id} are both seed {record.seed} of "
-                f"{told(where)}; they differ in {apart}: leave one of them out of the study"
+                f"{named(where)}; they differ in {apart}: leave one of them out of the study"
             )
         found[record.seed] = record
     return dict(sorted(found.items()))
 
 
-def told(where: Where) -> str:
+def named(where: Where) -> str:
     """`dpo, edit_distance=0.1`, for a sentence."""
     names = [str(v) for k, v in where.items() if k.endswith(".name")]
     rest = [f"{k.split('.')[-1]}={setting_text(v)}" for k, v in where.items() if ".name" not in k]
@@ -76,18 +77,18 @@ def of_items(
     runs: Measured, found: BySeed, make: Callable[[pd.DataFrame], pd.Series]
 ) -> Sample | None:
     """(seeds, prompts): `make` of the rows of `items/gold.parquet`. None: nobody has rows."""
-    return _sample(runs.items([r.run_id for r in found.values()]), found, make)
+    return _sample(runs.items([r.key for r in found.values()]), found, make)
 
 
 def of_pairs(
     runs: Measured, found: BySeed, make: Callable[[pd.DataFrame], pd.Series]
 ) -> Sample | None:
     """(seeds, held-out pairs): `make` of the rows of `pairs.parquet`. None: nobody has rows."""
-    return _sample(runs.pairs([r.run_id for r in found.values()]), found, make)
+    return _sample(runs.pairs([r.key for r in found.values()]), found, make)
 
 
 def combined(samples: Sequence[Sample], weights: Sequence[float]) -> Sample | None:
-    """Their weighted sum, on the seeds and items that all of them have. None: they share none."""
+    """Weighted sum of samples, on the seeds and items all of them have. None: they share none."""
     seeds = [s for s in samples[0].seeds if all(s in other.seeds for other in samples)]
     sets = [set(other.items) for other in samples]
     items = [i for i in samples[0].items if all(i in other for other in sets)]
@@ -104,7 +105,7 @@ def _sample(
     """Rows without a number, and items that not every seed has, are left out."""
     if frame.empty:
         return None
-    seed_of = {record.run_id: seed for seed, record in found.items()}
+    seed_of = {record.key: seed for seed, record in found.items()}
     rows = frame.assign(value=make(frame).astype(float), seed=frame["run_id"].map(seed_of))
     table = rows.pivot(index="seed", columns="id", values="value").dropna(axis=1)
     if table.empty:
@@ -115,3 +116,55 @@ def _sample(
 
 def _is(here: Setting | None, wanted: Setting) -> bool:
     return here is not None and setting_text(here) == setting_text(wanted)
+
+
+def points(
+    records: Sequence[Record],
+    metrics: Sequence[str],
+    settings: Mapping[str, str] | None = None,
+    label: Label | None = None,
+) -> pd.DataFrame:
+    """`method`, `run_id`, `seed`, the metrics, and settings: column -> dotted key; with a `label`
+    where one is given. Runs that lack one of them have no row."""
+    import pandas as pd
+
+    wanted = settings or {}
+    names = ["method", "run_id", "seed", *wanted, *metrics, *(["label"] if label else [])]
+    rows = [
+        (
+            *(record.method, record.key, record.seed),
+            *(record.settings.get(key) for key in wanted.values()),
+            *(record.metrics.get(metric) for metric in metrics),
+            *([label(record)] if label else []),
+        )
+        for record in records
+    ]
+    return pd.DataFrame(rows, columns=pd.Index(names)).dropna()
+
+
+def history(runs: Runs, records: Sequence[Record], label: Label | None = None) -> pd.DataFrame:
+    """Every step of these runs, with `method`, and a `label` where one is given."""
+    frame = runs.history([record.key for record in records])
+    columns = {"method": {record.key: record.method for record in records}}
+    if label:
+        columns["label"] = {record.key: label(record) for record in records}
+    return frame.assign(**{name: frame["run_id"].map(of) for name, of in columns.items()})
+
+
+def start_of(records: Sequence[Record], metric: str) -> Interval | None:
+    """Mean of a metric over the start models, each distinct one counting once."""
+    found = {r.start_model: r.start[metric] for r in records if metric in r.start}
+    return mean_interval(list(found.values())) if found else None
+
+
+def melted(records: Sequence[Record], metrics: Sequence[str]) -> pd.DataFrame:
+    """`method`, `category` (the metric's last word), `value`: a row per run and metric."""
+    import pandas as pd
+
+    rows = [
+        (record.method, metric.split("/")[-1], record.metrics[metric])
+        for metric in metrics
+        for record in records
+        if metric in record.metrics
+    ]
+    return pd.DataFrame(rows, columns=pd.Index(["method", "category", "value"]))

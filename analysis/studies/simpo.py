@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from tiebreak_analysis.published import Figures, published
 from tiebreak_analysis.records.runs import Record, Runs, setting_text
 from tiebreak_analysis.studies.effect import LEVEL, Effect, estimated
-from tiebreak_analysis.studies.frames import points
-from tiebreak_analysis.studies.frontier import EQUAL, Points, compare
-from tiebreak_analysis.studies.measure import paths
-from tiebreak_analysis.studies.samples import gain, values
+from tiebreak_analysis.studies.equal_gain import EQUAL, Points, compare, paths
+from tiebreak_analysis.studies.samples import gain, points, values
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ def lengthening(records: Sequence[Record]) -> Effect:
     """Effect 3, over the learning rates of simpo-length-mini.
 
     A path is (tokens gained, gold reward gained) by learning rate. At equal gold reward
-    (`analysis.studies.frontier`) DPO's length minus SimPO's, and minus R-DPO's, must lie above
+    (`analysis.studies.equal_gain`) DPO's length minus SimPO's, and minus R-DPO's, must lie above
     zero. How much of DPO's best gain each of them reaches stands in the details.
     """
     rates = values(records, "train.learning_rate")
@@ -74,8 +72,7 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Length against reward by learning rate; the reward's ranking against the likelihood's."""
-    from tiebreak_analysis.figures.accuracy import accuracy
-    from tiebreak_analysis.figures.frontier import frontier
+    from tiebreak_analysis.figures.frontier import accuracy, frontier
 
     found: dict[str, Figure] = {}
     lengths = ["length/generated", "gold/reward"]

@@ -1,15 +1,25 @@
-"""What a study is: sweeps, the tables and figures they answer, and the effects they show."""
+"""What a study is: sweeps, the tables and figures they answer, effects, and the files of all that.
+
+The same records give the same bytes; `analysis.studies.products` says what is not made again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import csv
+import io
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from tiebreak_analysis.page import table_document
 from tiebreak_analysis.published import FigureRow, Figures, listed
 from tiebreak_analysis.records.runs import Record, Runs
-from tiebreak_analysis.studies.effect import Effect
+from tiebreak_analysis.studies.effect import Effect, EffectTest, holding
+from tiebreak_analysis.studies.products import Products, code_and_versions, key
 from tiebreak_analysis.studies.samples import finished
+from tiebreak_analysis.tables import data, text
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.table import Table
@@ -21,6 +31,8 @@ Sweeps = Mapping[str, Sequence[Planned]]
 """Name of a sweep -> the runs its file asks for."""
 Done = Mapping[str, Sequence[Record]]
 """Name of a sweep -> its finished runs; every sweep of the study is there."""
+EFFECTS, FIGURES, PAGE = "effects", "figures", "page"
+"""Products beside the tables, which are called `table NAME`."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +46,8 @@ class TableSpec:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a study answers so far."""
+class StudyResult:
+    """A study's tables, figures and effects so far."""
 
     title: str
     tables: Mapping[str, Table]
@@ -70,18 +82,18 @@ class StudyReport:
         command: str = "",
         footnotes: Mapping[str, str] | None = None,
         draw: bool = False,
-    ) -> Report:
-        """The report over these sweeps, those of the miniature or the real ones.
+    ) -> StudyResult:
+        """The result over these sweeps, those of the miniature or the real ones.
 
         Sweeps without a finished run are named in the notes and make no table; their effects say
-        what is missing. command: what made the report, for the footers of its tables. footnotes:
+        what is missing. command: what made it, for the footers of its tables. footnotes:
         method -> its convention in a line. draw: figures too, which are most of the work.
         """
         everything = (*self.sweeps, *self.real)
         ids = {name: {one.run_id for one in sweeps.get(name, ())} for name in everything}
         done = {name: finished(runs, ids[name]) for name in everything}
         effects, figures = self.effects(runs, done), self.figures(runs, done) if draw else {}
-        return Report(
+        return StudyResult(
             title=self.title,
             tables={
                 spec.name: _table(spec, runs, sweeps, command or self.command, footnotes)
@@ -97,6 +109,18 @@ class StudyReport:
     @property
     def command(self) -> str:
         return f"tiebreak study {self.name}"
+
+    def products(self, folder: Path, sweeps: Sweeps, runs_dir: Path, command: str = "") -> Products:
+        """The products over these sweeps in `folder`, with the keys they would have now."""
+        common = {"command": command or self.command, "made by": code_and_versions()}
+        tables = {f"table {spec.name}": spec.sweeps for spec in self.tables}
+        needs = {EFFECTS: tuple(sweeps), **tables, FIGURES: tuple(sweeps), PAGE: tuple(sweeps)}
+        keys = {}
+        for name, used in needs.items():
+            planned = {sweep: [asdict(one) for one in sweeps.get(sweep, ())] for sweep in used}
+            ids = [one["run_id"] for runs in planned.values() for one in runs]
+            keys[name] = key({**common, "product": name, "planned": planned}, runs_dir, ids)
+        return Products.of(folder, keys)
 
 
 def _table(
@@ -136,3 +160,124 @@ def _damaged(runs: Runs, done: Done) -> list[str]:
         for (run_id, file), why in sorted(runs.damaged.items())
         if run_id in ids
     ]
+
+
+def write_report(result: StudyResult, folder: Path) -> list[Path]:
+    """Write everything below `folder`; the paths, in the order to read them.
+
+    effects.md and .json, published.csv; for each table .md, .tex, .csv, .html and .json (where each
+    cell comes from); for each figure .pdf and .png.
+    """
+    names = [EFFECTS, *(f"table {name}" for name in result.tables), FIGURES]
+    return [path for paths in write_products(result, folder, names).values() for path in paths]
+
+
+def write_products(
+    result: StudyResult, folder: Path, names: Collection[str]
+) -> dict[str, list[Path]]:
+    """Write these products of a result below `folder`: product -> its files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: dict[str, list[Path]] = {}
+    for name, texts in _texts(result):
+        if name in names:
+            written[name] = []
+            for file, text in texts.items():
+                written[name].append(folder / file)
+                (folder / file).write_text(text, encoding="utf-8", newline="")
+    if FIGURES in names:
+        written[FIGURES] = list(_figures(result, folder))
+    return written
+
+
+def _texts(result: StudyResult) -> Iterator[tuple[str, dict[str, str]]]:
+    effects = {"effects.md": effects_markdown(result), "effects.json": effects_json(result)}
+    if result.published:
+        effects["published.csv"] = published_csv(result)
+    yield EFFECTS, effects
+    for name, table in result.tables.items():
+        yield f"table {name}", _table_files(name, table)
+
+
+def _figures(result: StudyResult, folder: Path) -> Iterator[Path]:
+    if not result.figures:
+        return
+    from tiebreak_analysis.figures.style import save
+
+    for name, figure in result.figures.items():
+        for suffix in ("pdf", "png"):
+            path = folder / f"{name}.{suffix}"
+            save(figure, path)
+            yield path
+
+
+def effect_words(folder: Path) -> list[str]:
+    """The sentences of the effects that were written to `folder`."""
+    content = json.loads((folder / "effects.json").read_text())
+    return [effect["words"] for effect in content["effects"]]
+
+
+def effects_markdown(result: StudyResult) -> str:
+    """The effects in words, each with its tests and details as lists."""
+    lines = [f"# {result.title}: {holding(result.effects)}", ""]
+    for effect in result.effects:
+        lines += [f"## {effect.name}: {effect.outcome}", "", f"{effect.claim}."]
+        lines += [effect.remark] if effect.remark else []
+        lines += ["", *(f"- {test.words}" for test in effect.tests)]
+        if effect.details:
+            lines += ["", "Beside it:", "", *(f"- {test.words}" for test in effect.details)]
+        lines.append("")
+    lines += [
+        "Brackets: 95 % intervals, over seeds and, where items are named, over items too. An "
+        "effect holds when each of its tests does; a test that no interval decides leaves it open.",
+        "",
+    ]
+    lines += [f"- {note}" for note in result.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def effects_json(result: StudyResult) -> str:
+    found = {
+        "title": result.title,
+        "effects": [_effect(effect) for effect in result.effects],
+        "notes": list(result.notes),
+    }
+    return json.dumps(found, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    return {
+        "name": effect.name,
+        "claim": effect.claim,
+        "outcome": str(effect.outcome),
+        "holds": effect.holds,
+        "words": effect.words,
+        "tests": [_test(test) for test in effect.tests],
+        "details": [_test(test) for test in effect.details],
+    }
+
+
+def _test(test: EffectTest) -> dict[str, Any]:
+    return {**asdict(test), "outcome": str(test.outcome), "words": test.words}
+
+
+def published_csv(result: StudyResult) -> str:
+    """The published figures of the study's papers, with their marks, as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = "paper version table scenario model method metric value unit source marks spread"
+    writer.writerow(names.split())
+    for row in result.published:
+        one = row.figure
+        where = [row.paper, row.version, row.table, row.scenario, row.model, row.method, row.metric]
+        writer.writerow([*where, one.value, one.unit, one.source, " ".join(one.marks), one.spread])
+    return text.getvalue()
+
+
+def _table_files(name: str, table: Table) -> dict[str, str]:
+    return {
+        f"{name}.md": text.markdown(table),
+        f"{name}.tex": text.latex(table),
+        f"{name}.csv": data.csv(table),
+        f"{name}.html": table_document(table),
+        f"{name}.json": data.sidecar(table),
+    }

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 from tiebreak_analysis.published import published
 from tiebreak_analysis.records.runs import Record, Runs
-from tiebreak_analysis.studies.effect import LEVEL, Effect, Part, estimated
-from tiebreak_analysis.studies.frames import history, points
-from tiebreak_analysis.studies.frontier import EQUAL, Compared, compare
-from tiebreak_analysis.studies.measure import paths
-from tiebreak_analysis.studies.samples import Where, values
+from tiebreak_analysis.studies.effect import LEVEL, Effect, EffectTest, estimated
+from tiebreak_analysis.studies.equal_gain import EQUAL, Compared, compare, paths
+from tiebreak_analysis.studies.samples import Where, history, points, values
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ WHY = "no seed has a finished run of both for every beta, or one of them gained 
 def cheaper(records: Sequence[Record]) -> Effect:
     """Effect 2, over the betas of tdpo-mini.
 
-    At equal gold reward (`analysis.studies.frontier`) DPO's KL minus TDPO2's must lie above zero;
+    At equal gold reward (`analysis.studies.equal_gain`) DPO's KL minus TDPO2's must lie above zero;
     and TDPO2's best gain must not fall short of nine tenths of DPO's, or it would be the cheaper
     road to somewhere nearer.
     """
@@ -67,7 +65,7 @@ def _kl(record: Record) -> float | None:
     return record.metrics.get("kl/reference")
 
 
-def _saved(name: str, found: Compared) -> Part:
+def _saved(name: str, found: Compared) -> EffectTest:
     what = f"KL at equal gold reward, DPO minus {name}"
     return estimated(what, "nats", 0.0, found.saved, missing=WHY)
 

@@ -9,10 +9,9 @@ from csv import writer
 from dataclasses import asdict
 from typing import Any
 
-from tiebreak_analysis.runs import Record
-
 from tiebreak.metrics import Direction
 from tiebreak_analysis.published import PublishedFigure
+from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table, evaluation_of
 
 FORMAT = 1

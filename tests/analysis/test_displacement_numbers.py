@@ -9,8 +9,8 @@ from made_pairs import alike, made
 
 from tiebreak.errors import UserError
 from tiebreak_analysis.displacement import compare, panel, split, tidy
-from tiebreak_analysis.displacement.measure import COLUMNS
-from tiebreak_analysis.displacement.parts import pooled, rank_correlation, share
+from tiebreak_analysis.displacement.panels import COLUMNS
+from tiebreak_analysis.displacement.parts import pooled, share
 from tiebreak_analysis.statistics import Interval
 
 
@@ -99,26 +99,6 @@ def test_share_interval_by_hand():
     assert (share(15, 30).low, share(15, 30).high) == pytest.approx((0.3130, 0.6870), abs=1e-4)
 
 
-def test_length_correlation():
-    """The longer the chosen, the larger the margin; per token there is none left to see."""
-    longer = [0, 1, 2, 3, 4, 5]
-    pairs = made([10.0 + d for d in longer], [-5.0] * 6, length=[10 + d for d in longer],
-                 rejected_length=10)  # fmt: skip
-    found = panel(pairs)
-    assert found.length_correlation is not None and found.length_correlation.mean == 1.0
-    assert found.length_correlation_per_token is None, "1 + 0.5 nats per token in each"
-    assert panel(alike(-1, -2)).length_correlation is None, "all of one length"
-
-
-def test_rank_correlation_by_hand():
-    """Ranks 1 2 3 4 5 against 2 1 4 3 5: 1 - 6 * 4 / (5 * 24) = 0.8; z +- 1.96 sqrt(1.32 / 2)."""
-    found = rank_correlation(pd.Series([1, 2, 3, 4, 5]), pd.Series([20, 10, 40, 30, 500]))
-    assert found is not None and found.n == 5
-    assert found.mean == pytest.approx(0.8)
-    assert found.low == pytest.approx(-0.4571, abs=1e-4)
-    assert found.high == pytest.approx(0.9908, abs=1e-4)
-
-
 def test_seeds_are_pooled_by_run():
     """Means over runs, not over pairs: a run with ten times the pairs weighs the same."""
     pairs = pd.concat([
@@ -126,7 +106,7 @@ def test_seeds_are_pooled_by_run():
         made([3.0] * 400, [-2.0] * 400, run_id="two"),
         made([1.0] * 40, [-2.0] * 40, run_id="six"),
     ])  # fmt: skip
-    (found,) = compare(pairs, None, {"dpo": ["one", "two", "six"]})
+    (found,) = compare(pairs, {"dpo": ["one", "two", "six"]})
     assert found.groups.whole.chosen == pooled([Interval(v, 0, 0, 9) for v in (-1.0, 3.0, 1.0)])
     assert found.groups.whole.chosen is not None and found.groups.whole.chosen.n == 3
     assert found.groups.whole.num_chosen == (40, 400, 40)
@@ -137,32 +117,32 @@ def test_seeds_are_pooled_by_run():
 
 def test_a_comparison_keeps_groups_apart_and_in_order():
     pairs = pd.concat([alike(-1, -2, run_id="a"), alike(1, 0, run_id="b")])
-    first, second = compare(pairs, None, {"ipo": ["b"], "dpo": ["a"]})
+    first, second = compare(pairs, {"ipo": ["b"], "dpo": ["a"]})
     assert (first.label, first.run_ids, first.answer.found) == ("ipo", ("b",), "no")
     assert (second.label, second.run_ids, second.answer.found) == ("dpo", ("a",), "yes")
     assert dataclasses.replace(second, label="a") == panel(pairs[pairs["run_id"] == "a"])
 
 
 def test_a_run_without_pairs_is_named():
-    (found,) = compare(alike(-1, -2, run_id="a"), None, {"dpo": ["a", "gone"]})
+    (found,) = compare(alike(-1, -2, run_id="a"), {"dpo": ["a", "gone"]})
     assert (found.run_ids, found.without_pairs) == (("a",), ("gone",))
-    (none,) = compare(pd.DataFrame(), None, {"dpo": ["gone"]})
+    (none,) = compare(pd.DataFrame(), {"dpo": ["gone"]})
     assert (none.run_ids, none.without_pairs, none.answer.found) == ((), ("gone",), "cannot tell")
 
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_run_of_another_version_is_one_without_pairs(column: str):
     old = alike(-1, -2, run_id="old").drop(columns=[column])
-    (found,) = compare(old, None, {"dpo": ["old"]})
+    (found,) = compare(old, {"dpo": ["old"]})
     assert (found.run_ids, found.without_pairs) == ((), ("old",))
-    (found,) = compare(pd.concat([alike(-1, -2, run_id="a"), old]), None, {"dpo": ["a", "old"]})
+    (found,) = compare(pd.concat([alike(-1, -2, run_id="a"), old]), {"dpo": ["a", "old"]})
     assert (found.run_ids, found.without_pairs) == (("a",), ("old",))
 
 
 def test_unpaired_runs_are_whole():
     only = made([-1.0] * 40, [None] * 40, run_id="b").assign(edit_distance=None)
     only["length/rejected"] = None
-    (found,) = compare(pd.concat([alike(-1, -2, run_id="a"), only]), None, {"kto": ["a", "b"]})
+    (found,) = compare(pd.concat([alike(-1, -2, run_id="a"), only]), {"kto": ["a", "b"]})
     assert found.run_ids == ("a", "b")
 
 
@@ -173,16 +153,6 @@ def test_unpaired_rows_count_where_they_can():
     whole = panel(pairs).groups.whole
     assert (whole.num_chosen, whole.margin, whole.chosen_share) == ((40,), None, None)
     assert whole.rejected is not None and (whole.rejected.mean, whole.rejected.n) == (-3.0, 30)
-
-
-def test_training_in_ten_phases():
-    steps = pd.DataFrame({"step": range(1, 101), "drift/chosen": [s / 10 for s in range(1, 101)]})
-    found = panel(alike(-1, -2), steps).training
-    assert [(p.first_step, p.last_step) for p in found][:2] == [(1, 10), (11, 20)]
-    assert found[0].chosen == Interval(pytest.approx(0.55), None, None, 10)
-    assert found[0].rejected is None, "not logged"
-    assert len(panel(alike(-1, -2), steps.head(3)).training) == 3
-    assert panel(alike(-1, -2), pd.DataFrame({"step": [1], "loss": [0.5]})).training == ()
 
 
 def test_two_runs_in_one_panel_are_refused():
@@ -199,10 +169,10 @@ def test_a_missing_column_is_named():
 def test_a_panel_is_json_and_the_same_twice():
     pairs = pd.concat([alike(-1, -2, run_id="a"), alike(1, 0, run_id="b")])
     groups = {"dpo": ["a", "b"]}
-    first, second = (compare(pairs, None, groups)[0] for _ in range(2))
+    first, second = (compare(pairs, groups)[0] for _ in range(2))
     written = json.dumps(dataclasses.asdict(first), allow_nan=False)
     assert written == json.dumps(dataclasses.asdict(second), allow_nan=False)
-    shuffled = compare(pairs.sample(frac=1, random_state=0), None, groups)[0]
+    shuffled = compare(pairs.sample(frac=1, random_state=0), groups)[0]
     assert json.dumps(dataclasses.asdict(shuffled)) == written, "the order of rows is no matter"
 
 

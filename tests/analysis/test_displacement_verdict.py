@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from made_pairs import alike, made
 
-from tiebreak_analysis.displacement import compare, comparison_text, panel, text
+from tiebreak_analysis.displacement import compare, panel
 from tiebreak_analysis.displacement.verdict import MIN_PAIRS
 
 NEAR, FAR = {"distance": 0.1}, {"distance": 0.8}
@@ -98,7 +98,7 @@ def test_runs_that_agree_and_runs_that_do_not():
     frames = [alike(-2, -4, run_id="a"), alike(-1, -4, run_id="b"), alike(2, -4, run_id="c")]
     runs = pd.concat([*frames, alike(-1, -2, num=5, run_id="d")])
     agree, apart, few = compare(
-        runs, None, {"agree": ["a", "b"], "apart": ["a", "b", "c"], "few": ["a", "d"]}
+        runs, {"agree": ["a", "b"], "apart": ["a", "b", "c"], "few": ["a", "d"]}
     )
     assert agree.verdict.startswith("displaced: yes (yes in 2 of 2 runs) - 100 % of pairs; the ")
     assert apart.verdict.startswith(
@@ -109,51 +109,5 @@ def test_runs_that_agree_and_runs_that_do_not():
 
 def test_no_run_can_tell():
     runs = pd.concat([alike(-1, -2, num=5, run_id="a"), alike(-1, -2, num=7, run_id="b")])
-    (found,) = compare(runs, None, {"dpo": ["a", "b"]})
+    (found,) = compare(runs, {"dpo": ["a", "b"]})
     assert found.verdict == "displaced: cannot tell: 5, 7 pairs in 2 runs (needs 30)"
-
-
-def test_text_begins_with_the_verdict_and_shows_empty_buckets():
-    found = panel(alike(-2, -4, distance=0.6), label="dpo")
-    lines = text(found).splitlines()
-    assert lines[0] == "### dpo" and lines[2] == f"**{found.verdict}**"
-    (empty,) = [line for line in lines if line.startswith("| edit distance 0 to 0.1 ")]
-    cells = [cell.strip() for cell in empty.strip("|").split("|")]
-    assert cells == ["edit distance 0 to 0.1", "0", *["-"] * 8]
-    (whole,) = [line for line in lines if line.startswith("| all pairs ")]
-    cells = [cell.strip() for cell in whole.strip("|").split("|")]
-    assert cells[1:5] == ["100", "100 [96, 100]", "-2.00 [-2.02, -1.98]", "-4.00 [-4.02, -3.98]"]
-    assert cells[-2:] == ["0", "50"], "chosen up, undone"
-    assert any("is it broken? Not by itself" in line for line in lines)
-    assert len({len(line) for line in lines if line.startswith("|")}) == 1, "columns line up"
-
-
-def test_two_runs_print_no_interval():
-    runs = pd.concat([alike(-2, -4, run_id="a"), alike(-1, -4, run_id="b")])
-    two, one = compare(runs, None, {"two": ["a", "b"], "one": ["a"]})
-    assert "[" not in "".join(line for line in text(two).splitlines() if line.startswith("|"))
-    assert "[" in text(one)
-
-
-def test_text_says_what_training_showed():
-    history = pd.DataFrame({"step": range(1, 21), "drift/chosen": [1.0] * 10 + [-3.0] * 10,
-                            "drift/rejected": -5.0, "displaced/share": 0.25})  # fmt: skip
-    line = "on training pairs: chosen highest in steps 1 to 2 (+1.00), at the end (steps 19 to 20)"
-    assert f"{line} chosen -3.00, rejected -5.00, displaced 25 %" in text(
-        panel(alike(-2, -4), history)
-    )
-
-
-def test_names_of_methods_are_escaped():
-    (found,) = compare(alike(-2, -4), None, {"a|b <script> *x*": ["a" * 12, "x_|"]})
-    written = text(found) + comparison_text([found])
-    assert r"a\|b \<script> \*x\*" in written and "<script>" not in written.replace(r"\<", "")
-    assert r"x_\|" in written or r"x\_\|" in written
-
-
-def test_comparison_has_a_row_and_a_verdict_each():
-    runs = pd.concat([alike(-2, -4, run_id="a"), alike(2, -4, run_id="b")])
-    lines = comparison_text(compare(runs, None, {"dpo": ["a"], "dpop": ["b"]})).splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:4]] == ["dpo", "dpop"]
-    assert lines[5].startswith("- dpo: displaced: yes")
-    assert lines[6].startswith("- dpop: displaced: no")

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import ttest_rel
 
-from tiebreak_analysis.statistics import (
-    Difference,
-    Sample,
-    adjust,
-    difference,
-    holm,
-    interval,
-    mcnemar,
-    pairwise,
-    tied_with_best,
-    too_few,
-)
+from tiebreak_analysis.statistics import Difference, Sample, adjust, difference, holm, interval
 
 
 def of(*values: float, first_seed: int = 1) -> Sample:
@@ -97,23 +86,6 @@ def test_nothing_in_common():
         difference(Sample((1,), ("a",), np.ones((1, 1))), of(1))
 
 
-@pytest.mark.parametrize(("only_a", "only_b"), [(9, 2), (0, 6), (5, 5), (0, 0)])
-def test_mcnemar_is_the_binomial_test_of_the_items_that_differ(only_a: int, only_b: int):
-    a = np.array([1] * only_a + [0] * only_b + [1, 1, 0])
-    b = np.array([0] * only_a + [1] * only_b + [1, 1, 0])
-    found = mcnemar(a, b)
-    n = only_a + only_b
-    assert (found.only_a, found.only_b) == (only_a, only_b)
-    assert found.p == pytest.approx(binomtest(only_a, n).pvalue if n else 1.0)
-
-
-def test_mcnemar_refuses_halves_and_other_shapes():
-    with pytest.raises(ValueError, match="right"):
-        mcnemar(np.array([0.5]), np.array([1]))
-    with pytest.raises(ValueError, match="one answer per item"):
-        mcnemar(np.ones(2), np.ones(3))
-
-
 def test_holm_by_hand():
     """Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1; the last may not fall below the third."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -129,28 +101,3 @@ def test_holm_leaves_out_what_was_not_tested():
 
 def test_adjust_keeps_the_names():
     assert adjust({("x", 1): 0.01, ("y", 2): None}) == {("x", 1): 0.01, ("y", 2): None}
-
-
-def test_ties_of_a_table():
-    samples = {
-        "dpo": of(0.70, 0.72, 0.71, 0.73),
-        "ipo": of(0.70, 0.71, 0.72, 0.72),
-        "cpo": of(0.50, 0.53, 0.50, 0.54),
-        "new": of(0.9, first_seed=9),
-    }
-    found = pairwise(samples)
-    assert list(found) == [("dpo", "ipo"), ("dpo", "cpo"), ("ipo", "cpo")]
-    adjusted = adjust({pair: apart.p for pair, apart in found.items()})
-    assert tied_with_best(samples, "dpo", adjusted) == {"dpo", "ipo", "new"}
-    assert tied_with_best(samples, "cpo", adjusted) == {"cpo", "new"}
-    assert tied_with_best(samples, "dpo", adjusted, level=1 - 1e-9) == set(samples)
-    with pytest.raises(ValueError, match="none of dpo"):
-        tied_with_best(samples, "kto", adjusted)
-
-
-def test_words_for_too_few_seeds():
-    assert "one seed" in str(too_few(of(1)))
-    assert "12.7" in str(too_few(of(1, 2)))
-    assert "3 seeds" in str(too_few(of(1, 2, 3)))
-    assert "4 seeds" in str(too_few(of(1, 2, 3, 4)))
-    assert too_few(of(1, 2, 3, 4, 5)) is None

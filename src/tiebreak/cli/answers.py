@@ -16,8 +16,8 @@ from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
 from tiebreak_analysis.records.files import settings
 from tiebreak_analysis.records.runs import Runs
-from tiebreak_analysis.studies import STUDIES, StudyReport
-from tiebreak_analysis.studies.study import Report
+from tiebreak_analysis.studies import STUDIES, StudyReport, StudyResult
+from tiebreak_analysis.studies.study import Sweeps
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.rows import Planned
@@ -61,9 +61,9 @@ class Answer:
     findings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, report: Report, run_ids: Iterable[str]) -> Answer:
-        findings = tuple(effect.words for effect in report.effects)
-        return cls(report.title, report.tables, frozenset(run_ids), findings)
+    def of(cls, result: StudyResult, run_ids: Iterable[str]) -> Answer:
+        findings = tuple(effect.words for effect in result.effects)
+        return cls(result.title, result.tables, frozenset(run_ids), findings)
 
 
 def answer(
@@ -84,7 +84,7 @@ def answer(
     if name in STUDIES and extra:
         raise UserError(f"{extra[0]}: a study has its own settings; leave it out")
     if name in STUDIES and metrics is None:
-        study = study_answer(STUDIES[name], runs, command)[1]
+        study = study_answer(STUDIES[name], runs, sweeps_of(STUDIES[name]), command)[1]
         if not study.tables:
             raise UserError(_nothing_finished(name))
         return study
@@ -107,11 +107,15 @@ def _nothing_finished(name: str) -> str:
     return f"no run of {name} is finished yet; do them with: tiebreak {kind} {name}"
 
 
+def sweeps_of(study: StudyReport, real: bool = False) -> Sweeps:
+    """The runs that the sweeps of a study ask for; real: those with the papers' own settings,
+    instead of those in miniature."""
+    return {name: planned(compared(name)) for name in (study.real if real else study.sweeps)}
+
+
 def study_answer(
-    study: StudyReport, runs: Runs, command: str, real: bool = False, draw: bool = False
-) -> tuple[Report, Answer]:
-    """real: over the sweeps with the papers' own settings instead of those in miniature. draw: the
-    report has figures too."""
-    sweeps = {name: planned(compared(name)) for name in (study.real if real else study.sweeps)}
-    report = study.build(runs, sweeps, command, footnotes(), draw)
-    return report, Answer.of(report, (one.run_id for asked in sweeps.values() for one in asked))
+    study: StudyReport, runs: Runs, sweeps: Sweeps, command: str, draw: bool = False
+) -> tuple[StudyResult, Answer]:
+    """What the runs of these sweeps answer so far. draw: with figures."""
+    result = study.build(runs, sweeps, command, footnotes(), draw)
+    return result, Answer.of(result, (one.run_id for asked in sweeps.values() for one in asked))

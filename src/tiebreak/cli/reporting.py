@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from tiebreak.errors import UserError, nearest
 if TYPE_CHECKING:
     from tiebreak.cli.answers import Answer
     from tiebreak_analysis.records.runs import Runs
+    from tiebreak_analysis.studies.products import Products
+    from tiebreak_analysis.studies.study import StudyReport, Sweeps
 
 FORMATS = ("md", "tex", "csv", "html", "json")
 
@@ -118,13 +121,13 @@ def _page(answer: Answer, runs: Runs, live: bool = False) -> str:
 
 
 def study(options: argparse.Namespace) -> None:
-    """Runs what is missing; then tables, figures and page, whatever failed."""
-    from tiebreak.cli.answers import study_answer
+    """Runs what is missing; then tables, figures and page, whatever failed, as far as something
+    they are made from has changed."""
+    from tiebreak.cli.answers import sweeps_of
     from tiebreak.cli.running import do_all
     from tiebreak.home import home, runs_dir
     from tiebreak.sweep.sweep_file import read_sweep_file
-    from tiebreak_analysis.records.runs import load
-    from tiebreak_analysis.studies import STUDIES, write_report
+    from tiebreak_analysis.studies import STUDIES
 
     found = STUDIES.get(options.name)
     if found is None:
@@ -138,16 +141,54 @@ def study(options: argparse.Namespace) -> None:
         do_all(read_sweep_file(name), options)
         for name in (found.real if options.real else found.sweeps)
     ]
-    runs = load(runs_dir())
-    report, answer = study_answer(
-        found, runs, f"tiebreak study {found.name}", options.real, draw=True
-    )
     folder: Path = options.out or home() / "results" / found.name
-    paths = write_report(report, folder)
-    paths.append(folder / "page.html")
-    paths[-1].write_text(_page(answer, runs), encoding="utf-8")
-    for effect in report.effects:
-        say(effect.words)
-    for path in paths:
-        say(str(path))
+    sweeps = sweeps_of(found, options.real)
+    _report(found, found.products(folder, sweeps, runs_dir()), sweeps)
     sys.exit(max(codes, default=0))
+
+
+def _report(study: StudyReport, products: Products, sweeps: Sweeps) -> None:
+    """Make what has to be made; then say the effects, what was made, and what was not."""
+    from tiebreak_analysis.studies.study import effect_words
+
+    written = _make(study, products, sweeps)
+    for line in effect_words(products.folder):
+        say(line)
+    for paths in written.values():
+        for path in paths:
+            say(str(path))
+    if kept := products.files(name for name in products.keys if name not in written):
+        count = f"{len(kept)} file{'' if len(kept) == 1 else 's'}"
+        say(f"not made again, nothing they depend on changed: {', '.join(_named(kept))} ({count})")
+
+
+def _named(files: Sequence[str]) -> list[str]:
+    """File names, those of one stem as one: `scenarios.{md,tex,csv}`."""
+    kinds: dict[str, list[str]] = {}
+    for file in files:
+        stem, _, kind = file.rpartition(".")
+        kinds.setdefault(stem, []).append(kind)
+    return [
+        f"{stem}.{found[0]}" if len(found) == 1 else f"{stem}.{{{','.join(found)}}}"
+        for stem, found in kinds.items()
+    ]
+
+
+def _make(study: StudyReport, products: Products, sweeps: Sweeps) -> dict[str, list[Path]]:
+    """Make the stale products; product -> its files."""
+    stale = products.stale()
+    if not stale:
+        return {}
+    from tiebreak.cli.answers import study_answer
+    from tiebreak.home import runs_dir
+    from tiebreak_analysis.records import load
+    from tiebreak_analysis.studies.study import FIGURES, PAGE, write_products
+
+    runs = load(runs_dir())
+    result, answer = study_answer(study, runs, sweeps, study.command, draw=FIGURES in stale)
+    written = write_products(result, products.folder, stale)
+    if PAGE in stale:
+        written[PAGE] = [products.folder / "page.html"]
+        written[PAGE][0].write_text(_page(answer, runs), encoding="utf-8")
+    products.record({name: written.get(name, []) for name in stale})
+    return written

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from tiebreak.errors import UserError
 from tiebreak_analysis.figures.data_size import data_size
-from tiebreak_analysis.figures.save import save
+from tiebreak_analysis.figures.style import save
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".png", ".svg"])

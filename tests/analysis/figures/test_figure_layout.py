@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -21,23 +20,15 @@ from matplotlib.figure import Figure
 from printed_text import collisions, pieces
 
 from tiebreak_analysis.displacement import compare, tidy
-from tiebreak_analysis.figures.accuracy import accuracy
-from tiebreak_analysis.figures.curves import curves
+from tiebreak_analysis.figures.curves import curves, token_profile
 from tiebreak_analysis.figures.data_size import data_size
 from tiebreak_analysis.figures.displaced import displaced
-from tiebreak_analysis.figures.dots import dots
-from tiebreak_analysis.figures.frontier import frontier
-from tiebreak_analysis.figures.radar import radar
-from tiebreak_analysis.figures.ranks import critical_difference
-from tiebreak_analysis.figures.token_profile import token_profile
-from tiebreak_analysis.statistics import Interval, Ranking
+from tiebreak_analysis.figures.frontier import accuracy, frontier
+from tiebreak_analysis.figures.scores import dots, radar
+from tiebreak_analysis.statistics import Interval
 
 START = Interval(0.435, 0.41, 0.46, 3)
 CURVES = ["loss", "drift/chosen", "drift/rejected", "displaced/share"]
-RANKING = Ranking(
-    ("kto", "dpo", "ipo", "simpo", "cpo", "orpo"), (1.6, 2.1, 2.9, 3.7, 4.9, 5.8), 12, 0.0004, 2.18,
-    (("kto", "dpo", "ipo", "simpo"), ("ipo", "simpo", "cpo"), ("simpo", "cpo", "orpo")),
-)  # fmt: skip
 
 
 def buckets() -> pd.DataFrame:
@@ -48,14 +39,13 @@ def buckets() -> pd.DataFrame:
         for name, ids in runs.items()
         for seed, run_id in enumerate(ids)
     ]
-    return tidy(compare(pd.concat(frames), None, runs))
+    return tidy(compare(pd.concat(frames), runs))
 
 
 KINDS: dict[str, tuple[Callable[[], Figure], float, tuple[str, ...]]] = {
     "curves": (lambda: curves(history(), CURVES, block=20), 6.8, METHODS),
     "one curve": (lambda: curves(history(num_runs=1), ["loss"], block=20), 3.3, METHODS),
     "frontier": (lambda: frontier(settings(), log_x=True), 3.3, ("dpo", "tdpo1", "tdpo2")),
-    "hull": (lambda: frontier(settings(num_runs=1), hull=True, names=False), 3.3, ("dpo",)),
     "data size": (lambda: data_size(sizes(), start=START), 3.3, (*METHODS, "start model")),
     "dots": (lambda: dots(categories()), 3.3, ("dpo", "start model")),
     "radar": (lambda: radar(categories(), top=10), 3.3, ("dpo", "start model")),
@@ -66,7 +56,6 @@ KINDS: dict[str, tuple[Callable[[], Figure], float, tuple[str, ...]]] = {
     "displaced, groups": (lambda: displaced(buckets(), by="group"), 3.3, ("dpo",)),
     "token profile": (lambda: token_profile(profiles()), 3.3, ("dpo", "dpop", "ipo")),
     "accuracy": (lambda: accuracy(accuracies()), 3.3, (*METHODS, "dpop", "orpo")),
-    "ranks": (lambda: critical_difference(RANKING), 3.3, ()),
 }  # fmt: skip
 
 
@@ -87,9 +76,6 @@ LONG = "dpo (beta=0.05, learning_rate=1e-05)"
 def test_long_labels_stay_inside():
     frame = sizes(num_runs=1).assign(label=lambda f: f["method"].where(f["method"] != "dpo", LONG))
     assert collisions(data_size(frame)) == []
-    ranking = replace(RANKING, names=("kto", LONG, "ipo", "simpo", "cpo", "orpo"), groups=())
-    methods = {name: name.split(" ")[0] for name in ranking.names}
-    assert collisions(critical_difference(ranking, methods)) == []
 
 
 def test_the_check_sees_what_it_is_for():

@@ -13,17 +13,13 @@ from matplotlib.lines import Line2D
 
 from tiebreak.errors import UserError
 from tiebreak_analysis.displacement import panel, tidy
-from tiebreak_analysis.figures.accuracy import accuracy
-from tiebreak_analysis.figures.curves import curves
+from tiebreak_analysis.figures.curves import curves, token_profile
 from tiebreak_analysis.figures.data_size import data_size
 from tiebreak_analysis.figures.displaced import displaced
-from tiebreak_analysis.figures.dots import dots
-from tiebreak_analysis.figures.frontier import frontier
+from tiebreak_analysis.figures.frontier import accuracy, frontier
 from tiebreak_analysis.figures.palette import look
-from tiebreak_analysis.figures.radar import radar
-from tiebreak_analysis.figures.ranks import critical_difference
-from tiebreak_analysis.figures.token_profile import token_profile
-from tiebreak_analysis.statistics import Interval, Ranking, mean_interval
+from tiebreak_analysis.figures.scores import dots, radar
+from tiebreak_analysis.statistics import Interval, mean_interval
 
 
 def line(figure: Figure, method: str, at: int = 0) -> Line2D:
@@ -94,16 +90,6 @@ def test_the_frontier_has_intervals_on_both_axes():
     assert any(np.allclose(e, [[x.low, y.mean], [x.high, y.mean]]) for e in ends)
     assert any(np.allclose(e, [[x.mean, y.low], [x.mean, y.high]]) for e in ends)
     assert [t.get_text() for t in figure.axes[0].texts] == ["0.02", "1"]
-
-
-def test_the_hull_is_the_best_at_that_cost_or_less():
-    frame = pd.DataFrame({"method": "dpo", "beta": [1.0, 2, 3, 4], "kl/reference": [1.0, 2, 3, 4],
-                          "gold/reward": [0.5, 0.4, 0.7, 0.6]})  # fmt: skip
-    figure = frontier(frame, hull=True)
-    (hull,) = [one for one in figure.axes[0].lines if one.get_drawstyle() == "steps-post"]
-    assert list(zip(hull.get_xdata(orig=True), hull.get_ydata(orig=True), strict=True)) == [
-        (1.0, 0.5), (3.0, 0.7), (4.0, 0.7)
-    ]  # fmt: skip
 
 
 def test_sizes_stand_on_a_log_axis_at_their_place():
@@ -181,17 +167,6 @@ def test_accuracies_share_one_scale():
     axes = accuracy(frame).axes[0]
     assert axes.get_xlim() == axes.get_ylim() and axes.get_aspect() == 1
     assert axes.get_xlim()[0] < 0.5 and axes.get_xlim()[1] > 0.9
-
-
-def test_ranks_and_bars_stand_where_they_were_measured():
-    ranking = Ranking(("a", "b", "c"), (1.25, 2.0, 2.75), 4, 0.2, 1.66, (("a", "b"), ("b", "c")))
-    axes = critical_difference(ranking).axes[0]
-    marks = [one.get_xdata()[0] for one in axes.lines if len(one.get_xdata()) == 1]
-    assert marks == pytest.approx([0.125, 0.5, 0.875]), "rank 1 at 0, rank 3 at 1"
-    thick = [list(one.get_xdata()) for one in axes.lines if one.get_linewidth() > 2]
-    assert thick == [pytest.approx([0.113, 0.512]), pytest.approx([0.488, 0.887])]
-    words = [text.get_text() for text in axes.texts]
-    assert "critical difference 1.66" in words and "4 blocks; all alike: p = 0.200" in words
 
 
 def test_a_missing_column_and_an_empty_frame_are_named():

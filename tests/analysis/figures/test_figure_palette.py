@@ -10,9 +10,9 @@ from tiebreak_analysis.figures.palette import (
     NUM_LOOKS,
     ORDER,
     START,
+    legend_order,
     look,
     looks,
-    rank,
 )
 
 MAIN = ("dpo", "ipo", "kto", "cpo", "simpo", "dpop", "tdpo2")
@@ -63,7 +63,7 @@ def test_settings_of_one_method_share_its_colour():
 
 
 def test_the_order_of_legends():
-    assert sorted(["zzz", START, "simpo", "dpo", "mine"], key=rank) == [
+    assert sorted(["zzz", START, "simpo", "dpo", "mine"], key=legend_order) == [
         "dpo", "simpo", "mine", "zzz", START
     ]  # fmt: skip
 

@@ -9,8 +9,7 @@ import pytest
 
 from tiebreak_analysis.statistics import Sample
 from tiebreak_analysis.studies.arizona import nearer, tenth
-from tiebreak_analysis.studies.effect import Effect, Outcome
-from tiebreak_analysis.studies.ratio import share
+from tiebreak_analysis.studies.effect import Effect, Holds, share
 
 ITEMS = 40
 
@@ -35,29 +34,29 @@ def test_most_of_the_gain_is_found(synthetic, rng) -> None:
 
 def test_a_small_share_refutes_the_claim(synthetic, rng) -> None:
     effect = gains(synthetic, rng, {400: 0.05, 4000: 0.30})
-    assert effect.outcome is Outcome.FAILS
+    assert effect.outcome is Holds.NO
     assert effect.difference is not None and effect.difference.mean == pytest.approx(-0.1, abs=0.03)
 
 
 def test_half_of_the_gain_is_left_open(synthetic, rng) -> None:
-    assert gains(synthetic, rng, {400: 0.15, 4000: 0.30}).outcome is Outcome.OPEN
+    assert gains(synthetic, rng, {400: 0.15, 4000: 0.30}).outcome is Holds.OPEN
 
 
 def test_no_gain_at_all_has_no_share(synthetic, rng) -> None:
     effect = gains(synthetic, rng, {400: 0.0, 4000: 0.0})
-    assert effect.outcome is Outcome.OPEN
+    assert effect.outcome is Holds.OPEN
     found = effect.details[0].estimate
     assert found is not None and found.low is None
 
 
 def test_two_seeds_are_too_few_for_a_share(synthetic, rng) -> None:
     effect = gains(synthetic, rng, {400: 0.3, 4000: 0.3}, seeds=2)
-    assert effect.outcome is Outcome.OPEN and "too few seeds" in effect.words
+    assert effect.outcome is Holds.OPEN and "too few seeds" in effect.words
 
 
 def test_a_sweep_without_runs_says_so(synthetic) -> None:
     effect = tenth(synthetic, [], "tenth", 4000, "one pass")
-    assert effect.outcome is Outcome.OPEN and "not measured" in effect.words
+    assert effect.outcome is Holds.OPEN and "not measured" in effect.words
 
 
 def test_fieller_by_hand() -> None:
@@ -90,15 +89,15 @@ def test_methods_that_come_nearer_are_found(synthetic, rng) -> None:
 
 def test_equal_gaps_are_no_finding(synthetic, rng) -> None:
     effect = scenarios(synthetic, rng, {"dpo": 0.1, "ipo": 0.1, "kto": 0.1, "cpo": 0.1})
-    assert effect.outcome is Outcome.OPEN and not effect.holds
+    assert effect.outcome is Holds.OPEN and not effect.holds
 
 
 def test_the_reverse_refutes_the_claim(synthetic, rng) -> None:
     effect = scenarios(synthetic, rng, {"dpo": 0.0, "ipo": 0.0, "kto": 0.2, "cpo": 0.2})
-    assert effect.outcome is Outcome.FAILS
+    assert effect.outcome is Holds.NO
 
 
 def test_without_one_method_there_is_no_contrast(synthetic, rng) -> None:
     effect = scenarios(synthetic, rng, {"dpo": 0.2, "ipo": 0.2, "kto": 0.0})
-    assert effect.difference is None and effect.outcome is Outcome.OPEN
-    assert effect.details[0].outcome is Outcome.HOLDS  # DPO against KTO is there
+    assert effect.difference is None and effect.outcome is Holds.OPEN
+    assert effect.details[0].outcome is Holds.YES  # DPO against KTO is there

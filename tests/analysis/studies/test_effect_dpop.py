@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tiebreak_analysis.studies.dpop import displacement
-from tiebreak_analysis.studies.effect import Outcome
+from tiebreak_analysis.studies.effect import Holds
 
 PAIRS = 60
 LENGTH = 20.0
@@ -38,23 +38,23 @@ def test_a_displacement_that_is_there_is_found(synthetic, rng) -> None:
 def test_no_displacement_anywhere_is_told(synthetic, rng) -> None:
     """Both rise alike: DPO's chosen did not fall, and that refutes the claim."""
     effect = both(synthetic, rng, dpo=0.5, dpop=0.5)
-    assert effect.outcome is Outcome.FAILS
-    assert effect.tests[0].outcome is Outcome.OPEN
-    assert effect.tests[1].outcome is Outcome.FAILS
+    assert effect.outcome is Holds.NO
+    assert effect.tests[0].outcome is Holds.OPEN
+    assert effect.tests[1].outcome is Holds.NO
 
 
 def test_dpop_that_displaces_too_refutes_the_claim(synthetic, rng) -> None:
     """-1 nat over 20 tokens is -0.05 a token: beyond what counts as not moved."""
     effect = both(synthetic, rng, dpo=-4.0, dpop=-1.0)
     assert [part.outcome for part in effect.tests] == [
-        Outcome.HOLDS, Outcome.HOLDS, Outcome.FAILS,
+        Holds.YES, Holds.YES, Holds.NO,
     ]  # fmt: skip
     assert not effect.holds
 
 
 def test_two_seeds_are_too_few_however_large_the_effect(synthetic, rng) -> None:
     effect = both(synthetic, rng, dpo=-40.0, dpop=5.0, seeds=2)
-    assert effect.outcome is Outcome.OPEN and "too few seeds" in effect.words
+    assert effect.outcome is Holds.OPEN and "too few seeds" in effect.words
 
 
 def test_other_edit_distances_and_unfinished_methods_are_not_counted(synthetic, rng) -> None:
@@ -62,5 +62,5 @@ def test_other_edit_distances_and_unfinished_methods_are_not_counted(synthetic, 
         add(synthetic, rng, "dpo", seed, -4.0)
         synthetic.add("dpop", seed, data__edit_distance=1.0)
     effect = displacement(synthetic, synthetic.records)
-    assert effect.difference is None and effect.outcome is Outcome.OPEN
+    assert effect.difference is None and effect.outcome is Holds.OPEN
     assert "not measured (no seed has a finished run of each)" in effect.words

@@ -1,15 +1,18 @@
-"""Two methods on the same seeds and items: what is left of both when they are subtracted."""
+"""Methods on the same seeds and items: their difference, and many tests at once."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-from scipy.special import bdtr, stdtr
+from scipy.special import stdtr
 
 from tiebreak_analysis.statistics.crossed import crossed, half_width, p_value
-from tiebreak_analysis.statistics.interval import check_level, mean_interval
-from tiebreak_analysis.statistics.sample import Sample
+from tiebreak_analysis.statistics.sample import Sample, check_level, mean_interval
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,7 @@ def difference(a: Sample, b: Sample, level: float = 0.95) -> Difference:
     The same seed gives both methods the same start model and batches, and the same items make
     their difficulty cancel, so the differences (seeds, items) are taken first and judged as one
     two-way table (`analysis.statistics.crossed`); with one value per seed by Student's paired t
-    (1908). For a mean difference that only items judge, of one model and another, see
-    `bootstrap_interval` and `mcnemar`. ValueError: nothing in common, items on one side only, a
-    level outside (0, 1).
+    (1908). ValueError: nothing in common, items on one side only, a level outside (0, 1).
     """
     check_level(level)
     seeds = tuple(seed for seed in a.seeds if seed in set(b.seeds))
@@ -52,7 +53,7 @@ def difference(a: Sample, b: Sample, level: float = 0.95) -> Difference:
     if not apart.any():
         return Difference(0.0, 0.0, 0.0, 1.0, *counts)
     if len(items) < 2:
-        return _of_seeds(apart.ravel(), level, counts)
+        return _paired_t_over_seeds(apart.ravel(), level, counts)
     squares = crossed(apart)
     p = float(p_value(squares))
     if np.isnan(p):
@@ -71,7 +72,7 @@ def _common_items(a: Sample, b: Sample) -> tuple[str, ...]:
     return items
 
 
-def _of_seeds(apart_S: np.ndarray, level: float, counts: tuple[int, int]) -> Difference:
+def _paired_t_over_seeds(apart_S: np.ndarray, level: float, counts: tuple[int, int]) -> Difference:
     found = mean_interval([float(value) for value in apart_S], level)
     error = float(apart_S.std(ddof=1)) / len(apart_S) ** 0.5
     if error <= 1e-12 * abs(found.mean):
@@ -80,27 +81,25 @@ def _of_seeds(apart_S: np.ndarray, level: float, counts: tuple[int, int]) -> Dif
     return Difference(found.mean, found.low, found.high, p, *counts)
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """Items that only one of two models has right, and the two-sided p of "equally many"."""
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Adjusted p-values in the same order; reject where one is below 1 - level.
 
-    only_a: int
-    only_b: int
-    p: float
-
-
-def mcnemar(a_I: np.ndarray, b_I: np.ndarray) -> McNemar:
-    """McNemar's (1947) test in its exact form: two models, one answer each to the items (I,).
-
-    Items both have right or both wrong say nothing; of the others, n, each model has half if they
-    are equally good, so p = min(1, 2 P(Binomial(n, 1/2) <= the smaller count)). It compares two
-    models, not two methods: nothing is said about another seed. ValueError: shapes that differ,
-    values that are not 0 or 1.
+    Holm (1979), "A simple sequentially rejective multiple test procedure": with m values sorted
+    upwards, the i-th becomes max over j <= i of min(1, (m - j + 1) p_j). The chance of any false
+    rejection in the family is at most 1 - level, however the tests depend on one another. None (not
+    testable) stays None and does not count in m. ValueError: a p outside [0, 1].
     """
-    if a_I.shape != b_I.shape or a_I.ndim != 1:
-        raise ValueError(f"one answer per item is needed from both: {a_I.shape} and {b_I.shape}")
-    if not (np.isin(a_I, (0, 1)).all() and np.isin(b_I, (0, 1)).all()):
-        raise ValueError("McNemar's test is for right (1) and wrong (0): another value was found")
-    only_a, only_b = int((a_I > b_I).sum()), int((b_I > a_I).sum())
-    p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-    return McNemar(only_a, only_b, p)
+    tested = sorted((value, at) for at, value in enumerate(p) if value is not None)
+    adjusted: list[float | None] = [None] * len(p)
+    so_far = 0.0
+    for place, (value, at) in enumerate(tested):
+        if not 0 <= value <= 1:
+            raise ValueError(f"a p-value lies between 0 and 1: {value!r}")
+        so_far = max(so_far, min(1.0, (len(tested) - place) * value))
+        adjusted[at] = so_far
+    return adjusted
+
+
+def adjust(p: Mapping[Key, float | None]) -> dict[Key, float | None]:
+    """`holm` over named tests: one family is everything that one table may declare."""
+    return dict(zip(p, holm(list(p.values())), strict=True))

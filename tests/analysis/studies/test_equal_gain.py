@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from tiebreak_analysis.studies.effect import Effect, Outcome
-from tiebreak_analysis.studies.frontier import compare, least_cost
+from tiebreak_analysis.studies.effect import Effect, Holds
+from tiebreak_analysis.studies.equal_gain import compare, least_cost
 from tiebreak_analysis.studies.simpo import lengthening
 from tiebreak_analysis.studies.tdpo import cheaper
 
@@ -90,30 +90,30 @@ def test_a_cheaper_road_to_the_same_reward_is_found(synthetic, rng) -> None:
     effect = frontier(synthetic, rng, {"dpo": 4.0, "tdpo1": 4.0, "tdpo2": 2.0})
     assert effect.holds
     assert effect.difference is not None and effect.difference.mean > 0.5
-    assert effect.details[0].outcome is Outcome.OPEN  # TDPO1, made like DPO
+    assert effect.details[0].outcome is Holds.OPEN  # TDPO1, made like DPO
 
 
 def test_the_same_road_is_no_finding(synthetic, rng) -> None:
     effect = frontier(synthetic, rng, {"dpo": 3.0, "tdpo2": 3.0})
-    assert effect.outcome is Outcome.OPEN and not effect.holds
+    assert effect.outcome is Holds.OPEN and not effect.holds
     assert "cannot tell" in effect.words
 
 
 def test_a_dearer_road_refutes_the_claim(synthetic, rng) -> None:
     effect = frontier(synthetic, rng, {"dpo": 2.0, "tdpo2": 5.0})
-    assert effect.outcome is Outcome.FAILS
+    assert effect.outcome is Holds.NO
     assert effect.words.startswith(f"{effect.claim}: does not hold. ")
 
 
 def test_a_cheap_road_to_somewhere_nearer_refutes_the_claim(synthetic, rng) -> None:
     effect = frontier(synthetic, rng, {"dpo": 4.0, "tdpo2": 1.0}, reach=0.5)
-    assert effect.tests[0].outcome is Outcome.HOLDS
-    assert effect.tests[1].outcome is Outcome.FAILS and not effect.holds
+    assert effect.tests[0].outcome is Holds.YES
+    assert effect.tests[1].outcome is Holds.NO and not effect.holds
 
 
 def test_two_seeds_are_too_few(synthetic, rng) -> None:
     effect = frontier(synthetic, rng, {"dpo": 40.0, "tdpo2": 2.0}, seeds=2)
-    assert effect.outcome is Outcome.OPEN and "too few seeds" in effect.words
+    assert effect.outcome is Holds.OPEN and "too few seeds" in effect.words
 
 
 def test_a_seed_that_lacks_a_beta_is_left_out(synthetic, rng) -> None:
@@ -144,10 +144,10 @@ def test_longer_answers_at_equal_reward_are_found(synthetic, rng) -> None:
 
 def test_one_method_that_does_not_shorten_is_enough_against_it(synthetic, rng) -> None:
     effect = lengths(synthetic, rng, {"dpo": 4.0, "simpo": 7.0, "rdpo": 1.0})
-    assert effect.tests[0].outcome is Outcome.FAILS and effect.tests[1].outcome is Outcome.HOLDS
-    assert effect.outcome is Outcome.FAILS
+    assert effect.tests[0].outcome is Holds.NO and effect.tests[1].outcome is Holds.YES
+    assert effect.outcome is Holds.NO
 
 
 def test_equal_lengths_are_no_finding(synthetic, rng) -> None:
     effect = lengths(synthetic, rng, {"dpo": 3.0, "simpo": 3.0, "rdpo": 3.0})
-    assert effect.outcome is Outcome.OPEN
+    assert effect.outcome is Holds.OPEN

@@ -19,8 +19,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from tiebreak_analysis.statistics import Interval, Sample
-from tiebreak_analysis.statistics.crossed import interval
+from tiebreak_analysis.records.runs import Record
+from tiebreak_analysis.statistics import Interval, Sample, interval
+from tiebreak_analysis.studies.samples import Where, gain, pick
 
 LEVELS = 21
 EQUAL = "Equal reward: over the upper half of the gain that both reach"
@@ -37,8 +38,26 @@ class Compared:
     reach: Interval | None
 
 
+def paths(
+    records: Sequence[Record], settings: Sequence[Where], cost: Callable[[Record], float | None]
+) -> Points:
+    """Seed -> (cost, gain in gold reward) of each of `settings`, in their order, the weakest
+    training first; only seeds with a finished run of every one."""
+    runs = [pick(records, where) for where in settings]
+    found: dict[int, list[tuple[float, float]]] = {}
+    for seed in sorted(set.intersection(*(set(by_seed) for by_seed in runs)) if runs else ()):
+        path = [(cost(by_seed[seed]), gain(by_seed[seed])) for by_seed in runs]
+        whole = [(paid, won) for paid, won in path if paid is not None and won is not None]
+        if len(whole) == len(path):
+            found[seed] = whole
+    return found
+
+
 def compare(first: Points, second: Points, level: float) -> Compared:
-    """Over the seeds both have. Settings need not be the same, their number must."""
+    """Two paths at equal gain, over the seeds both have.
+
+    Their settings need not be the same, their number must.
+    """
     seeds = sorted(set(first) & set(second))
     lengths = {len(points[seed]) for points in (first, second) for seed in seeds}
     assert len(lengths) <= 1, f"paths of different length: {lengths}"
