@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tiebreak_analysis.tables.planned import Planned
+from tiebreak_analysis.tables.rows import Planned
 
 from tests.analysis.conftest import measured
 from tiebreak_analysis.records import load
