@@ -62,14 +62,12 @@ def start_here(num_cpus: int) -> None:
     # Read when ray is imported; else it puts this host's address in its network for 127.0.0.1.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     ray = package()
-
     ray.init("local", num_cpus=max(1, num_cpus), include_dashboard=False,
              _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
 
 
 def connect(address: str) -> None:
     ray = package()
-
     try:
         ray.init(address, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -83,7 +81,6 @@ def connect(address: str) -> None:
 def fitting(resources: Mapping[str, float]) -> int:
     """How many runs the cluster's nodes have room for at once."""
     ray = package()
-
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     kinds = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
     rooms = [min([int(n.get(k, 0) // need) for k, need in kinds.items() if need] or [1])
@@ -100,7 +97,6 @@ class Ray:
     def run(self, tasks: Tasks, told: Told) -> None:
         """Do them; `told` is called with each task and reply, one at a time."""
         ray = package()
-
         try:
             self.pool.run(tasks, told)
         finally:
@@ -138,7 +134,6 @@ class RayWorker:
 
     def do(self, task: Task) -> WorkerReply:
         ray = package()
-
         if self._stopped:
             return {"stopped": True}
         try:
@@ -152,7 +147,7 @@ class RayWorker:
             self.close()
             if self._stopped:
                 return {"stopped": True}
-            why = f"its Ray worker on {node} is gone: {reason(error)}; {REMEDY}"
+            why = f"its Ray worker on {node} {reason(error)}; {REMEDY}"
             failed_elsewhere(task.run, why)
             return {"error": why}
 
@@ -166,14 +161,12 @@ class RayWorker:
 
     def close(self) -> None:
         ray = package()
-
         actor, self._actor, self._node = self._actor, None, None
         if actor is not None:
             ray.kill(actor)
 
     def _start(self) -> Any:
         ray = package()
-
         environment = {"env_vars": {"TIEBREAK_HOME": str(home())}}
         remote = ray.remote(max_concurrency=2, max_restarts=0, runtime_env=environment,
                             **self._resources)  # fmt: skip
@@ -181,6 +174,7 @@ class RayWorker:
 
 
 def reason(error: Exception) -> str:
-    """Ray's message in one line, without the table of ids that follows its first sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".")
+    """What became of an actor, in one line; Ray's own words are a page of ids and states."""
+    if isinstance(error, package().exceptions.RayTaskError):  # raised by the actor
+        return f"failed: {str(error).strip().splitlines()[-1]}"
+    return f"is gone ({type(error).__name__}): the node died, or its process there was killed"
