@@ -1,7 +1,7 @@
 """Sweeps over the nodes of a Ray cluster: Ray's own for tests, several nodes on one machine.
 
-Needs `pip install -c constraints.txt 'tiebreak[ray]'`; `make prove` runs it where that is there. The
-nodes take half a minute to start.
+Needs `pip install -c constraints.txt 'tiebreak[ray]'`; `make prove` runs it where that is there.
+The nodes take half a minute to start.
 """
 
 from __future__ import annotations
