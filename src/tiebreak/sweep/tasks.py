@@ -152,11 +152,11 @@ def standings(runs: Iterable[Run]) -> list[Standing]:
     """Where each run stands. The runs' folder is listed once; only records there are opened."""
     folder = runs_dir()
     begun = frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
-    return [_standing(run, run_id(run), begun) for run in runs]
+    return [_standing(run, run_id(run), folder, begun) for run in runs]
 
 
-def _standing(run: Run, name: str, begun: frozenset[str]) -> Standing:
-    folder = runs_dir() / name
+def _standing(run: Run, name: str, runs: Path, begun: frozenset[str]) -> Standing:
+    folder = runs / name
     status = read_status(folder) if name in begun else None
     if status is None:
         return Standing(run, name, State.WAITING)
