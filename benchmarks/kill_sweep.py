@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from tiebreak.store import ARTEFACT  # noqa: E402
-from tiebreak.track.record import is_finished
+from tiebreak.track.record import is_finished  # noqa: E402
 
 AXES = {
     "scenario": ["align-from-base", "sft-then-align"],

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.common import PairSet, preset, read_pairs  # noqa: E402
-from tiebreak.config.schema import Execution
+from tiebreak.config.schema import Execution  # noqa: E402
 from tiebreak.data.tokens import Tokens  # noqa: E402
 from tiebreak.errors import UserError  # noqa: E402
 
