@@ -84,7 +84,7 @@ class Stage:
         return artefacts.key(self.name, self._inputs(settings, above))
 
     def _inputs(self, settings: Mapping[str, Any], parents: Mapping[str, str]) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"settings": dict(settings)}
+        inputs: dict[str, Any] = {"settings": settings}
         inputs |= {"parents": dict(parents)} if parents else {}
         inputs |= {"what": self.what} if self.what else {}
         inputs |= {"version": self.version} if self.version != 1 else {}

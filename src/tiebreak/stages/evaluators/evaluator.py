@@ -129,7 +129,10 @@ class Evaluator:
         if self.reads_model:
             parents |= {**start.parents, "tokens": rows}
             settings |= start.settings
-        return Stage(self.name, settings, build, parents, version=self.version, what="start model")
+        return Stage(
+            self.name, store.Settings(settings), build, parents, version=self.version,
+            what="start model",
+        )  # fmt: skip
 
     def of_policy(self, start: Stage, policy: Stage, needed: Mapping[str, Stage]) -> Stage:
         """The same for the policy, given the stage for the start model."""
