@@ -62,7 +62,7 @@ def key(stage: str, inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_quoted = json.JSONEncoder().encode
+_quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
 _PLAIN: dict[type, Callable[[Any], str]] = {
     str: _quoted,
     int: int.__repr__,
@@ -72,24 +72,33 @@ _PLAIN: dict[type, Callable[[Any], str]] = {
 
 
 def _text(value: Any, where: str) -> str:
-    """The one JSON text of a value: keys sorted, no spaces. A plan asks for very many of them."""
+    """The one JSON text of a value: keys sorted, no spaces."""
     if (plain := _PLAIN.get(type(value))) is not None:
         return plain(value)
     if isinstance(value, Settings):
         return value.text
-    if isinstance(value, Mapping):
-        wrong = [k for k in value if not isinstance(k, str)]
-        if wrong:
-            raise ValueError(f"{where}: key {wrong[0]!r} is not a string")
-        parts = [f"{_quoted(k)}:{_text(value[k], f'{where}.{k}')}" for k in sorted(value)]
-        return f"{{{','.join(parts)}}}"
+    if isinstance(value, dict | Mapping):
+        return _mapping_text(value, where)
     if isinstance(value, list | tuple):
         return f"[{','.join(_text(v, f'{where}[{i}]') for i, v in enumerate(value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where}: {value} is not a number that JSON can hold")
     if isinstance(value, str | int | float):
-        return _quoted(value)
+        return json.dumps(value)
     raise ValueError(f"{where}: cannot hash {value!r} ({type(value).__name__}); pass plain JSON")
+
+
+def _mapping_text(values: Mapping[str, Any], where: str) -> str:
+    """A plan of many runs spends a good part of its time here."""
+    if {*map(type, values)} - {str} and (wrong := [k for k in values if not isinstance(k, str)]):
+        raise ValueError(f"{where}: key {wrong[0]!r} is not a string")
+    parts = []
+    for name in sorted(values):
+        value = values[name]
+        plain = _PLAIN.get(type(value))
+        text = _text(value, f"{where}.{name}") if plain is None else plain(value)
+        parts.append(f"{_quoted(name)}:{text}")
+    return f"{{{','.join(parts)}}}"
 
 
 class Store:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,7 +168,9 @@ class Evaluator:
     def of_policy(self, start: Stage, policy: Stage, needed: Mapping[str, Stage]) -> Stage:
         """The same for the policy, given the stage for the start model."""
         parents = {**start.parents, **needed} | ({"policy": policy} if self.reads_model else {})
-        return replace(start, parents=parents, what="policy")
+        return Stage(
+            start.name, start.settings, start.build, parents, start.version, what="policy"
+        )  # fmt: skip
 
 
 def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths) -> Subject:
