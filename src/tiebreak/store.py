@@ -83,6 +83,8 @@ def _text(value: Any, where: str) -> str:
         return f"[{','.join(_text(v, f'{where}[{i}]') for i, v in enumerate(value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where}: {value} is not a number that JSON can hold")
+    if type(value) is float:
+        return float.__repr__(value)
     if isinstance(value, str | int | float):
         return json.dumps(value)
     raise ValueError(f"{where}: cannot hash {value!r} ({type(value).__name__}); pass plain JSON")

@@ -205,9 +205,8 @@ class _Counter:
         self._alike: dict[Hashable, tuple[RunSize, int, dict[tuple[str, str], Cost]]] = {}
 
     def add(self, run: Run) -> RunCost:
-        # What costs depend on: runs that differ in the seed or the method's settings share it.
-        at = (run.model, run.scenario, run.data, run.train, run.evaluation, run.method_name,
-              run.method.needs)  # fmt: skip
+        # Runs that differ in the method's settings only share the object `start`, and all costs.
+        at = id(run.plan.start), run.method_name, run.method.needs
         if at not in self._alike:
             size = self._sizes.size(run, lambda: self._tokens(run))
             self._alike[at] = size, record_disk(size), {}

@@ -97,12 +97,13 @@ def order(targets: Iterable[Stage], enough: Callable[[Stage], bool]) -> list[Sta
     ordered: dict[tuple[str, str], Stage] = {}
 
     def visit(stage: Stage) -> None:
-        if (stage.name, stage.key) in ordered:
+        at = stage.name, stage.key
+        if at in ordered:
             return
         if not enough(stage):
             for parent in stage.parents.values():
                 visit(parent)
-        ordered[stage.name, stage.key] = stage
+        ordered[at] = stage
 
     for target in targets:
         visit(target)
