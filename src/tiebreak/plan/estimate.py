@@ -52,27 +52,11 @@ class NeededStage:
 
 @dataclass(frozen=True)
 class RunCost:
-    """A run to do, and the stages it needs that are not in the store. record: bytes of its
-    record."""
+    """A run to do, the stages it needs that are not in the store, and the bytes of its record."""
 
     run: Run
     stages: tuple[NeededStage, ...]
     record: int
-
-    @property
-    def cost(self) -> Cost:
-        """The cost of the run if no other is done."""
-        costs = [needed.cost for needed in self.stages]
-        memory = [cost.memory for cost in costs]
-        disk = total([cost.disk for cost in costs])
-        return Cost(
-            total([cost.seconds for cost in costs]),
-            None if None in memory else max((size or 0 for size in memory), default=0),
-            None if disk is None else round(disk) + self.record,
-            max((cost.transient or 0 for cost in costs), default=0),
-            worst([cost.time_from for cost in costs]),
-            next((cost.missing for cost in costs if cost.missing), ""),
-        )
 
 
 def total(values: Sequence[float | None]) -> float | None:
@@ -131,9 +115,9 @@ class CostEstimate:
         largest = sorted((needed.cost.transient or 0 for needed in self.stages), reverse=True)
         return sum(largest[: self.workers])
 
-    def money(self, price_per_hour: float, workers: int | None = None) -> float:
-        """For a machine at this price, in the price's currency."""
-        return self.total_seconds(workers) / 3600 * price_per_hour
+    def money(self, price_per_hour: float) -> float:
+        """Price of a machine for the time by the clock, in the currency of `price_per_hour`."""
+        return self.total_seconds() / 3600 * price_per_hour
 
 
 def estimate(

@@ -124,7 +124,8 @@ class SpeedKey:
         data = (run.data.name, run.data.max_length, run.data.max_prompt_length)
         if name == "tokens":
             return cls((name, what, data), (name, run.data.kind))
-        adapter = run.train.lora if run.train.adapter is Adapter.LORA else None
+        adapted = run.train.adapter is Adapter.LORA and (name == "align" or what == "policy")
+        adapter = run.train.lora if adapted else None
         model = (size.shape or run.model, adapter, run.train.precision,
                  run.train.execution.num_threads, processes(run, name))  # fmt: skip
         method = (run.method_name, run.method.needs) if name == "align" else None

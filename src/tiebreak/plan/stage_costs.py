@@ -95,9 +95,10 @@ def _evaluator_cost(name: str, of_policy: bool, size: RunSize) -> StageCost:
         return StageCost("unknown", missing=str(error))
     written, scored, disk = FORWARD * work.written, FORWARD * work.scored, round(work.disk)
     try:
-        writing = generate_memory(size) if written else RUNTIME
-        memory = round(max(writing, forward_memory(size) if scored else RUNTIME))
-        missing = ""
+        adapter = size.adapter() if of_policy else 0
+        writing = generate_memory(size, adapter) if written else RUNTIME
+        scoring = forward_memory(size, adapter) if scored else RUNTIME
+        memory, missing = round(max(writing, scoring)), ""
     except NotKnown as error:
         memory, missing = None, str(error)
     if written:
@@ -216,7 +217,9 @@ def _align_memory(size: RunSize, what: str) -> float:
     weights = FLOAT * (copies * shape.parameters + adapter + 3 * size.trained())
     recompute = run.train.execution.gradient_checkpointing
     positions = _micro_batch(size, run.train.batch_size)
-    return RUNTIME + weights + _activations(shape, positions, recompute) + _logits(size, positions)
+    # Log-probs and probabilities of a reference stand beside the policy's.
+    logits = (2 if run.method.needs.forward_kl else 1) * _logits(size, positions)
+    return RUNTIME + weights + _activations(shape, positions, recompute) + logits
 
 
 def _align_disk(size: RunSize, what: str) -> float:
@@ -237,20 +240,20 @@ def _checkpoints(steps: int, every: int, floats: int) -> float:
 # Passes without gradient.
 
 
-def forward_memory(size: RunSize) -> float:
+def forward_memory(size: RunSize, adapter: int = 0) -> float:
     """Weights, what one layer holds, and a chunk of logits."""
     shape, positions = size.model(), _micro_batch(size, WINDOW)
-    weights = FLOAT * (shape.parameters + size.adapter())
+    weights = FLOAT * (shape.parameters + adapter)
     return RUNTIME + weights + positions * _layer(shape) + _logits(size, positions)
 
 
-def generate_memory(size: RunSize) -> float:
+def generate_memory(size: RunSize, adapter: int = 0) -> float:
     """Weights, keys and values of a batch of answers, and the logits of their last positions."""
     shape, evaluation = size.model(), size.run.evaluation
     batch = min(evaluation.batch_size, size.prompts())
     length = size.held_out().prompt + evaluation.max_new_tokens
     cache = batch * length * shape.layers * 2 * shape.hidden * FLOAT
-    weights = FLOAT * (shape.parameters + size.adapter())
+    weights = FLOAT * (shape.parameters + adapter)
     return RUNTIME + weights + cache + 2 * batch * shape.vocabulary * FLOAT
 
 
@@ -293,10 +296,9 @@ def _micro_batch(size: RunSize, rows: int) -> float:
 
 
 def _logits(size: RunSize, positions: float) -> float:
-    """Log-probs and probabilities of a chunk; twice where a reference's stand beside them."""
-    sides = 2 if size.run.method.needs.forward_kl else 1
+    """Log-probs and probabilities of a chunk."""
     chunk = min(size.run.train.execution.head_chunk, positions)
-    return 2 * sides * chunk * size.model().vocabulary * FLOAT
+    return 2 * chunk * size.model().vocabulary * FLOAT
 
 
 def _side(size: RunSize, what: str) -> Lengths:
