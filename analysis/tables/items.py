@@ -43,7 +43,7 @@ PerItem = Mapping[tuple[str, str], ItemValues]
 def _frame(runs: Runs, records: Sequence[Record], evaluator: str) -> pd.DataFrame:
     """What an evaluator measured item by item, for these runs."""
     ids = [entry_key(record) for record in records]
-    return runs.pairs(ids) if evaluator == "pairs" else runs.items(ids)
+    return runs.pairs(ids) if evaluator == "pairs" else runs.items(ids, evaluator)
 
 
 def per_item(

@@ -38,6 +38,8 @@ class Planned:
     method: str
     material: str
     """Model and data with all their settings: `labels.material`."""
+    evaluation: str | None = None
+    """Id of the evaluation it asks for; None: any."""
 
 
 def scenario_rows(
