@@ -25,8 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import numpy as np  # noqa: E402
 
-from tiebreak.config.compose import compose  # noqa: E402
-from tiebreak.config.schema import Run  # noqa: E402
+from tiebreak.compose import Run, compose  # noqa: E402
 from tiebreak.run.worker import command, payload  # noqa: E402
 
 METHODS = ("dpo", "kto", "simpo", "orpo", "tdpo2", "tr-dpo", "beta-dpo", "rso", "sft")

@@ -28,14 +28,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from tiebreak import provenance  # noqa: E402
 from tiebreak.config.identity import RESULT_VERSION, group_id, run_id  # noqa: E402
+
+from tiebreak import provenance  # noqa: E402
 from tiebreak.config.schema import Run  # noqa: E402
 from tiebreak.plan.past import graph  # noqa: E402
 from tiebreak.stages.align import Line  # noqa: E402
 from tiebreak.stages.stage import Stage  # noqa: E402
 from tiebreak.store import Store  # noqa: E402
-from tiebreak.sweep.sweep_file import expand  # noqa: E402
+from tiebreak.sweep.sweep_file import read_sweep_file  # noqa: E402
 
 METHODS = ("dpo", "kto", "cpo", "simpo", "nca")
 SCENARIOS = ("align-from-base", "sft-then-align")
@@ -175,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         file.write_text(json.dumps(study(args.runs, args.seeds)))
         print(f"{args.runs} runs, {args.seeds} seeds of each setting; an empty store")
         slowest = measure(home, file)
-        filled = fill(home, expand(str(file)))
+        filled = fill(home, read_sweep_file(str(file)).runs())
         print(f"a store of {filled.records} finished records and {filled.artefacts} artefacts")
         slowest = max(slowest, measure(home, file))
     print(f"slowest: {slowest:.2f} s; the claim for 10,000 runs: at most {LIMIT:g} s")

@@ -81,7 +81,7 @@ class Looks:
 
 def prepare(sizes: Sequence[str]) -> None:
     """The stages that all settings share are no cost of either search."""
-    from tiebreak.config.compose import compose
+    from tiebreak.compose import compose
     from tiebreak.run.execute import execute
 
     execute(compose([*FIXED, *sizes, "train.max_steps=1"]))
@@ -89,7 +89,7 @@ def prepare(sizes: Sequence[str]) -> None:
 
 def train(settings: dict[str, Any], sizes: Sequence[str]) -> Trained:
     """One setting of the pool: looked at, judged on validation rows, and on the test."""
-    from tiebreak.config.compose import compose
+    from tiebreak.compose import compose
     from tiebreak.run.execute import execute
     from tiebreak.track.record import read_result
 

@@ -97,7 +97,7 @@ def points(count: int) -> Iterator[tuple[int, str, str, int]]:
 def write(runs_dir: Path, count: int) -> None:
     import yaml
 
-    from tiebreak.config.compose import compose
+    from tiebreak.compose import compose
 
     resolved = {k: v for k, v in compose([]).resolved.items() if k != "seed"}
     outcomes = [outcome(variant) for variant in range(VARIANTS)]
@@ -147,12 +147,25 @@ def put(
         (folder / path_in_record(name, EVALUATION)).write_bytes(content)
 
 
+def planned(records: Sequence[Any]) -> list[Any]:
+    """The runs of the first setting, as a study asks for them."""
+    from tiebreak_analysis.tables.labels import material
+    from tiebreak_analysis.tables.rows import Planned
+
+    wanted = {identity(identity(s, m, n), seed) for n, s, m, seed in points(STUDY)}
+    return [
+        Planned(r.run_id, r.group_id, r.model, r.data, r.scenario, r.method, material(r.settings))
+        for r in records
+        if r.run_id in wanted
+    ]
+
+
 def phase(study: bool) -> dict[str, float]:
     """Seconds of each step, and the peak of memory, in this process."""
     from tiebreak.home import runs_dir
     from tiebreak_analysis.records.runs import load
     from tiebreak_analysis.tables.comparison import comparison
-    from tiebreak_analysis.tables.render import markdown
+    from tiebreak_analysis.tables.text import markdown
 
     times: dict[str, float] = {}
     began = time.perf_counter()
@@ -166,8 +179,7 @@ def phase(study: bool) -> dict[str, float]:
     assert not runs.skipped, runs.skipped[:3]
     step("load")
     if study:
-        wanted = {identity(identity(s, m, n), seed) for n, s, m, seed in points(STUDY)}
-        text = markdown(comparison(runs, run_ids=wanted))
+        text = markdown(comparison(runs, planned=planned(runs.records)))
         assert f"{min(STUDY, len(runs.records))} finished runs" in text
         step("table")
     else:

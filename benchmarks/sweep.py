@@ -33,7 +33,7 @@ from benchmarks.sweep_sides import (  # noqa: E402
     measure,
     prepare,
 )
-from tiebreak.config.compose import compose  # noqa: E402
+from tiebreak.compose import compose  # noqa: E402
 from tiebreak.errors import UserError  # noqa: E402
 
 SEEDS = (1, 2, 3)

@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.schema import Run, WorldData
+from tiebreak.compose import Run
+from tiebreak.config.schema import WorldData
 from tiebreak.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 LANES = 2
-# The key that takes three values, and the values: the first is the default of conf/method.
+# The key that takes three values, and the values: the first is the method's default.
 VALUES = {
     "dpo": ("beta", (0.1, 0.05, 0.01)),
     "ipo": ("tau", (0.1, 0.01, 0.5)),
@@ -85,8 +86,9 @@ class Block:
 
 def prepare(folder: Path, run: Run, micro_batch: int) -> None:
     """base/, made once for both sides, and what the scripts read."""
-    from tiebreak.data import world
     from tiebreak.stages.pretrain import pretrain_stage
+
+    from tiebreak.data import world
     from tiebreak.stages.stage import ensure
     from tiebreak.store import Store
 

@@ -107,9 +107,11 @@ def test_stopping_it_is_not_a_crash(
     def stop(options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.reading, "runs", stop)
-    assert code_of("runs") == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    monkeypatch.setattr(cli.running, "run", stop)
+    assert code_of("run", "method=kto", "data.train=my pairs.jsonl") == 130
+    assert capsys.readouterr().err == (
+        "tiebreak: stopped; go on with: tiebreak run method=kto 'data.train=my pairs.jsonl'\n"
+    )
 
 
 def test_a_closed_pipe_is_not_a_crash() -> None:

@@ -37,7 +37,10 @@ LIGHT = [
     "tiebreak.data.world",
     "tiebreak_analysis.records.runs",
     "tiebreak_analysis.tables.comparison",
-    "tiebreak_analysis.tables.render",
+    "tiebreak_analysis.tables.data",
+    "tiebreak_analysis.tables.text",
+    "tiebreak_analysis.page",
+    "tiebreak.metrics",
 ]
 
 
@@ -57,8 +60,8 @@ def test_light_modules_import_nothing_heavy() -> None:
 
 def test_composing_and_planning_import_nothing_heavy() -> None:
     names = loaded_by(
-        "from tiebreak.config.compose import compose; from tiebreak.config.identity import run_id; "
-        "from tiebreak.cli.printing import plan_lines; run = compose([]); run_id(run); "
+        "from tiebreak.compose import compose; from tiebreak.config.identity import run_id; "
+        "from tiebreak.cli.printing import plan_lines; run = compose([]); run.run_id; "
         "list(plan_lines(run))"
     )
     assert not names & HEAVY
@@ -80,5 +83,7 @@ def test_help_imports_little() -> None:
         "tiebreak.cli.running",
         "tiebreak.errors",
         "tiebreak.interrupt",
+        "tiebreak.sweep",
+        "tiebreak.sweep.engines",
     ]
     assert not names & (HEAVY | {"hydra", "omegaconf", "yaml", "numpy", "pandas", "rich"})

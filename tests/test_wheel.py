@@ -35,7 +35,7 @@ def run(installed: Path, cwd: Path, *command: str) -> subprocess.CompletedProces
 
 def test_the_wheel_holds_what_it_needs(installed: Path) -> None:
     names = {p.relative_to(installed).as_posix() for p in installed.rglob("*") if p.is_file()}
-    assert {"tiebreak/py.typed", "tiebreak/conf/config.yaml", "tiebreak/conf/method/dpo.yaml",
+    assert {"tiebreak/py.typed", "tiebreak/conf/config.yaml", "tiebreak/conf/model/tiny.yaml",
             "tiebreak/sweeps/arizona-mini.yaml",
             "tiebreak_analysis/records/runs.py"} <= names  # fmt: skip
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
@@ -47,9 +47,10 @@ def test_the_wheel_holds_what_it_needs(installed: Path) -> None:
 
 def test_commands_work_from_anywhere(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import tiebreak, tiebreak.home as h; from tiebreak.config.compose import compose; "
-        "from tiebreak.sweep.sweep_file import expand; print(tiebreak.__file__); "
-        "print(compose([]).names, len(expand('arizona-mini')), h.home(), h.checkout())"
+        "import tiebreak, tiebreak.home as h; from tiebreak.compose import compose; "
+        "from tiebreak.sweep.sweep_file import read_sweep_file; print(tiebreak.__file__); "
+        "runs = read_sweep_file('arizona-mini').runs(); "
+        "print(compose([]).names, len(runs), h.home(), h.checkout())"
     )
     done = run(installed, tmp_path, sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr

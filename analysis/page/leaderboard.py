@@ -2,56 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from tiebreak_analysis.figures.palette import look
-from tiebreak_analysis.page.intervals import drawing, scale_of
-from tiebreak_analysis.page.markup import Markup, join, scroll, tag
-from tiebreak_analysis.tables.columns import Column
-from tiebreak_analysis.tables.table import START, Cell, Row, Section, Table
+from tiebreak_analysis.page.markup import Child, Markup, join, scroll, tag
+from tiebreak_analysis.page.markup import table as plain_table
+from tiebreak_analysis.published import PublishedFigure, Reference
+from tiebreak_analysis.statistics import Interval
+from tiebreak_analysis.tables.table import (
+    LEVEL,
+    SHORT,
+    Cell,
+    Column,
+    Provenance,
+    Row,
+    Section,
+    Table,
+)
 
 TIED = "†"  # as in every other table
+WIDTH, HEIGHT, EDGE = 116, 16, 6  # CSS pixels of a drawn interval
+FACTS = ("run", "config", "seed", "code", "data", "start model", "model", "evaluator")
+
+Anchors = Mapping[tuple[str | None, str | None], str]
+"""(group id, evaluation) -> the id on the page of that group's runs."""
 
 
 def verdicts(tables: Mapping[str, Table]) -> list[Markup]:
     """What the tables say of each scenario, in words. `tables`: heading -> table."""
-    said = []
+    items = []
     for name, table in tables.items():
         for section in table.sections:
             place = [name] if len(tables) > 1 else []
             place += [section.title] if len(table.sections) > 1 else []
-            where = f" ({' · '.join(place)})" if place else ""
-            for verdict in section.verdicts:
-                said.append(tag("li", tag("b", verdict.scenario), f"{where}: {verdict.text}"))
-    return said
+            items += _verdict_items(section, f" ({' · '.join(place)})" if place else "")
+    return items
 
 
-def leaderboards(tables: Mapping[str, Table]) -> Markup:
+def _verdict_items(section: Section, where: str = "") -> Iterator[Markup]:
+    for verdict in section.verdicts:
+        yield tag("li", tag("b", verdict.scenario), f"{where}: {verdict.text}")
+
+
+def leaderboards(tables: Mapping[str, Table], anchors: Anchors) -> Markup:
     """All tables; their headings where there are several."""
-    parts = []
+    parts: list[Child] = []
     for name, table in tables.items():
         parts += [tag("h3", name, class_="table")] if len(tables) > 1 else []
-        parts.append(leaderboard(table))
+        for section in table.sections:
+            rows = {
+                at: anchors[row.group_id, section.evaluator]
+                for at, row in enumerate(section.rows)
+                if (row.group_id, section.evaluator) in anchors
+            }
+            parts += [tag("h3", section.title), _board(section, table, rows)]
+        parts.append(_notes(table))
     return join(parts)
 
 
-def leaderboard(table: Table) -> Markup:
-    """One box per section, then the table's notes."""
-    parts = []
-    for section in table.sections:
-        parts.append(tag("h3", section.title))
-        parts.append(scroll(_Board(section, table.level).markup()))
+def fragment(table: Table) -> Markup:
+    """One table by itself: verdicts and, at its end, the runs of each row, where its n leads."""
+    parts: list[Child] = []
+    for number, section in enumerate(table.sections):
+        rows = {at: f"runs-{number}-{at}" for at in range(len(section.rows))}
+        parts += [tag("h3", section.title), _board(section, table, rows)]
+        if section.verdicts:
+            parts.append(tag("ul", *_verdict_items(section), class_="verdicts"))
+        runs = (_runs_of(section, row, table, rows[at]) for at, row in enumerate(section.rows))
+        summary = tag("summary", "Where these numbers come from")
+        parts.append(tag("details", summary, *runs, class_="notes"))
+    return join([*parts, _notes(table)])
+
+
+def _notes(table: Table) -> Markup:
     notes = [tag("li", note) for note in (*table.notes, f"made by {table.command}")]
-    count = f"{table.num_runs} finished run{'' if table.num_runs == 1 else 's'}"
-    summary = tag("summary", f"How to read this table · {count}")
+    summary = tag("summary", f"How to read this table · {table.runs_counted}")
+    downwards = any(column.sign < 0 for section in table.sections for column in section.columns)
     marks = (
-        f": highest mean of those with enough seeds; {TIED}: tied, not distinguishable from the "
-        "best; interval and n as said below"
+        f": {'best' if downwards else 'highest'} mean of those with enough seeds; {TIED}: tied, "
+        "not distinguishable from the best; interval and n as said below"
     )
     key = tag("p", tag("strong", "bold"), marks, class_="key")
-    return join([*parts, key, tag("details", summary, tag("ul", *notes), class_="notes")])
+    return join([key, tag("details", summary, tag("ul", *notes), class_="notes")])
+
+
+def _runs_of(section: Section, row: Row, table: Table, anchor: str) -> Markup:
+    """A line per run. The id is inside the details: following a link to it opens them."""
+    body = []
+    for run_id in row.run_ids:
+        facts = table.facts[run_id]
+        hashes = (facts.data, facts.start_model, facts.model, section.evaluator)
+        why = section.stale.get(run_id)
+        name = tag("span", run_id, class_="stale", title=why) if why else run_id
+        numbers = [name, facts.group_id, str(facts.seed), _code(facts)]
+        body.append([*numbers, *map(short_hash, hashes)])
+    box = tag("div", plain_table(FACTS, body, "provenance"), id=anchor)
+    name = f"{row.scenario}: {row.label} ({row.count})"
+    return tag("details", tag("summary", name), box)
+
+
+def _code(facts: Provenance) -> Child:
+    if facts.commit is None:
+        return "not recorded"
+    return join([short_hash(facts.commit), " with uncommitted changes" if facts.dirty else ""])
+
+
+def short_hash(full: str | None) -> Child:
+    """The first characters of a hash; the rest on hover. A Hub model is named as it is."""
+    if not full:
+        return "–"
+    return tag("code", full if full.startswith("hub:") else full[:SHORT], title=full)
+
+
+def _board(section: Section, table: Table, anchors: Mapping[int, str]) -> Markup:
+    return scroll(_Board(section, table.references, anchors).markup())
 
 
 @dataclass(frozen=True)
@@ -59,13 +125,15 @@ class _Board:
     """One section. A body per scenario: sorting stays inside it, as ties and bold do."""
 
     section: Section
-    level: float
+    letters: Mapping[Reference, str]
+    anchors: Mapping[int, str]
+    """Number of a row -> where its n leads."""
 
     @property
     def drawn(self) -> int | None:
         """The column whose intervals are drawn: the first gain, else the first with a best."""
         columns = self.section.columns
-        better = [at for at, column in enumerate(columns) if column.higher_is_better]
+        better = [at for at, column in enumerate(columns) if column.sign]
         gains = [at for at in better if columns[at].gain]
         return next(iter([*gains, *better]), None)
 
@@ -74,55 +142,59 @@ class _Board:
         for at, column in enumerate(self.section.columns):
             heads.append(tag("th", *_heading(column), scope="col", class_="number"))
             if at == self.drawn:
-                heads.append(tag("th", f"{100 * self.level:.12g} % interval", scope="col",
+                heads.append(tag("th", f"{100 * LEVEL:.12g} % interval", scope="col",
                                  class_="drawing"))  # fmt: skip
         heads.append(tag("th", "n", scope="col", class_="number"))
         bodies = []
-        for scenario, rows in groupby(self.section.rows, key=lambda row: row.scenario):
-            block, span = list(rows), tag("th", scenario, colspan=len(heads), scope="rowgroup")
+        numbered = enumerate(self.section.rows)
+        for scenario, block in groupby(numbered, key=lambda pair: pair[1].scenario):
+            rows, span = list(block), tag("th", scenario, colspan=len(heads), scope="rowgroup")
             scale = (0.0, 1.0) if self.drawn is None else scale_of(
-                [cell.interval for row in block if (cell := row.cells[self.drawn]) is not None]
+                [cell.interval for _, row in rows if (cell := row.cells[self.drawn]) is not None]
             )  # fmt: skip
-            lines = [self._row(row, scale) for row in block]
+            lines = [self._row(row, scale, self.anchors.get(at)) for at, row in rows]
             bodies.append(tag("tbody", tag("tr", span, class_="scenario"), *lines))
         return tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="leaderboard")
 
-    def _row(self, row: Row, scale: tuple[float, float]) -> Markup:
+    def _row(self, row: Row, scale: tuple[float, float], anchor: str | None) -> Markup:
         colour = look(row.method).colour if row.method else "currentColor"
         cells = [tag("th", *([dot(colour)] if row.method else []), row.label, scope="row",
                      class_="method")]  # fmt: skip
-        for at, (column, cell) in enumerate(zip(self.section.columns, row.cells, strict=True)):
-            cells.append(_cell(column, cell, row, at))
+        for at, (column, cell, figure) in enumerate(self.section.slots(row)):
+            below = [] if figure is None else [self._published(figure, column)]
+            cells.append(_cell(column, cell, row, below, first=not at))
             if at == self.drawn:
                 picture = [drawing(cell.interval, scale, colour, column.gain)] if cell else []
                 cells.append(tag("td", *picture, class_="drawing"))
-        linked = row.group_id is not None and not row.missing
-        count = tag("a", row.count, href=f"#{row.group_id}") if linked else row.count
+        linked = anchor is not None and not row.missing
+        count = tag("a", row.count, href=f"#{anchor}") if linked else row.count
         cells.append(tag("td", count, class_="number", data_value=row.n))
-        kind = "start" if row.label == START else "missing" if row.missing else None
+        kind = "start" if row.method is None else "missing" if row.missing else None
         return tag("tr", *cells, class_=kind)
+
+    def _published(self, figure: PublishedFigure, column: Column) -> Markup:
+        marks = f" ({', '.join(figure.marks)})" if figure.marks else ""
+        unit = f" {figure.unit}" if figure.unit and figure.unit != column.unit else ""
+        letter = tag("sup", self.letters[figure.source, figure.marks])
+        text = f"published {figure.value:.10g}{unit}{marks} "
+        return tag("small", text, letter, class_="published", title=figure.source)
 
 
 def _heading(column: Column) -> list[Markup]:
-    unit = "points" if column.unit == "%" and column.gain else column.unit
+    unit = column.unit_of_difference if column.gain else column.unit
     parts = [tag("span", "gain in ", class_="gain")] if column.gain else []
     group, slash, name = column.metric.rpartition("/")  # broken there: narrow columns
     parts.append(tag("span", group + slash, tag("wbr"), name))
     return [*parts, tag("span", f" ({unit})", class_="unit")] if unit else parts
 
 
-def _cell(column: Column, cell: Cell | None, row: Row, at: int) -> Markup:
-    """Mean, mark, half width; below it what was published. Its runs on hover."""
-    figure = row.published[at] if row.published else None
-    below = []
-    if figure is not None:
-        marks = f" ({', '.join(figure.marks)})" if figure.marks else ""
-        unit = f" {figure.unit}" if figure.unit and figure.unit != column.unit else ""
-        told = f"published {figure.value:g}{unit}{marks}"
-        below = [tag("small", told, class_="published", title=figure.source)]
+def _cell(
+    column: Column, cell: Cell | None, row: Row, below: Sequence[Markup], first: bool
+) -> Markup:
+    """Mean, mark, half width; below it what was published. Exact numbers and runs on hover."""
     if cell is None:
-        told = ["missing"] if row.missing and not at else []
-        return tag("td", *told, *below, class_="number")
+        text = ["missing"] if row.missing and first else []
+        return tag("td", *text, *below, class_="number")
     width = cell.interval.half_width
     half = "–" if width is None else column.text(width)
     mark = tag("span", TIED if cell.tied else "", class_="mark", title="tied with the best")
@@ -133,15 +205,34 @@ def _cell(column: Column, cell: Cell | None, row: Row, at: int) -> Markup:
     ]
     if cell.interval.n != row.n:
         parts.append(tag("small", f" n={cell.interval.n}"))
-    kind = "number best" if cell.best else "number tied" if cell.tied else "number"
-    value = repr(float(cell.interval.mean))
-    return tag("td", *parts, *below, class_=kind, title=_told(cell, column), data_value=value)
+    kinds = ["number"] + ["best"] * cell.best + ["tied"] * cell.tied
+    kinds += ["stale"] * bool(set(cell.run_ids) & set(row.stale))
+    exact = {
+        "data_value": _exact(cell.interval.mean),
+        "data_low": _exact(cell.interval.low),
+        "data_high": _exact(cell.interval.high),
+        "data_p": _exact(cell.p),
+        "data_seeds": cell.num_seeds,
+        "data_items": cell.num_items or None,
+        "data_runs": " ".join(cell.run_ids),
+    }
+    hover = _hover(cell, column)
+    return tag("td", *parts, *below, class_=" ".join(kinds), title=hover, **exact)
 
 
-def _told(cell: Cell, column: Column) -> str:
+def _exact(value: float | None) -> str | None:
+    """The number in the metric's own unit, for scripts and for whoever copies it."""
+    return None if value is None else repr(float(value))
+
+
+def _hover(cell: Cell, column: Column) -> str:
+    interval, behind = cell.interval, cell.behind
+    exact = f"{column.heading}: {interval.mean * column.scale:.6g}"
+    if interval.low is not None and interval.high is not None:
+        ends = (f"{end * column.scale:.6g}" for end in (interval.low, interval.high))
+        exact += f" [{', '.join(ends)}]"
     items = f", {cell.num_items} items" if cell.num_items else ""
-    lines = [f"runs: {', '.join(cell.run_ids)} ({cell.num_seeds} seeds{items})"]
-    behind = cell.behind
+    lines = [exact, f"runs: {', '.join(cell.run_ids)} ({cell.num_seeds} seeds{items})"]
     if behind is not None and behind.low is not None and behind.high is not None:
         ends = f"{column.text(behind.low)} to {column.text(behind.high)}"
         p = "" if cell.p is None else f", p = {cell.p:.2g} after Holm"
@@ -153,3 +244,33 @@ def dot(colour: str) -> Markup:
     """A spot of a method's colour, beside its name."""
     spot = tag("circle", cx=5, cy=5, r=5, fill=colour)
     return tag("svg", spot, class_="dot", viewBox="0 0 10 10", aria_hidden="true")
+
+
+def scale_of(intervals: Sequence[Interval]) -> tuple[float, float]:
+    """From the lowest to the highest end; but one wide interval must not flatten the others, so
+    no further than one range of the means beyond them."""
+    means = [i.mean for i in intervals] or [0.0]
+    reach = (max(means) - min(means)) or 1.0
+    low = min([i.mean if i.low is None else i.low for i in intervals] or [0.0])
+    high = max([i.mean if i.high is None else i.high for i in intervals] or [1.0])
+    return max(low, min(means) - reach), min(high, max(means) + reach)
+
+
+def drawing(interval: Interval, scale: tuple[float, float], colour: str, gain: bool) -> Markup:
+    """A dot, a line from low to high, cut at the scale's ends; of a gain, where zero is."""
+    low, high = scale
+    room = (high - low) or 1.0
+
+    def x(value: float) -> str:
+        share = min(1.0, max(0.0, (value - low) / room))
+        return f"{EDGE + (WIDTH - 2 * EDGE) * share:.1f}"
+
+    middle, parts = HEIGHT // 2, []
+    if gain and low < 0 < high:
+        parts.append(tag("line", x1=x(0), x2=x(0), y1=0, y2=HEIGHT, class_="zero"))
+    if interval.low is not None and interval.high is not None:
+        ends = {"x1": x(interval.low), "x2": x(interval.high), "y1": middle, "y2": middle}
+        parts.append(tag("line", **ends, stroke=colour, stroke_width=2))
+    parts.append(tag("circle", cx=x(interval.mean), cy=middle, r=4, fill=colour))
+    size = {"width": WIDTH, "height": HEIGHT, "viewBox": f"0 0 {WIDTH} {HEIGHT}"}
+    return tag("svg", *parts, **size, aria_hidden="true")

@@ -15,10 +15,10 @@ class Markup:
 
 
 Child = Markup | str
-VOID = ("wbr",)  # elements without an end
+VOID = ("meta", "wbr")  # elements without an end
 
 
-def tag(name: str, *children: Child, **attributes: str | int | bool | None) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: str | int | bool | None) -> Markup:
     """`<name ...>children</name>`. `class_`: class, `data_value`: data-value; None or False: none.
 
     There is no `style` attribute: the page's content security policy would ignore it.

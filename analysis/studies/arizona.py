@@ -31,7 +31,7 @@ from tiebreak_analysis.studies.samples import (
     start_of,
 )  # fmt: skip
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
-from tiebreak_analysis.tables.comparison import SCENARIOS
+from tiebreak_analysis.tables.rows import SCENARIOS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

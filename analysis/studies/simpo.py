@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tiebreak_analysis.published import published
+from tiebreak_analysis.published import Figures, published
 from tiebreak_analysis.records.runs import Record, Runs, setting_text
 from tiebreak_analysis.studies.effect import LEVEL, Effect, estimated
 from tiebreak_analysis.studies.equal_gain import EQUAL, Points, compare, paths
 from tiebreak_analysis.studies.samples import gain, points, values
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
-from tiebreak_analysis.tables.published import Figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

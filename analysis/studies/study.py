@@ -13,17 +13,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiebreak_analysis.published import listed
-from tiebreak_analysis.published.read import Row
+from tiebreak_analysis.published import FigureRow, Figures, listed
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.studies.effect import Effect, EffectTest, holding
 from tiebreak_analysis.studies.products import Products, code_and_versions, key
 from tiebreak_analysis.studies.samples import finished
-from tiebreak_analysis.tables import render
 from tiebreak_analysis.tables.comparison import comparison
-from tiebreak_analysis.tables.planned import Planned
-from tiebreak_analysis.tables.published import Figures
+from tiebreak_analysis.tables.data import csv as table_csv
+from tiebreak_analysis.tables.data import sidecar
+from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.table import Table
+from tiebreak_analysis.tables.text import latex, markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ class StudyResult:
     figures: Mapping[str, Figure]
     effects: tuple[Effect, ...]
     notes: tuple[str, ...]
-    published: tuple[Row, ...]
+    published: tuple[FigureRow, ...]
 
 
 @dataclass(frozen=True)
@@ -275,10 +275,12 @@ def published_csv(result: StudyResult) -> str:
 
 
 def _table_files(name: str, table: Table) -> dict[str, str]:
+    from tiebreak_analysis.page.page import table_document
+
     return {
-        f"{name}.md": render.markdown(table),
-        f"{name}.tex": render.latex(table),
-        f"{name}.csv": render.csv(table),
-        f"{name}.html": render.html(table),
-        f"{name}.json": render.sidecar(table),
+        f"{name}.md": markdown(table),
+        f"{name}.tex": latex(table),
+        f"{name}.csv": table_csv(table),
+        f"{name}.html": table_document(table),
+        f"{name}.json": sidecar(table),
     }

@@ -1,4 +1,4 @@
-"""The values behind a metric, item by item: from `items/gold.parquet` and `pairs.parquet`.
+"""The values behind a metric, item by item, from what the evaluators of each run left.
 
 A run's items are used only when their mean is the metric in its `result.json` and when they are
 the same items as those of the other runs; otherwise the run is named, never silently mixed in.
@@ -16,18 +16,17 @@ import numpy as np
 
 from tiebreak.metrics import Metric, evaluation_metric
 from tiebreak_analysis.records.runs import Record, Runs
+from tiebreak_analysis.tables.table import entry_key
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-FILES = {"generations": "items", "gold": "items", "pairs": "pairs"}
-"""Evaluator -> the frame that holds what it measured item by item."""
 CLOSE = 1e-9  # a metric and the mean of its items differ by rounding alone
 
 
 @dataclass(frozen=True)
-class Values:
+class ItemValues:
     """One metric of one run, item by item."""
 
     items: tuple[str, ...]
@@ -39,35 +38,43 @@ class Values:
 
 @dataclass(frozen=True)
 class PerItem:
-    values: Mapping[tuple[str, str], Values]
+    """What the runs of one section have item by item."""
+
+    values: Mapping[tuple[str, str], ItemValues]
     """(run id, metric) -> its values."""
     odd: Mapping[str, str]
     """Run id -> why its items are not used, though it has some."""
 
 
-def per_item(runs: Runs, finished: Sequence[Record], metrics: Iterable[str]) -> PerItem:
-    """What the files of these runs hold of these metrics, checked against each run's result."""
-    ids = [record.run_id for record in finished]
-    wanted = {name: m for name in sorted(set(metrics)) if (m := evaluation_metric(name)).items}
-    files = {name: FILES[str(metric.evaluator)] for name, metric in wanted.items()}
-    frames = {"items": runs.items, "pairs": runs.pairs}
-    tables = {file: _Table.of(frames[file](ids)) for file in sorted(set(files.values()))}
-    found: dict[tuple[str, str], Values] = {}
-    odd = {one: why for (one, _), why in sorted(runs.damaged.items()) if one in set(ids)}
-    for name, metric in wanted.items():
-        for record, values in _of_metric(tables[files[name]], metric, finished):
-            why = _wrong(record, name, values)
+def _frame(runs: Runs, records: Sequence[Record], evaluator: str) -> pd.DataFrame:
+    """What an evaluator measured item by item, for these runs."""
+    ids = [entry_key(record) for record in records]
+    return runs.pairs(ids) if evaluator == "pairs" else runs.items(ids)
+
+
+def per_item(runs: Runs, records: Sequence[Record], metrics: Iterable[str]) -> PerItem:
+    """The items of these metrics for the runs of one section, checked against their results."""
+    known = [evaluation_metric(name) for name in sorted(set(metrics))]
+    known = [metric for metric in known if metric.items]
+    evaluators = sorted({str(metric.evaluator) for metric in known})
+    tables = {name: _ItemTable.of(_frame(runs, records, name)) for name in evaluators}
+    run_ids = {entry_key(record): record.run_id for record in records}
+    damaged = sorted(runs.damaged.items())
+    odd = {run_ids[key]: why for (key, _), why in damaged if key in run_ids}
+    values: dict[tuple[str, str], ItemValues] = {}
+    for metric in known:
+        for record, measured in _of_metric(tables[str(metric.evaluator)], metric, records):
+            why = _disagreement(record, metric.name, measured)
             if why is None:
-                found[record.run_id, name] = values
+                values[record.run_id, metric.name] = measured
             else:
                 odd.setdefault(record.run_id, why)
-    odd = {**_out_of_step(found, finished, wanted), **odd}
-    kept = {key: values for key, values in found.items() if key[0] not in odd}
-    return PerItem(kept, odd)
+    odd = {**_other_items(values, records, known), **odd}
+    return PerItem({key: items for key, items in values.items() if key[0] not in odd}, odd)
 
 
 @dataclass(frozen=True)
-class _Table:
+class _ItemTable:
     """A tidy frame and where each run's rows lie in it."""
 
     frame: pd.DataFrame
@@ -77,7 +84,7 @@ class _Table:
     names: Sequence[str]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> _Table:
+    def of(cls, frame: pd.DataFrame) -> _ItemTable:
         import pandas as pd
 
         runs, run_ids = pd.factorize(frame["run_id"])
@@ -98,55 +105,60 @@ class _Table:
 
 
 def _of_metric(
-    table: _Table, metric: Metric, finished: Sequence[Record]
-) -> Iterator[tuple[Record, Values]]:
+    table: _ItemTable, metric: Metric, records: Sequence[Record]
+) -> Iterator[tuple[Record, ItemValues]]:
     """Rows without a value (unpaired data has one side only) are no items of this metric."""
     name, after, before = metric.name, table.values(metric, "after"), table.values(metric, "before")
     if after is None:
         return
     shared: dict[bytes, tuple[str, ...]] = {}
-    for record in finished:
-        rows = table.rows.get(record.run_id)
+    for record in records:
+        rows = table.rows.get(entry_key(record))
         if rows is None or name not in record.metrics:
             continue
-        here = ~np.isnan(after[rows])
-        codes = table.codes[rows][here]
+        present = ~np.isnan(after[rows])
+        codes = table.codes[rows][present]
         if codes.tobytes() not in shared:
-            shared[codes.tobytes()] = tuple(table.names[at] for at in codes)
+            shared[codes.tobytes()] = tuple(table.names[code] for code in codes)
         items = shared[codes.tobytes()]
-        start = None if before is None or name not in record.start else before[rows][here]
+        start = None if before is None or name not in record.start else before[rows][present]
         if items:
-            yield record, Values(items, after[rows][here], start)
+            yield record, ItemValues(items, after[rows][present], start)
 
 
-def _wrong(record: Record, metric: str, values: Values) -> str | None:
-    told = [(record.metrics[metric], values.after, "")]
+def _disagreement(record: Record, metric: str, values: ItemValues) -> str | None:
+    """In what the mean of a run's items is not the metric of its result; None: they agree."""
+    checks = [(record.metrics[metric], values.after, "")]
     if values.before is not None:
-        told.append((record.start[metric], values.before, " of the start model"))
-    for number, items, whose in told:
+        checks.append((record.start[metric], values.before, " of the start model"))
+    for number, items, whose in checks:
         mean = float(np.mean(items))
         if not math.isclose(mean, number, rel_tol=CLOSE, abs_tol=CLOSE):
-            told_as = f"result.json has {metric}{whose} {number:.6g}"
-            return f"{told_as}, the mean of its items is {mean:.6g}"
+            result = f"result.json has {metric}{whose} {number:.6g}"
+            return f"{result}, the mean of its items is {mean:.6g}"
     return None
 
 
-def _out_of_step(
-    found: Mapping[tuple[str, str], Values], finished: Sequence[Record], metrics: Iterable[str]
+def _other_items(
+    values: Mapping[tuple[str, str], ItemValues],
+    records: Sequence[Record],
+    metrics: Iterable[Metric],
 ) -> dict[str, str]:
     """Runs measured on other items than most of those they would be compared with, or on none."""
     odd: dict[str, str] = {}
-    for metric in metrics:
-        alike: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
-        for r in finished:
-            if metric in r.metrics:
-                alike[r.model, r.data_hash, r.evaluation, r.scenario].append(r.run_id)
-        for ids in alike.values():
-            counts = Counter(found[one, metric].items for one in ids if (one, metric) in found)
-            usual = counts.most_common(1)[0][0] if counts else None
-            for one in ids:
-                if usual is not None and (one, metric) not in found:
-                    odd.setdefault(one, f"it has no items of {metric}")
-                elif usual is not None and found[one, metric].items != usual:
-                    odd.setdefault(one, f"its items of {metric} are not those of the other runs")
+    for name in (metric.name for metric in metrics):
+        by_scenario: dict[str, list[str]] = defaultdict(list)
+        for record in records:
+            if name in record.metrics:
+                by_scenario[record.scenario].append(record.run_id)
+        for ids in by_scenario.values():
+            counts = Counter(values[run, name].items for run in ids if (run, name) in values)
+            if not counts:
+                continue
+            usual = counts.most_common(1)[0][0]
+            for run_id in ids:
+                if (run_id, name) not in values:
+                    odd.setdefault(run_id, f"it has no items of {name}")
+                elif values[run_id, name].items != usual:
+                    odd.setdefault(run_id, f"its items of {name} are not those of the other runs")
     return odd

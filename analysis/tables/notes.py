@@ -1,36 +1,60 @@
-"""What stands under a table: how to read it; `left_out` says which runs are not in it."""
+"""The notes under a table: how to read it, and which runs are not in it or not like the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tiebreak_analysis.statistics import RECOMMENDED_SEEDS
-from tiebreak_analysis.tables.items import PerItem
-from tiebreak_analysis.tables.left_out import left_out
-from tiebreak_analysis.tables.published import Reference, within_spread
-from tiebreak_analysis.tables.sections import Asked, Chosen
-from tiebreak_analysis.tables.table import Row, Section
-from tiebreak_analysis.tables.ties import FEW
+from tiebreak.metrics import evaluation_metric
+from tiebreak_analysis.published import Reference, within_spread
+from tiebreak_analysis.records.runs import Record, Runs
+from tiebreak_analysis.statistics import MIN_SEEDS, RECOMMENDED_SEEDS
+from tiebreak_analysis.tables.rows import Planned
+from tiebreak_analysis.tables.sections import unplaced
+from tiebreak_analysis.tables.table import (
+    LEVEL,
+    SHORT,
+    Row,
+    Section,
+    evaluation_of,
+    evaluator_keys,
+)
+
+MANY = 6  # run ids beyond this are counted; the sidecar has them all
+UNFINISHED = ("failed", "running", "stopped", "pruned")
+PERCENT = f"{100 * LEVEL:.12g} %"
 
 
-def write(
-    chosen: Chosen,
-    asked: Asked,
+def notes_of(
+    runs: Runs,
+    chosen: Sequence[Record],
+    finished: Sequence[Record],
+    planned: Sequence[Planned] | None,
     sections: Sequence[Section],
-    items: PerItem,
+    footnotes: Mapping[str, str],
     letters: Mapping[Reference, str],
 ) -> Iterator[str]:
-    """The notes, plain text, in the order they are printed."""
-    yield _intervals(sections, asked.level)
+    """The notes, plain text, in the order they are printed.
+
+    `chosen`: the runs asked for, whatever became of them. `planned` None: every run there is.
+    """
+    yield _intervals(sections)
     yield from _counts(sections)
-    yield from _tests(sections, asked.level)
+    yield from _tests(sections)
     yield from _few_seeds(sections)
-    yield from _conventions(sections, asked.footnotes)
+    yield from _conventions(sections, footnotes)
     yield from _published(sections, letters)
-    yield from left_out(chosen, asked.planned, sections, items)
+    yield from _unfinished(runs, chosen, planned)
+    yield from _unplaced(planned or (), finished)
+    yield from _without_items(sections)
+    yield from _outdated(sections)
+    yield from _stale(sections)
+    yield from _odd_starts(finished)
+    yield from _torn_groups(sections)
 
 
-def _intervals(sections: Sequence[Section], level: float) -> str:
+def _intervals(sections: Sequence[Section]) -> str:
     """Which of the two kinds of interval a column has: a reader may not assume the wider one."""
     by_seed, by_item, fixed = set(), set(), False
     for section in sections:
@@ -47,7 +71,7 @@ def _intervals(sections: Sequence[Section], level: float) -> str:
         over = "seeds and test items" + (f", over seeds alone: {alone}" if alone else "")
     start = "; of a single start model over items" if fixed else ""
     return (
-        f"±: half width of the {100 * level:.12g} % interval of the mean over {over}{start}; "
+        f"±: half width of the {PERCENT} interval of the mean over {over}{start}; "
         "-: no interval, n = 1; empty: not measured"
     )
 
@@ -64,16 +88,18 @@ def _counts(sections: Sequence[Section]) -> Iterator[str]:
         yield "(n=...) in a cell: only so many of the row's runs have that metric"
 
 
-def _tests(sections: Sequence[Section], level: float) -> Iterator[str]:
+def _tests(sections: Sequence[Section]) -> Iterator[str]:
     """One note for what bold and the dagger mean, and one for what a tie does not mean."""
     cells = [cell for s in sections for row in s.rows for cell in row.cells if cell is not None]
     if not any(cell.best for cell in cells):
         return
     tests = ", ".join(str(s.num_tests) for s in sections if s.num_tests)
     each = "the section" if len(sections) == 1 else "each section"
+    downwards = any(column.sign < 0 for section in sections for column in section.columns)
+    best = "best mean (the lowest where less is better)" if downwards else "highest mean"
     yield (
-        f"bold: highest mean among the methods of a scenario; †: not distinguishable from it at "
-        f"the {100 * level:.12g} % level, paired on seeds and items, Holm's correction over all "
+        f"bold: {best} among the methods of a scenario; †: not distinguishable from it at "
+        f"the {PERCENT} level, paired on seeds and items, Holm's correction over all "
         f"pairs of {each} ({tests})"
     )
     tied = [cell for cell in cells if cell.tied]
@@ -86,17 +112,14 @@ def _tests(sections: Sequence[Section], level: float) -> Iterator[str]:
 
 
 def _few_seeds(sections: Sequence[Section]) -> Iterator[str]:
-    rows = [row for section in sections for row in section.rows if _measured(row)]
-    few = [row for row in rows if row.n < FEW]
+    rows = [row for s in sections for row in s.rows if row.method is not None and not row.missing]
+    few = [row for row in rows if row.n < MIN_SEEDS]
     if few:
         yield (
-            f"too few seeds (fewer than {FEW}) in {len(few)} of {_count(len(rows), 'method row')}: "
+            f"too few seeds (fewer than {MIN_SEEDS}) in {len(few)} of "
+            f"{_count(len(rows), 'method row')}: "
             "they cannot tell methods apart, and none of them is marked"
         )
-
-
-def _measured(row: Row) -> bool:
-    return row.method is not None and not row.missing
 
 
 def _conventions(sections: Sequence[Section], footnotes: Mapping[str, str]) -> Iterator[str]:
@@ -108,22 +131,125 @@ def _conventions(sections: Sequence[Section], footnotes: Mapping[str, str]) -> I
 
 def _published(sections: Sequence[Section], letters: Mapping[Reference, str]) -> Iterator[str]:
     for (source, marks), letter in letters.items():
-        told = f" ({', '.join(marks)})" if marks else ""
-        yield f"published {letter}: {source}{told}"
+        yield f"published {letter}: {source}" + (f" ({', '.join(marks)})" if marks else "")
     near = [text for section in sections for row in section.rows for text in _near(section, row)]
     if near:
         yield f"within the known spread of replications of the published figure: {', '.join(near)}"
 
 
 def _near(section: Section, row: Row) -> Iterator[str]:
-    if not row.published:
-        return
-    for column, cell, figure in zip(section.columns, row.cells, row.published, strict=True):
+    for column, cell, figure in section.slots(row):
         if cell is None or figure is None:
             continue
         ours = cell.interval.mean * column.scale
         if within_spread(ours, figure, column.unit):
             yield f"{row.label} in {row.scenario} ({column.metric}, ±{figure.spread:g})"
+
+
+def _unfinished(
+    runs: Runs, chosen: Sequence[Record], planned: Sequence[Planned] | None
+) -> Iterator[str]:
+    wanted = None if planned is None else {run.run_id for run in planned}
+    counts = {s: sum(r.status == s for r in chosen) for s in UNFINISHED}
+    skipped = [(p, why) for p, why in runs.skipped if wanted is None or p.name in wanted]
+    if wanted is not None:
+        known = {r.run_id for r in runs.records} | {path.name for path, _ in runs.skipped}
+        counts["not started"] = len(wanted - known)
+    missing = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    if missing:
+        yield f"{missing}: not in the table"
+    if skipped:
+        reasons = "; ".join(f"{path.name} ({why})" for path, why in skipped)
+        yield f"{_count(len(skipped), 'unreadable record')} skipped: {reasons}"
+
+
+def _unplaced(planned: Sequence[Planned], finished: Sequence[Record]) -> Iterator[str]:
+    lost = unplaced(planned, finished)
+    where = sorted({f"{run.method} in {run.scenario} ({run.model}, {run.data})" for run in lost})
+    if where:
+        yield f"missing whole, nothing finished to put it beside: {_some(where)}"
+
+
+def _without_items(sections: Sequence[Section]) -> Iterator[str]:
+    """Runs by reason: what is wrong with one run's file is often wrong with many."""
+    odd = {run_id: why for section in sections for run_id, why in section.odd_items.items()}
+    by_reason = _by_reason(sorted(odd.items()))
+    if by_reason:
+        reasons = "; ".join(f"{_some(ids)} ({why})" for why, ids in sorted(by_reason.items()))
+        yield f"not used item by item, so their rows are judged over seeds alone: {reasons}"
+
+
+def _outdated(sections: Sequence[Section]) -> Iterator[str]:
+    by_evaluator = [
+        f"{evaluator}: {_some(sorted(run_ids))}"
+        for section in sections
+        for evaluator, run_ids in section.outdated.items()
+    ]
+    if by_evaluator:
+        yield (
+            "measured by an older version of an evaluator than the newest run of the section, so "
+            f"not measured for its columns: {'; '.join(by_evaluator)}"
+        )
+
+
+def _stale(sections: Sequence[Section]) -> Iterator[str]:
+    by_reason = _by_reason(item for section in sections for item in section.stale.items())
+    for why, ids in sorted(by_reason.items()):
+        yield f"stale, made by other code than most runs of the section: {_some(ids)}: {why}"
+
+
+def _by_reason(reasons: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Reason -> run ids, from (run id, reason)."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for run_id, why in reasons:
+        by_reason[why].append(run_id)
+    return by_reason
+
+
+def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
+    """Starts that contradict each other: one model measured twice, one seed with two models."""
+    values: dict[tuple[str | None, ...], list[float]] = defaultdict(list)
+    models: dict[tuple[str | int | None, ...], set[str | None]] = defaultdict(set)
+    for r in finished:
+        models[r.model, r.scenario, r.data_hash, r.seed].add(r.start_model)
+        for name, value in r.start.items():
+            key = evaluator_keys(r).get(str(evaluation_metric(name).evaluator))
+            values[r.start_model, r.data_hash, evaluation_of(r), key, name].append(value)
+    apart = {
+        (model or "")[:SHORT]
+        for (model, *_), measured in values.items()
+        if not math.isclose(min(measured), max(measured), rel_tol=1e-6, abs_tol=1e-9)
+    }
+    if apart:
+        yield (
+            f"start model {', '.join(sorted(apart))}: runs measured it with different values; "
+            "the first run's is shown"
+        )
+    several = [key for key, starts in models.items() if len(starts) > 1]
+    if several:
+        where = "; ".join(sorted(f"{key[1]}, seed {key[3]}" for key in several))
+        yield (
+            f"more than one start model for a seed ({where}): "
+            "the methods there did not all start from the same place"
+        )
+
+
+def _torn_groups(sections: Sequence[Section]) -> Iterator[str]:
+    counts: dict[str, int] = defaultdict(int)
+    for section in sections:
+        for group in {row.group_id for row in section.rows if row.group_id}:
+            counts[group] += 1
+    torn = sorted(group[:SHORT] for group, count in counts.items() if count > 1)
+    if torn:
+        yield (
+            f"group {', '.join(torn)}: its runs differ in data or evaluator, "
+            "so they stand in different sections"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    first = ", ".join(names[:MANY])
+    return f"{first} and {len(names) - MANY} more" if len(names) > MANY else first
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,8 @@
-"""The rows of one section: per scenario its start model, then one row per group of runs."""
+"""The rows of one section: per scenario its start model, then one row per group of runs.
+
+Runs of a cell are one sample with items only if each of them has the same items for the metric.
+Otherwise each run counts as one value, as its `result.json` has it.
+"""
 
 from __future__ import annotations
 
@@ -6,151 +10,237 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from tiebreak_analysis.published import Figures, figure_of
 from tiebreak_analysis.records.runs import Record
+from tiebreak_analysis.statistics import Interval, Sample
+from tiebreak_analysis.statistics.crossed import interval, item_interval
 from tiebreak_analysis.tables import labels
-from tiebreak_analysis.tables.cells import method_cell, start_cell
-from tiebreak_analysis.tables.columns import Column
-from tiebreak_analysis.tables.items import PerItem
-from tiebreak_analysis.tables.planned import Planned, missing, missing_rows
-from tiebreak_analysis.tables.published import Figures, figure
-from tiebreak_analysis.tables.table import SHORT, START, Row
+from tiebreak_analysis.tables.items import Array, PerItem
+from tiebreak_analysis.tables.table import LEVEL, SHORT, START, Cell, Column, Row
+
+SCENARIOS = ("sft-then-align", "align-from-base", "align-from-instruct")
+"""The order of scenarios in a table; others follow by name."""
+RunItems = tuple[tuple[str, ...], Array]
+"""Names of the items and a value of each, for one run."""
 
 
 @dataclass(frozen=True)
-class Material:
-    """What the rows of a section are made from, beside its runs."""
+class Planned:
+    """A run that a study asks for, as its config names it; done or not."""
 
-    columns: tuple[Column, ...]
-    items: PerItem
-    planned: tuple[Planned, ...]
-    stale: Collection[str]
-    figures: Figures
-    level: float
-
-
-@dataclass(frozen=True)
-class Block:
-    """One scenario's rows, start model first."""
-
-    rows: tuple[Row, ...]
-    one_start: bool
-    """All runs of a seed began from the same model: two gains differ as the two metrics do."""
+    run_id: str
+    group_id: str
+    model: str
+    data: str
+    scenario: str
+    method: str
+    material: str
+    """Model and data with all their settings: `labels.material`."""
 
 
-def blocks_of(
+def scenario_rows(
     records: Sequence[Record],
-    scenarios: Sequence[str],
-    methods: Sequence[str],
-    material: Material,
-) -> Iterator[Block]:
-    """In the order of `scenarios` and `methods`; those not named there follow by name."""
-    inside = _by_block(records)
-    told = {block: found[0].scenario for block, found in inside.items()}
-    asked = Counter(one.group_id for one in material.planned)
-    absent = missing(material.planned, {r.group_id for r in records}, told)
-    told |= {block: groups[0].scenario for block, groups in absent.items()}
+    planned: Sequence[Planned],
+    columns: Sequence[Column],
+    items: PerItem,
+) -> Iterator[tuple[str, list[Row], bool]]:
+    """Each scenario, its rows, start model first, and whether all of them share a start.
+
+    They do when all runs of a seed began from the same model: two gains then differ as the two
+    metrics do. A scenario with several settings comes several times.
+    """
+    by_block = _by_block(records)
+    scenarios = {block: members[0].scenario for block, members in by_block.items()}
+    absent = _missing(planned, {record.group_id for record in records}, scenarios)
+    scenarios |= {block: groups[0].scenario for block, groups in absent.items()}
 
     def place(block: str) -> tuple[int, list[tuple[float, str]]]:
-        return _rank(told[block], scenarios), labels.natural(block)
+        name = scenarios[block]
+        rank = SCENARIOS.index(name) if name in SCENARIOS else len(SCENARIOS)
+        return rank, labels.natural(block)
 
-    for block in sorted(told, key=place):
-        found = inside.get(block, [])
-        rows = _method_rows(block, found, material)
+    for block in sorted(scenarios, key=place):
+        members = by_block.get(block, [])
+        rows = _method_rows(block, members, columns, items)
         taken = [row.label for row in rows]
-        rows += missing_rows(block, absent.get(block, []), len(material.columns), taken)
-        rows.sort(key=lambda row: (_rank(row.method, methods), labels.natural(row.label)))
-        rows = [*_start_row(block, found, material), *rows]
-        rows = [_counted(row, asked, material.stale) for row in rows]
-        yield Block(tuple(_published(rows, told[block], material)), _one_start(found))
+        rows += _missing_rows(block, absent.get(block, []), len(columns), taken)
+        rows.sort(key=lambda row: labels.natural(row.label))
+        rows = [*_start_row(block, members, columns, items), *rows]
+        yield scenarios[block], rows, _one_start(members)
 
 
 def _by_block(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """By scenario; one with several settings is several blocks, labelled by them."""
+    """Records by scenario; one with several settings is several blocks, labelled by them."""
     shared = labels.shared_settings(records)
     blocks = labels.tell_apart(
         {record.group_id: record.scenario for record in records},
         {group: labels.part(settings, "scenario") for group, settings in shared.items()},
     )
-    inside: dict[str, list[Record]] = defaultdict(list)
+    by_block: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        inside[blocks[record.group_id]].append(record)
-    return inside
-
-
-def _rank(name: str | None, order: Sequence[str]) -> int:
-    return order.index(name) if name in order else len(order)
+        by_block[blocks[record.group_id]].append(record)
+    return by_block
 
 
 def _one_start(records: Sequence[Record]) -> bool:
     models: dict[int, set[str | None]] = defaultdict(set)
     for record in records:
         models[record.seed].add(record.start_model)
-    return all(len(found) == 1 for found in models.values())
+    return all(len(distinct) == 1 for distinct in models.values())
 
 
-def _start_row(block: str, records: Sequence[Record], material: Material) -> list[Row]:
+def _start_row(
+    block: str, records: Sequence[Record], columns: Sequence[Column], items: PerItem
+) -> list[Row]:
     """Each distinct start model counts once, however many runs began from it."""
-    first: dict[str, Record] = {}
-    by_column: list[dict[str, Record]] = [{} for _ in material.columns]
-    for record in records:
-        assert record.start_model is not None, "a finished run's record names its start model"
-        first.setdefault(record.start_model, record)
-        for column, having in zip(material.columns, by_column, strict=True):
+    models = dict.fromkeys(str(record.start_model) for record in records)
+    cells = []
+    for column in columns:
+        having: dict[str, Record] = {}
+        for record in records:
+            assert record.start_model is not None, "a finished run's record names its start model"
             if column.metric in record.start:
                 having.setdefault(record.start_model, record)
-    if not first:
-        return []
-    cells = tuple(
-        start_cell(list(having.values()), column, material.items, material.level)
-        for column, having in zip(material.columns, by_column, strict=True)
-    )
+        cells.append(_start_cell(list(having.values()), column, items))
     run_ids = tuple(record.run_id for record in records)
-    return [Row(block, START, None, None, len(first), run_ids, cells)]
+    return [Row(block, START, None, None, len(models), run_ids, tuple(cells))] if models else []
 
 
-def _method_rows(block: str, records: Sequence[Record], material: Material) -> list[Row]:
+def _method_rows(
+    block: str, records: Sequence[Record], columns: Sequence[Column], items: PerItem
+) -> list[Row]:
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         groups[record.group_id].append(record)
     rows = []
     for group, label in _labels(records).items():
-        found = groups[group]
-        cells = tuple(
-            method_cell(found, column, material.items, material.level)
-            for column in material.columns
-        )
-        run_ids = tuple(record.run_id for record in found)
-        rows.append(Row(block, label, found[0].method, group, len(run_ids), run_ids, cells))
+        members = groups[group]
+        cells = tuple(_method_cell(members, column, items) for column in columns)
+        run_ids = tuple(record.run_id for record in members)
+        rows.append(Row(block, label, members[0].method, group, len(run_ids), run_ids, cells))
     return rows
 
 
 def _labels(records: Sequence[Record]) -> dict[str, str]:
     """Group id -> row label; the group id itself joins where the settings tell nothing apart."""
     settings = labels.shared_settings(records)
-    found = labels.tell_apart(
+    by_group = labels.tell_apart(
         {record.group_id: record.method for record in records},
         {group: labels.rest(s, "scenario", "model") for group, s in settings.items()},
     )
-    taken = Counter(found.values())
+    taken = Counter(by_group.values())
     return {
         group: label if taken[label] == 1 else f"{label} [group {group[:SHORT]}]"
-        for group, label in found.items()
+        for group, label in by_group.items()
     }
 
 
-def _counted(row: Row, asked: Mapping[str, int], stale: Collection[str]) -> Row:
-    """With how many runs were asked for, and which of those there are stale."""
-    old = tuple(run_id for run_id in row.run_ids if run_id in stale)
-    return replace(row, planned=asked.get(row.group_id or "") or None, stale=old)
+def _missing(
+    planned: Sequence[Planned], done: Collection[str], scenarios: Mapping[str, str]
+) -> dict[str, list[Planned]]:
+    """Block -> one planned run of each group that is not among the `done` ones.
+
+    `scenarios`: block -> the scenario of its runs. A group goes where its scenario is, or into a
+    block of its own where there is none, or several.
+    """
+    by_block: dict[str, dict[str, Planned]] = defaultdict(dict)
+    for run in planned:
+        if run.group_id not in done:
+            names = [name for name, scenario in scenarios.items() if scenario == run.scenario]
+            block = names[0] if len(names) == 1 else run.scenario
+            by_block[block].setdefault(run.group_id, run)
+    return {block: list(groups.values()) for block, groups in by_block.items()}
 
 
-def _published(rows: Sequence[Row], scenario: str, material: Material) -> list[Row]:
-    """With what was published, by row label, or by method where one row alone has it."""
+def _missing_rows(
+    block: str, groups: Sequence[Planned], num_columns: int, taken: Sequence[str]
+) -> list[Row]:
+    """Rows without a number; by group id too, where another row has the method's name."""
+    names = [*taken, *(run.method for run in groups)]
+    rows = []
+    for run in groups:
+        alone = not any(name.split(" ")[0] == run.method for name in taken)
+        alone = alone and names.count(run.method) == 1
+        label = run.method if alone else f"{run.method} [group {run.group_id[:SHORT]}]"
+        rows.append(Row(block, label, run.method, run.group_id, 0, (), (None,) * num_columns))
+    return rows
+
+
+def counted(
+    rows: Sequence[Row], planned: Sequence[Planned], stale: Collection[str]
+) -> Iterator[Row]:
+    """The rows with how many runs were asked for, and which of those there are stale."""
+    asked = Counter(run.group_id for run in planned)
+    for row in rows:
+        old = tuple(run_id for run_id in row.run_ids if run_id in stale)
+        yield replace(row, planned=asked.get(row.group_id or "") or None, stale=old)
+
+
+def with_published(
+    rows: Sequence[Row], scenario: str, columns: Sequence[Column], figures: Figures
+) -> list[Row]:
+    """The rows with what was published, by row label, or by method where one row alone has it."""
     count = Counter(row.method for row in rows)
-    found = []
+    beside = []
     for row in rows:
         names = (row.label, row.method) if count[row.method] == 1 else (row.label,)
-        keys = [column.key for column in material.columns]
-        figures = tuple(figure(material.figures, scenario, names, key) for key in keys)
-        found.append(replace(row, published=figures if any(figures) else ()))
-    return found
+        cells = tuple(figure_of(figures, scenario, names, column.key) for column in columns)
+        beside.append(replace(row, published=cells if any(cells) else ()))
+    return beside
+
+
+def _method_cell(records: Sequence[Record], column: Column, items: PerItem) -> Cell | None:
+    """One value per run of a method, one run per seed. None: no run has the metric."""
+    values = [(record, column.value(record)) for record in records]
+    having = [(record, value) for record, value in values if value is not None]
+    if not having:
+        return None
+    per_run = [_run_items(items, record, column) for record, _ in having]
+    seeds = [record.seed for record, _ in having]
+    sample = _sample(seeds, [value for _, value in having], per_run)
+    return Cell(interval(sample, LEVEL), tuple(record.run_id for record, _ in having), sample)
+
+
+def _start_cell(records: Sequence[Record], column: Column, items: PerItem) -> Cell | None:
+    """One value per start model. One alone is fixed: its interval is over the items."""
+    if column.gain or not records:
+        return None
+    seeds = [record.seed for record in records]
+    if len(set(seeds)) < len(seeds):  # two start models of one seed: a note under the table says so
+        seeds = list(range(len(records)))
+    per_run: list[RunItems | None] = []
+    for record in records:
+        measured = items.values.get((record.run_id, column.metric))
+        before = None if measured is None else measured.before
+        per_run.append(None if measured is None or before is None else (measured.items, before))
+    sample = _sample(seeds, [record.start[column.metric] for record in records], per_run)
+    return Cell(_of_models(sample), tuple(record.run_id for record in records), sample)
+
+
+def _of_models(sample: Sample) -> Interval:
+    """The interval over start models; `n` counts models, also where only items give it."""
+    if len(sample.seeds) == 1 and len(sample.items) > 1:
+        return replace(item_interval(sample.values[0], LEVEL), n=1)
+    return interval(sample, LEVEL)
+
+
+def _sample(
+    seeds: Sequence[int], values: Sequence[float], per_run: Sequence[RunItems | None]
+) -> Sample:
+    known = [measured for measured in per_run if measured is not None]
+    if len(known) == len(seeds) and len({names for names, _ in known}) == 1:
+        return Sample(tuple(seeds), known[0][0], np.stack([items for _, items in known]))
+    return Sample(tuple(seeds), (), np.array(values, dtype=float))
+
+
+def _run_items(items: PerItem, record: Record, column: Column) -> RunItems | None:
+    """The column item by item for one run. None: the run has no such items."""
+    measured = items.values.get((record.run_id, column.metric))
+    if measured is None or (column.gain and measured.before is None):
+        return None
+    if not column.gain:
+        return measured.items, measured.after
+    assert measured.before is not None
+    return measured.items, measured.after - measured.before

@@ -1,84 +1,163 @@
-"""Like is compared with like: one section per model, data and evaluator; a verdict per scenario.
+"""Like is compared with like: one section per model, data and evaluation; a verdict per scenario.
 
-Numbers of two evaluators (or two judges: which judge is part of the evaluator's hash) never meet in
-one column, one interval or one test.
+Numbers that were measured in two ways (two judges, say) never meet in one column, one interval or
+one test.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from tiebreak.metrics import EVALUATION, Shown, evaluation_metric, shown
+from tiebreak_analysis.published import Figures
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables import labels
-from tiebreak_analysis.tables.columns import Column, columns_of
-from tiebreak_analysis.tables.facts import Facts, stale
-from tiebreak_analysis.tables.items import PerItem
-from tiebreak_analysis.tables.planned import Planned
-from tiebreak_analysis.tables.published import Figures
-from tiebreak_analysis.tables.rows import Material, blocks_of
-from tiebreak_analysis.tables.table import Section
+from tiebreak_analysis.tables.items import per_item
+from tiebreak_analysis.tables.rows import Planned, counted, scenario_rows, with_published
+from tiebreak_analysis.tables.table import (
+    Column,
+    Provenance,
+    Section,
+    evaluation_of,
+    evaluator_keys,
+)
 from tiebreak_analysis.tables.ties import judged
-from tiebreak_analysis.tables.verdict import verdict
 
-
-@dataclass(frozen=True)
-class Asked:
-    """What the caller of a table wants shown, beside the runs."""
-
-    scenarios: Sequence[str]
-    methods: Sequence[str]
-    metrics: Sequence[str | Column] | None
-    figures: Figures
-    planned: tuple[Planned, ...]
-    footnotes: Mapping[str, str]
-    level: float
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The runs a table is about."""
-
-    runs: Runs
-    records: Sequence[Record]
-    """Those asked for, whatever became of them."""
-    finished: Sequence[Record]
-    run_ids: Collection[str] | None
-    """Those of a study; None: every run there is."""
+Key = tuple[str, str, str | None, str | None]
+"""What a section is about: names of model and data, hash of the data, how it was measured."""
+EVALUATORS = {metric.evaluator for metric in EVALUATION}
 
 
 def sections_of(
-    finished: Sequence[Record], items: PerItem, facts: Mapping[str, Facts], asked: Asked
+    runs: Runs,
+    finished: Sequence[Record],
+    planned: Sequence[Planned],
+    metrics: Sequence[str] | None,
+    figures: Figures,
+    facts: Mapping[str, Provenance],
 ) -> Iterator[Section]:
-    """In the order of model, data and evaluator."""
+    """The sections of a table, in the order of model, data and evaluation."""
     alike = sections_alike(finished)
-    planned = _placed(asked.planned, alike)
-    for (model, data, _, _), records in alike.items():
-        first = records[0]
-        assert {r.evaluation for r in records} == {first.evaluation}, "one evaluator per section"
-        columns = columns_of(records, asked.metrics)
-        old = stale([facts[r.run_id] for r in records])
-        key = (model, data, first.data_hash, first.evaluation)
-        material = Material(columns, items, planned[key], old, asked.figures, asked.level)
-        blocks = list(blocks_of(records, asked.scenarios, asked.methods, material))
-        found = judged(blocks, columns, asked.level)
-        verdicts = [verdict(rows, columns, found.too_many) for rows in found.blocks]
-        yield Section(
-            model=model,
-            data=data,
-            data_hash=first.data_hash,
-            evaluator=first.evaluation,
-            columns=columns,
-            rows=tuple(row for rows in found.blocks for row in rows),
-            validation=first.settings.get("evaluation.split") == "validation",
-            verdicts=tuple(one for one in verdicts if one is not None),
-            num_tests=found.num_tests,
-            stale=old,
-        )
+    placed = _placed(planned, alike)
+    for key, records in alike.items():
+        yield _section(runs, key, records, placed[key], metrics, figures, facts)
 
 
-Key = tuple[str, str, str | None, str | None]
+def _section(
+    runs: Runs,
+    key: Key,
+    members: Sequence[Record],
+    planned: Sequence[Planned],
+    metrics: Sequence[str] | None,
+    figures: Figures,
+    facts: Mapping[str, Provenance],
+) -> Section:
+    outdated = _outdated(members)
+    records = [_without(record, outdated) for record in members]
+    columns = columns_of(records, metrics)
+    items = per_item(runs, records, {column.metric for column in columns})
+    old = stale([facts[record.run_id] for record in records])
+    blocks = []
+    for scenario, rows, one_start in scenario_rows(records, planned, columns, items):
+        rows = counted(rows, planned, old)
+        blocks.append((with_published(list(rows), scenario, columns, figures), one_start))
+    judged_rows, verdicts, num_tests = judged(blocks, columns)
+    return Section(
+        *key,
+        columns=columns,
+        rows=tuple(row for rows in judged_rows for row in rows),
+        validation=records[0].settings.get("evaluation.split") == "validation",
+        verdicts=tuple(verdicts),
+        num_tests=num_tests,
+        stale=old,
+        odd_items=items.odd,
+        outdated=outdated,
+    )
+
+
+def columns_of(records: Sequence[Record], metrics: Sequence[str] | None) -> tuple[Column, ...]:
+    """The columns for these runs; those that none of them has are left out.
+
+    `metrics` None: the usual ones, with the gain of the first that the start model has too.
+    Otherwise those metrics in that order, each with its gain where the start model has it.
+    """
+    have = {name for record in records for name in record.metrics}
+    before = {name for record in records for name in record.start}
+    usual = [name for name in shown(Shown.TABLES) if name in have] or sorted(have)
+    columns: list[Column] = []
+    gains = 0
+    for name in usual if metrics is None else metrics:
+        if name not in have:
+            continue
+        columns.append(Column.of(name))
+        if name in before and (metrics is not None or not gains):
+            columns.append(Column.of(name, gain=True))
+            gains += 1
+    return tuple(columns)
+
+
+def _outdated(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+    """Evaluator -> runs measured with another key of it than the newest run of the section."""
+    by_evaluator: dict[str, list[tuple[str, Record]]] = defaultdict(list)
+    for record in records:
+        for evaluator, key in evaluator_keys(record).items():
+            by_evaluator[evaluator].append((key, record))
+    outdated = {}
+    for evaluator, keyed in sorted(by_evaluator.items()):
+        newest = max(keyed, key=lambda pair: (_measured_at(pair[1]), pair[1].run_id))[0]
+        outdated[evaluator] = tuple(record.run_id for key, record in keyed if key != newest)
+    return {evaluator: run_ids for evaluator, run_ids in outdated.items() if run_ids}
+
+
+def _measured_at(record: Record) -> str:
+    return str(record.manifest.get("times", {}).get("finished") or "")
+
+
+def _without(record: Record, outdated: Mapping[str, Sequence[str]]) -> Record:
+    """The record without what outdated evaluators measured, so that no column mixes two keys.
+
+    A metric that is in no table may come from any evaluator of which no metric is known.
+    """
+    old = {evaluator for evaluator, run_ids in outdated.items() if record.run_id in run_ids}
+    if not old:
+        return record
+
+    def counts(name: str) -> bool:
+        evaluator = evaluation_metric(name).evaluator
+        return evaluator not in old if evaluator else old <= EVALUATORS
+
+    metrics, start = (
+        {name: value for name, value in values.items() if counts(name)}
+        for values in (record.metrics, record.start)
+    )
+    return replace(record, metrics=metrics, start=start)
+
+
+def stale(facts: Sequence[Provenance]) -> dict[str, str]:
+    """Run id -> in what it differs from most runs of its section: commit, versions."""
+    made_by: dict[str, dict[str, str | None]] = {}
+    for run in facts:
+        commit = {} if run.commit is None else {"commit": run.commit}
+        made_by[run.run_id] = {**commit, **run.versions}
+    usual: dict[str, str | None] = {}
+    for name in sorted({name for made in made_by.values() for name in made}):
+        counts = Counter(made.get(name) for made in made_by.values())
+        usual[name] = counts.most_common(1)[0][0]  # equally often: that of the first row
+    differences: dict[str, list[str]] = defaultdict(list)
+    for run_id, made in made_by.items():
+        for name, most in usual.items():
+            if made.get(name) != most:
+                text = f"{name} {_short(made.get(name))} (most: {_short(most)})"
+                differences[run_id].append(text)
+    return {run_id: ", ".join(texts) for run_id, texts in differences.items()}
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "not recorded"
+    return value[:8] if len(value) == 40 else value
 
 
 def sections_alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
@@ -98,7 +177,7 @@ def sections_alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
     )
     alike: dict[Key, list[Record]] = defaultdict(list)
     for r in finished:
-        alike[models[r.group_id], data[_data(r)], r.data_hash, r.evaluation].append(r)
+        alike[models[r.group_id], data[_data(r)], r.data_hash, evaluation_of(r)].append(r)
     order = sorted(alike, key=lambda key: [labels.natural(part or "") for part in key])
     return {key: alike[key] for key in order}
 
@@ -109,7 +188,7 @@ def _data(record: Record) -> str:
 
 def _placed(
     planned: Sequence[Planned], alike: Mapping[Key, Sequence[Record]]
-) -> dict[Key, tuple[Planned, ...]]:
+) -> dict[Key, list[Planned]]:
     """Each section's planned runs: where their group has runs, else where model and data are those
     they ask for."""
     where: dict[str, list[Key]] = defaultdict(list)
@@ -119,16 +198,16 @@ def _placed(
             where[group].append(key)
         for record in records:
             using.setdefault(labels.material(record.settings), key)
-    found: dict[Key, list[Planned]] = {key: [] for key in alike}
-    for one in planned:
-        beside = using.get(one.material)
-        for key in where.get(one.group_id, [beside] if beside else []):
-            found[key].append(one)
-    return {key: tuple(several) for key, several in found.items()}
+    placed: dict[Key, list[Planned]] = {key: [] for key in alike}
+    for run in planned:
+        beside = using.get(run.material)
+        for key in where.get(run.group_id, [beside] if beside else []):
+            placed[key].append(run)
+    return placed
 
 
 def unplaced(planned: Sequence[Planned], finished: Sequence[Record]) -> list[Planned]:
     """Runs that are planned for a model or data of which no run is finished: in no section."""
     done = {record.group_id for record in finished}
     using = {labels.material(record.settings) for record in finished}
-    return [one for one in planned if one.group_id not in done and one.material not in using]
+    return [run for run in planned if run.group_id not in done and run.material not in using]

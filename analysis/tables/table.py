@@ -1,20 +1,69 @@
-"""What a table is before it is text: sections, rows, cells, and the runs behind each cell."""
+"""A table before it is text: columns, cells, rows, sections, and the runs behind each cell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tiebreak.metrics import Direction, table_metric
+from tiebreak_analysis.published import PublishedFigure, Reference
+from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.statistics import Difference, Interval, Sample
-from tiebreak_analysis.tables.columns import USUAL, Column
-from tiebreak_analysis.tables.facts import Facts
-from tiebreak_analysis.tables.published import Published, Reference
 
-__all__ = [
-    "SHORT", "START", "USUAL", "Cell", "Column", "Row", "Section", "Table", "Verdict",
-]  # fmt: skip
 SHORT = 8  # characters of a hash that a reader is shown
 START = "start model"
+LEVEL = 0.95  # of every interval and every test
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of the aligned model, or (gain) that metric minus the start model's, per run."""
+
+    metric: str
+    gain: bool = False
+    unit: str = ""
+    scale: float = 1.0
+    """What a printed value is multiplied by (100 for a share in per cent); CSV stays unscaled."""
+    decimals: int = 3
+    direction: Direction = Direction.NONE
+
+    @classmethod
+    def of(cls, metric: str, gain: bool = False) -> Column:
+        """The column of a metric as the table of metrics says it is printed."""
+        known = table_metric(metric)
+        scale = 100.0 if known.printed_unit == "%" else 1.0
+        return cls(metric, gain, known.printed_unit, scale, known.decimals, known.direction)
+
+    @property
+    def key(self) -> str:
+        return f"gain:{self.metric}" if self.gain else self.metric
+
+    @property
+    def heading(self) -> str:
+        unit = self.unit_of_difference if self.gain else self.unit
+        return f"{'gain in ' if self.gain else ''}{self.metric}{f' ({unit})' if unit else ''}"
+
+    @property
+    def unit_of_difference(self) -> str:
+        """Two shares in per cent differ by points."""
+        return "points" if self.unit == "%" else self.unit
+
+    @property
+    def sign(self) -> int:
+        """1: higher is better; -1: lower is; 0: no end is the better one, nothing is tested."""
+        return {Direction.UP: 1, Direction.DOWN: -1, Direction.NONE: 0}[self.direction]
+
+    def value(self, record: Record) -> float | None:
+        after = record.metrics.get(self.metric)
+        if not self.gain or after is None:
+            return after
+        before = record.start.get(self.metric)
+        return None if before is None else after - before
+
+    def text(self, value: float, signed: bool = False) -> str:
+        """`value`, scaled and rounded as this column prints it, without the unit."""
+        rounded = round(value * self.scale, self.decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
+        return f"{rounded:{'+' if signed and rounded else ''}.{self.decimals}f}"
 
 
 @dataclass(frozen=True)
@@ -26,7 +75,7 @@ class Cell:
     sample: Sample = field(compare=False, repr=False)
     """What the interval was made from: one row per run, one column per item if there are any."""
     best: bool = False
-    """The highest mean among the methods of its scenario, where a test had seeds enough."""
+    """The best mean among the methods of its scenario, where a test had seeds enough."""
     tied: bool = False
     """Not distinguishable from the best: tested, and no difference found."""
     behind: Difference | None = None
@@ -60,7 +109,7 @@ class Row:
     """How many runs of it the study asks for; None: nobody said."""
     stale: tuple[str, ...] = ()
     """Those of `run_ids` that other code or versions made than the rest of the section."""
-    published: tuple[Published | None, ...] = ()
+    published: tuple[PublishedFigure | None, ...] = ()
     """Beside each cell; empty: there is none in the whole section."""
 
     @property
@@ -71,8 +120,8 @@ class Row:
     def count(self) -> str:
         """`3`; `2 of 3` where runs are missing; `3, 1 stale`."""
         short = self.planned is not None and self.n < self.planned
-        told = f"{self.n} of {self.planned}" if short else str(self.n)
-        return f"{told}, {len(self.stale)} stale" if self.stale and self.method else told
+        text = f"{self.n} of {self.planned}" if short else str(self.n)
+        return f"{text}, {len(self.stale)} stale" if self.stale and self.method else text
 
 
 @dataclass(frozen=True)
@@ -86,19 +135,78 @@ class Verdict:
     """None: too few seeds to name one."""
     tied: tuple[str, ...] = ()
     lower: tuple[str, ...] = ()
+    """The rows shown to be worse than the best."""
     untested: tuple[str, ...] = ()
 
 
-def full_title(model: str, data: str, data_hash: str | None, evaluator: str | None) -> str:
+@dataclass(frozen=True)
+class Provenance:
+    """Where one run came from: code, versions and hashes. None: its record does not say."""
+
+    run_id: str
+    group_id: str
+    """The hash of its config without the seed."""
+    seed: int
+    commit: str | None
+    dirty: bool | None
+    """The checkout held changes that no commit has."""
+    data: str | None
+    tokens: str | None
+    evaluator: str | None
+    start_model: str | None
+    model: str | None
+    """sha256 over the weights, as of the start model."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Record) -> Provenance:
+        manifest = record.manifest
+        git, hashes = manifest.get("git", {}), manifest.get("hashes", {})
+        return cls(
+            run_id=record.run_id,
+            group_id=record.group_id,
+            seed=record.seed,
+            commit=git.get("commit"),
+            dirty=git.get("dirty"),
+            data=record.data_hash,
+            tokens=hashes.get("tokens"),
+            evaluator=evaluation_of(record),
+            start_model=record.start_model,
+            model=hashes.get("model"),
+            versions=manifest.get("versions", {}),
+        )
+
+
+def evaluation_of(record: Record) -> str | None:
+    """How a run was measured, as a hash: only runs with the same one may share a section."""
+    return record.evaluation
+
+
+def evaluator_keys(record: Record) -> Mapping[str, str]:
+    """Evaluator -> its key: what, beside the models, its numbers of this run depend on."""
+    return record.evaluators
+
+
+def entry_key(record: Record) -> str:
+    """What the rows of this record are called in the frames of `Runs`."""
+    return record.key
+
+
+def throughput_of(record: Record) -> Mapping[str, float]:
+    """How fast the run trained; empty where its record does not say."""
+    return record.throughput
+
+
+def section_title(model: str, data: str, data_hash: str | None, evaluation: str | None) -> str:
     """What a section is about, with the beginnings of the hashes."""
     data = f"{data} {data_hash[:SHORT]}" if data_hash else data
-    told = evaluator[:SHORT] if evaluator else "not recorded"
-    return f"model {model} · data {data} · evaluator {told}"
+    evaluator = evaluation[:SHORT] if evaluation else "not recorded"
+    return f"model {model} · data {data} · evaluator {evaluator}"
 
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that may be compared: same model, same data, same evaluator."""
+    """Rows that may be compared: same model, same data, measured in the same way."""
 
     model: str
     data: str
@@ -113,16 +221,15 @@ class Section:
     """Pairs of methods that were tested: the family of Holm's correction."""
     stale: Mapping[str, str] = field(default_factory=dict)
     """Run id -> in what the code that made it differs from that of most runs here."""
+    odd_items: Mapping[str, str] = field(default_factory=dict)
+    """Run id -> why its values item by item are not used, though it has some."""
+    outdated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Evaluator -> runs measured with an older version of it: not counted in its columns."""
 
     @property
     def title(self) -> str:
         split = " (validation)" if self.validation else ""
-        return full_title(self.model, self.data, self.data_hash, self.evaluator) + split
-
-    @property
-    def name(self) -> str:
-        """Unlike any other section's of the same table."""
-        return f"{self.model} | {self.data} {self.data_hash} | {self.evaluator}"
+        return section_title(self.model, self.data, self.data_hash, self.evaluator) + split
 
     @property
     def published(self) -> tuple[bool, ...]:
@@ -132,6 +239,11 @@ class Section:
             for at in range(len(self.columns))
         )
 
+    def slots(self, row: Row) -> Iterator[tuple[Column, Cell | None, PublishedFigure | None]]:
+        """A row's cells with the figure beside each."""
+        figures = row.published or (None,) * len(self.columns)
+        return zip(self.columns, row.cells, figures, strict=True)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -139,20 +251,11 @@ class Table:
     notes: tuple[str, ...]
     num_runs: int
     command: str
-    level: float = 0.95
-    facts: Mapping[str, Facts] = field(default_factory=dict)
+    facts: Mapping[str, Provenance] = field(default_factory=dict)
     """Run id -> where it came from, for every run of a row."""
     references: Mapping[Reference, str] = field(default_factory=dict)
     """Source and marks of the published figures shown -> the letter that stands in the cells."""
 
-    def provenance(self) -> dict[str, list[str]]:
-        """Which runs each cell is made of: `section | scenario | row | column` -> run ids."""
-        cells: dict[str, list[str]] = {}
-        for section in self.sections:
-            for row in section.rows:
-                for column, cell in zip(section.columns, row.cells, strict=True):
-                    if cell is not None:
-                        key = f"{section.name} | {row.scenario} | {row.label} | {column.key}"
-                        assert key not in cells, f"two cells are called {key}"
-                        cells[key] = list(cell.run_ids)
-        return cells
+    @property
+    def runs_counted(self) -> str:
+        return f"{self.num_runs} finished run{'' if self.num_runs == 1 else 's'}"

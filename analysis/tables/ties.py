@@ -1,96 +1,94 @@
-"""Which method is best, which are tied with it, and which are shown to be lower.
+"""Which method is best, which are tied with it, which are shown to be worse, and that in words.
 
 Every pair of methods, in every scenario and every column with a better end, is one test on common
 seeds and items; all tests of a section are one family under Holm's correction. All pairs, not only
-those with the best: which mean is highest is itself read off the data. A gain over a start model
-that both methods share is the same comparison as the metric, so it is tested once. Rows with fewer
-than three seeds take no part: they are neither best nor tied.
+those with the best: which mean is best is itself read off the data. A gain over a start model that
+both methods share is the same comparison as the metric, so it is tested once. Rows with fewer than
+three seeds take no part: they are neither best nor tied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
-from tiebreak_analysis.statistics import Sample, adjust, difference
+from tiebreak_analysis.statistics import MIN_SEEDS, Sample, adjust, difference
 from tiebreak_analysis.statistics.crossed import crossed, p_value
-from tiebreak_analysis.tables.columns import Column
-from tiebreak_analysis.tables.rows import Block
-from tiebreak_analysis.tables.table import Cell, Row
+from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Verdict
 
-FEW = 3  # fewer seeds: Student's quantile is 12.7 (n = 2), or there is no interval (n = 1)
 MOST = 20_000  # pairs in a section; beyond, no correction would leave anything to find
 AT_ONCE = 64  # pairs judged together: the memory of one batch stays in the tens of MB
+MANY = 6  # names in a verdict; beyond, they are counted instead
 
+Block = tuple[Sequence[Row], bool]
+"""The rows of one scenario, and whether all of them share a start."""
 Question = tuple[int, str]  # block, what is compared
 Pair = tuple[str, str]  # row labels
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The blocks' rows with `best`, `tied`, `behind` and `p` in their cells."""
+def judged(
+    blocks: Sequence[Block], columns: Sequence[Column]
+) -> tuple[list[tuple[Row, ...]], list[Verdict], int]:
+    """Compare the methods inside each block, at p < 1 - LEVEL.
 
-    blocks: tuple[tuple[Row, ...], ...]
-    num_tests: int
-    too_many: int
-    """Pairs that there would be, where they were too many to test; else 0."""
-
-
-def judged(blocks: Sequence[Block], columns: Sequence[Column], level: float) -> Judged:
-    """Compare the methods inside each block. `level`: a difference is shown at p < 1 - level."""
-    plain = tuple(block.rows for block in blocks)
-    asked = dict(_questions(blocks, columns))
-    num_pairs = sum(len(rivals) * (len(rivals) - 1) // 2 for rivals in asked.values())
-    if num_pairs > MOST:
-        return Judged(plain, 0, num_pairs)
+    The result: the blocks' rows with `best`, `tied`, `behind` and `p` in their cells, a verdict for
+    each scenario that has one, and the number of tests.
+    """
+    questions = dict(_questions(blocks, columns))
+    num_pairs = sum(len(rivals) * (len(rivals) - 1) // 2 for rivals in questions.values())
+    too_many = num_pairs if num_pairs > MOST else 0
     p = {
         (question, pair): value
-        for question, rivals in asked.items()
-        for pair, value in _pairs(rivals).items()
+        for question, rivals in questions.items()
+        for pair, value in ({} if too_many else _pairs(rivals)).items()
     }
-    adjusted = adjust(p)
-    found = []
-    for at, block in enumerate(blocks):
-        rows = block.rows
+    by_question: dict[Question, dict[Pair, float | None]] = {}
+    for (question, pair), value in adjust(p).items():
+        by_question.setdefault(question, {})[pair] = value
+    marked = []
+    for at, (rows, one_start) in enumerate(blocks):
         for place, column in enumerate(columns):
-            rivals = _rivals(block, place) if column.higher_is_better else {}
-            if rivals:
-                question = at, _subject(block, columns, column)
-                verdicts = {pair: q for (asked_of, pair), q in adjusted.items()
-                            if asked_of == question}  # fmt: skip
-                rows = _marked(rows, place, rivals, verdicts, level)
-        found.append(rows)
-    return Judged(tuple(found), sum(value is not None for value in p.values()), 0)
+            rivals = _rivals(rows, place) if column.sign else {}
+            if rivals and not too_many:
+                adjusted = by_question[at, _subject(one_start, columns, column)]
+                rows = _marked(rows, place, column.sign, rivals, adjusted)
+        marked.append(tuple(rows))
+    verdicts = [_verdict(rows, columns, too_many) for rows in marked]
+    num_tests = sum(value is not None for value in p.values())
+    return marked, [verdict for verdict in verdicts if verdict is not None], num_tests
 
 
-def _rivals(block: Block, place: int) -> dict[str, Sample]:
+def _rivals(rows: Sequence[Row], place: int) -> dict[str, Sample]:
     """Row label -> sample of the rows to compare; none unless there are two methods or more."""
-    present = [(row, cell) for row in block.rows if row.method is not None
-               and (cell := row.cells[place]) is not None and cell.num_seeds >= FEW]  # fmt: skip
+    present = [
+        (row, cell)
+        for row in rows
+        if row.method and (cell := row.cells[place]) and cell.num_seeds >= MIN_SEEDS
+    ]
     if len({row.method for row, _ in present}) < 2:
         return {}
     return {row.label: cell.sample for row, cell in present}
 
 
-def _subject(block: Block, columns: Sequence[Column], column: Column) -> str:
-    keys = {one.key for one in columns if one.higher_is_better}
-    return column.metric if block.one_start and column.metric in keys else column.key
+def _subject(one_start: bool, columns: Sequence[Column], column: Column) -> str:
+    keys = {other.key for other in columns if other.sign}
+    return column.metric if one_start and column.metric in keys else column.key
 
 
 def _questions(
     blocks: Sequence[Block], columns: Sequence[Column]
 ) -> Iterator[tuple[Question, dict[str, Sample]]]:
-    """Each once: of a metric and its gain, the metric, which stands first."""
+    """Every comparison once: of a metric and its gain, the metric, which stands first."""
     seen = set()
-    for at, block in enumerate(blocks):
+    for at, (rows, one_start) in enumerate(blocks):
         for place, column in enumerate(columns):
-            question = at, _subject(block, columns, column)
-            if column.higher_is_better and question not in seen and _rivals(block, place):
+            question = at, _subject(one_start, columns, column)
+            if column.sign and question not in seen and (rivals := _rivals(rows, place)):
                 seen.add(question)
-                yield question, _rivals(block, place)
+                yield question, rivals
 
 
 def _pairs(samples: Mapping[str, Sample]) -> dict[Pair, float | None]:
@@ -102,28 +100,28 @@ def _pairs(samples: Mapping[str, Sample]) -> dict[Pair, float | None]:
     names = list(samples)
     first = samples[names[0]]
     if len(first.items) < 2 or any(
-        one.seeds != first.seeds or one.items != first.items for one in samples.values()
+        sample.seeds != first.seeds or sample.items != first.items for sample in samples.values()
     ):
         return {(a, b): _p(samples[a], samples[b]) for a, b in combinations(names, 2)}
     values_RSI = np.stack([samples[name].values for name in names])
     left, right = np.triu_indices(len(names), 1)
-    found: dict[Pair, float | None] = {}
+    tested: dict[Pair, float | None] = {}
     for start in range(0, len(left), AT_ONCE):
         some = slice(start, start + AT_ONCE)
         p = p_value(crossed(values_RSI[left[some]] - values_RSI[right[some]]))
         for a, b, value in zip(left[some], right[some], p, strict=True):
-            found[names[a], names[b]] = None if np.isnan(value) else float(value)
-    return found
+            tested[names[a], names[b]] = None if np.isnan(value) else float(value)
+    return tested
 
 
 def _p(one: Sample, other: Sample) -> float | None:
-    if len(set(one.seeds) & set(other.seeds)) < FEW:
+    if len(set(one.seeds) & set(other.seeds)) < MIN_SEEDS:
         return None
     return difference(*_alike(one, other)).p
 
 
 def _alike(one: Sample, other: Sample) -> tuple[Sample, Sample]:
-    """By seed alone where only one of the two has items, or not one of them in common."""
+    """Both by seed alone where only one of them has items, or not one of them in common."""
     if set(one.items) & set(other.items):
         return one, other
     return _by_seed(one), _by_seed(other)
@@ -136,29 +134,98 @@ def _by_seed(sample: Sample) -> Sample:
 def _marked(
     rows: Sequence[Row],
     place: int,
+    sign: int,
     rivals: Mapping[str, Sample],
     adjusted: Mapping[Pair, float | None],
-    level: float,
-) -> tuple[Row, ...]:
-    """The highest mean is marked only if a test of it against another row was possible."""
-    best = max(rivals, key=lambda label: rivals[label].mean)  # equal means: the first row
+) -> list[Row]:
+    """The best mean is marked only if a test of it against another row was possible."""
+    best = max(rivals, key=lambda label: sign * rivals[label].mean)  # equal means: the first row
     p = {label: adjusted.get((best, label), adjusted.get((label, best))) for label in rivals}
     if all(value is None for value in p.values()):
-        return tuple(rows)
-    found = []
+        return list(rows)
+    marked = []
     for row in rows:
         cell = row.cells[place]
         if cell is not None and row.method is not None and row.label in rivals:
-            one = p[row.label]
+            value = p[row.label]
             if row.label == best:
                 cell = replace(cell, best=True)
-            elif one is not None:
-                cell = _compared(cell, rivals[best], one, level)
-        found.append(replace(row, cells=(*row.cells[:place], cell, *row.cells[place + 1 :])))
-    return tuple(found)
+            elif value is not None:
+                cell = _compared(cell, rivals[best], value, sign)
+        marked.append(replace(row, cells=(*row.cells[:place], cell, *row.cells[place + 1 :])))
+    return marked
 
 
-def _compared(cell: Cell, best: Sample, p: float, level: float) -> Cell:
-    """A row that has the lower mean but not on the seeds in common is not shown to be lower."""
-    behind = difference(*_alike(best, cell.sample), level)
-    return replace(cell, tied=p >= 1 - level or behind.mean <= 0, behind=behind, p=p)
+def _compared(cell: Cell, best: Sample, p: float, sign: int) -> Cell:
+    """A row that has the worse mean but not on the seeds in common is not shown to be worse."""
+    behind = difference(*_alike(best, cell.sample), LEVEL)
+    tied = p >= 1 - LEVEL or sign * behind.mean <= 0
+    return replace(cell, tied=tied, behind=behind, p=p)
+
+
+def _verdict(rows: Sequence[Row], columns: Sequence[Column], too_many: int) -> Verdict | None:
+    """One scenario in words, by the first column with a better end.
+
+    None: fewer than two methods, or no such column. `too_many`: pairs that were not tested,
+    because there are too many.
+    """
+    place = next((at for at, c in enumerate(columns) if c.sign and not c.gain), None)
+    if place is None:
+        return None
+    having = [(row, cell) for row in rows
+              if row.method is not None and (cell := row.cells[place]) is not None]  # fmt: skip
+    if len({row.method for row, _ in having}) < 2:
+        return None
+    column, scenario = columns[place], rows[0].scenario
+    ranked = sorted(having, key=lambda pair: -column.sign * pair[1].interval.mean)
+    best = next((row.label for row, cell in ranked if cell.best), None)
+    tied = tuple(row.label for row, cell in ranked if cell.tied)
+    worse = [(row, cell) for row, cell in ranked if cell.p is not None and not cell.tied]
+    left = [(row, cell) for row, cell in ranked if cell.p is None and not cell.best]
+    names = tuple(row.label for row, _ in left)
+    if best is None:
+        why = f"{too_many} pairs are too many to test" if too_many else _why(left)
+        text = f"no verdict on {column.metric}: {why}"
+        return Verdict(scenario, column.metric, text, None, untested=names)
+    first = f"{_names((best, *tied))} tied for best" if tied else f"{best} has the best"
+    parts = [f"{first} {column.metric}", *_worse(worse, column)]
+    parts += [f"{_names(names)} not compared, {_why(left)}"] * bool(left)
+    behind = tuple(row.label for row, _ in worse)
+    return Verdict(scenario, column.metric, "; ".join(parts), best, tied, behind, names)
+
+
+def _why(untested: Sequence[tuple[Row, Cell]]) -> str:
+    if any(cell.num_seeds < MIN_SEEDS for _, cell in untested):
+        return f"fewer than {MIN_SEEDS} seeds"
+    return f"fewer than {MIN_SEEDS} seeds in common, or differences without any spread"
+
+
+def _names(names: Sequence[str]) -> str:
+    if len(names) <= MANY:
+        return ", ".join(names)
+    return f"{names[0]} and {len(names) - 1} others"
+
+
+def _worse(rows: Sequence[tuple[Row, Cell]], column: Column) -> list[str]:
+    """`cpo lower by 0.028 [0.010, 0.046]`; many rows are counted instead."""
+    if not rows:
+        return []
+    word = "lower" if column.sign > 0 else "higher"
+    unit = f" {column.unit_of_difference}" if column.unit_of_difference else ""
+    gaps = [_gap(cell, column.sign) for _, cell in rows]
+    if len(rows) > MANY:
+        low, high = (column.text(end(mean for mean, _, _ in gaps)) for end in (min, max))
+        return [f"{len(rows)} others {word} by {low} to {high}{unit}"]
+    each = [
+        f"{row.label} {word} by {column.text(mean)}{unit} [{column.text(low)}, {column.text(high)}]"
+        for (row, _), (mean, low, high) in zip(rows, gaps, strict=True)
+    ]
+    return [", ".join(each)]
+
+
+def _gap(cell: Cell, sign: int) -> tuple[float, float, float]:
+    """How far a row is behind the best, with its interval; positive whichever end is better."""
+    behind = cell.behind
+    assert behind is not None and behind.low is not None and behind.high is not None
+    low, high = sorted((sign * behind.low, sign * behind.high))
+    return sign * behind.mean, low, high

@@ -110,10 +110,10 @@ TRAINING: tuple[Metric, ...] = (
 THROUGHPUT: tuple[Metric, ...] = (
     Metric("seconds", "s", _STEP, "From the start of the step to its log line. In a table: of the "
            "whole training.", decimals=1),
-    Metric("pairs/s", "1/s", _STEP, "Rows of the data set per second, all ranks. In a table: mean "
-           "over steps.", decimals=1),
+    Metric("pairs/s", "1/s", _STEP, "Rows of the data set per second, all ranks.",
+           decimals=1),
     Metric("response_tokens/s", "1/s", _STEP, "Chosen and rejected tokens per second. In a table: "
-           "mean over steps.", decimals=0),
+           "over the whole training.", decimals=0),
     Metric("memory/peak", "MiB", _STEP, "Peak memory: of the device, else of the process. In a "
            "table: the highest of all steps.", decimals=0, printed_unit="MiB"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import math
@@ -18,7 +19,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,26 @@ def _is_published(folder: Path) -> bool:
         return False
     about = read_artefact(folder)
     return (folder.parent.name, folder.name) == (about["stage"], about["key"])
+
+
+def stamps(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+    """(path, size, time of change) of files, sorted: another when one was changed."""
+    found = sorted((str(file), file.stat()) for file in files)
+    return tuple((name, about.st_size, about.st_mtime_ns) for name, about in found)
+
+
+def files_hash(files: Iterable[Path]) -> str:
+    """sha256 over names and contents; they are read once per process, and again if one changed."""
+    return _hash_of(stamps(files))
+
+
+@functools.lru_cache
+def _hash_of(files: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, *_ in files:
+        digest.update(Path(path).name.encode() + b"\0")
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def weights_hash(folder: Path) -> str:

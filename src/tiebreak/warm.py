@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 SHARE = 50  # a worker keeps a fiftieth of the machine's memory at most
@@ -47,10 +46,3 @@ kept = Kept()
 def share_of_memory() -> int:
     """Bytes that a worker may keep."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SHARE
-
-
-def stamps(folder: Path, *patterns: str) -> tuple[tuple[str, int, int], ...]:
-    """(path, size, time) of files: another when one was changed."""
-    files = sorted(file for pattern in patterns for file in folder.glob(pattern))
-    found = [(str(file), file.stat()) for file in files]
-    return tuple((name, about.st_size, about.st_mtime_ns) for name, about in found)

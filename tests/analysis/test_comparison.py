@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.analysis.conftest import measured
+from tests.analysis.made_plans import planned_by
 from tiebreak.errors import UserError
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
@@ -66,20 +67,13 @@ def test_each_seed_is_held_against_its_own_start(runs_dir: Path, write_run: Writ
     assert interval(kto, 1).mean == pytest.approx(0.1)
 
 
-def test_order_and_filters(runs_dir: Path, write_run: WriteRun):
+def test_order(runs_dir: Path, write_run: WriteRun):
     for scenario in ("align-from-instruct", "align-from-base", "sft-then-align", "my-own"):
         for method in ("kto", "dpo"):
             write_run(method, scenario=scenario)
     runs = load(runs_dir)
     told = list(dict.fromkeys(row.scenario for row in rows(comparison(runs))))
     assert told == ["sft-then-align", "align-from-base", "align-from-instruct", "my-own"]
-    asked = comparison(runs, ["my-own", "align-from-base"], ["kto"])
-    assert [(s, label) for s, label, _ in labels(asked)] == [
-        ("my-own", "start model"), ("my-own", "kto"),
-        ("align-from-base", "start model"), ("align-from-base", "kto"),
-    ]  # fmt: skip
-    asked = comparison(runs, ["my-own"], ["kto", "dpo"])
-    assert [label for _, label, _ in labels(asked)] == ["start model", "kto", "dpo"]
 
 
 def test_groups_never_mix(runs_dir: Path, write_run: WriteRun):
@@ -117,8 +111,7 @@ def test_groups_with_equal_settings_are_told_by_their_id(runs_dir: Path, write_r
     ids = [write_run("dpo", 1), write_run("dpo", 2)]
     for run_id in ids:
         for name in ("manifest.json", "result.json"):
-            inside = measured(runs_dir / run_id) if name == "result.json" else runs_dir / run_id
-            path = inside / name
+            path = runs_dir / run_id / name
             group = load(runs_dir).records[0].group_id
             if run_id == ids[1]:
                 path.write_text(path.read_text().replace(group, "abcdef012345"))
@@ -133,7 +126,8 @@ def test_groups_with_equal_settings_are_told_by_their_id(runs_dir: Path, write_r
         {"config": {"model": {"name": "tiny", "layers": 4}}},
         {"data": "letters"},
         {"data_hash": "f" * 64},
-        {"evaluation": "f" * 64},
+        {"evaluator": "f" * 64},
+        {"evaluator": None},
     ],
 )
 def test_only_like_is_compared_with_like(runs_dir: Path, write_run: WriteRun, other: dict):
@@ -189,7 +183,7 @@ def test_what_is_not_in_the_table_is_counted(runs_dir: Path, write_run: WriteRun
     write_run("dpo", 3, status="failed")
     write_run("dpo", 4, status="running")
     torn = write_run("dpo", 5)
-    (measured(runs_dir / torn) / "result.json").write_text("{")
+    (runs_dir / torn / "result.json").write_text("{")
     table = comparison(load(runs_dir))
     assert table.num_runs == 1
     assert "2 failed, 1 running: not in the table" in notes(table)
@@ -199,10 +193,12 @@ def test_what_is_not_in_the_table_is_counted(runs_dir: Path, write_run: WriteRun
 
 def test_a_study(runs_dir: Path, write_run: WriteRun):
     wanted = {write_run("dpo", seed) for seed in (1, 2, 3)}
+    plan = planned_by(load(runs_dir).records)
+    plan += [replace(plan[0], run_id="0" * 12), replace(plan[0], run_id="1" * 12)]
     write_run("dpo", 4)
     torn = write_run("dpo", 5)
-    (measured(runs_dir / torn) / "result.json").write_text("{")
-    table = comparison(load(runs_dir), run_ids=wanted | {"0" * 12, "1" * 12})
+    (runs_dir / torn / "result.json").write_text("{")
+    table = comparison(load(runs_dir), planned=plan)
     assert set(rows(table)[1].run_ids) == wanted
     assert "2 not started: not in the table" in notes(table)
     assert "unreadable" not in notes(table) and "too few" not in notes(table)
@@ -255,38 +251,17 @@ def test_a_group_in_two_sections_is_told(runs_dir: Path, write_run: WriteRun):
     assert "its runs differ in data or evaluator" in notes(table)
 
 
-def test_provenance(runs_dir: Path, write_run: WriteRun):
-    ids = [write_run("dpo", seed) for seed in (1, 2)]
-    found = comparison(load(runs_dir)).provenance()
-    assert set(found) == {
-        f"tiny | world {'d' * 64} | {'e' * 64} | align-from-base | {cell}"
-        for cell in ("start model | gold/reward", "dpo | gold/reward", "dpo | gain:gold/reward")
-    }
-    assert found[next(key for key in found if key.endswith("dpo | gold/reward"))] == ids
-
-
 def test_nothing_to_compare(runs_dir: Path, write_run: WriteRun):
     with pytest.raises(UserError, match="no finished runs under .*runs; start one with: tiebreak"):
-        comparison(load(runs_dir), methods=["dpo"])
+        comparison(load(runs_dir))
     write_run(status="failed")
     with pytest.raises(UserError, match=r"\(1 failed: see tiebreak runs\); start one"):
         comparison(load(runs_dir))
     write_run("ipo")
-    with pytest.raises(UserError, match="take back a filter"):
-        comparison(load(runs_dir), run_ids={"0" * 12})
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"methods": ["dpp"]}, r"no run has method 'dpp' \(nearest: 'dpo'\); they have: dpo"),
-        ({"scenarios": ["align-from-bass"]}, r"no run has scenario .*nearest: 'align-from-base'"),
-    ],
-)
-def test_unknown_names(runs_dir: Path, write_run: WriteRun, asked: dict, message: str):
-    write_run()
-    with pytest.raises(UserError, match=message):
-        comparison(load(runs_dir), **asked)
+    runs = load(runs_dir)
+    failed = planned_by(record for record in runs.records if not record.finished)
+    with pytest.raises(UserError, match="none of the runs asked for is finished"):
+        comparison(runs, planned=failed)
 
 
 def test_natural_order():

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tiebreak_analysis.page import table_document
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
-from tiebreak_analysis.tables.render import csv, html, latex, markdown, sidecar
+from tiebreak_analysis.tables.data import csv, sidecar
+from tiebreak_analysis.tables.text import latex, markdown
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
 NASTY = r"a_b|c*d%e&f#g$h{i}~j^k<l>\m[n]`o`"
@@ -97,7 +99,7 @@ def test_same_runs_same_bytes(runs_dir: Path, write_run: WriteRun, tmp_path: Pat
     for folder in folders:
         shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
     here, there = comparison(load(runs_dir)), comparison(load(tmp_path / "elsewhere"))
-    for render in (markdown, latex, csv, html, sidecar):
+    for render in (markdown, latex, csv, table_document, sidecar):
         assert render(here) == render(there)
         assert str(tmp_path) not in render(here)
 
@@ -116,8 +118,8 @@ def test_two_sections_have_their_own_columns(runs_dir: Path, write_run: WriteRun
 
 
 def test_a_section_of_validation_results_says_so(runs_dir: Path, write_run: WriteRun):
-    for split, evaluation in (("test", "e" * 64), ("validation", "f" * 64)):
-        write_run("dpo", evaluation=evaluation, config={"evaluation": {"split": split}})
+    for split, evaluator in (("test", "e" * 64), ("validation", "f" * 64)):
+        write_run("dpo", evaluator=evaluator, config={"evaluation": {"split": split}})
     table = comparison(load(runs_dir))
     assert re.findall("^### .* · (.*)$", markdown(table), re.MULTILINE) == [
         "evaluator eeeeeeee", "evaluator ffffffff (validation)",

@@ -12,11 +12,13 @@ from tests.analysis.conftest import evaluate_again
 from tests.analysis.record_files import Tracker, closed, fill, mirror, parquet
 from tests.track.conftest import KEY, clean, server
 from tests.track.wandb_stub import Stub
+from tiebreak_analysis.page import table_document
 from tiebreak_analysis.page import write as page
 from tiebreak_analysis.records import source_from
 from tiebreak_analysis.records.runs import Runs, load
 from tiebreak_analysis.tables.comparison import comparison
-from tiebreak_analysis.tables.render import csv, html, latex, markdown, sidecar
+from tiebreak_analysis.tables.data import csv, sidecar
+from tiebreak_analysis.tables.text import latex, markdown
 
 WriteRun = Callable[..., str]
 __all__ = ["clean", "server"]
@@ -53,7 +55,7 @@ def assert_the_same(runs: Runs, own: Runs) -> None:
     assert runs.skipped == ()
     told = [(r.run_id, r.status, r.settings) for r in runs.records]
     assert told == [(r.run_id, r.status, r.settings) for r in own.records]
-    for write in (markdown, csv, latex, html, sidecar):
+    for write in (markdown, csv, latex, table_document, sidecar):
         assert write(comparison(runs)) == write(comparison(own))
     for name in FRAMES:
         pd.testing.assert_frame_equal(

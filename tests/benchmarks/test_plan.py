@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from benchmarks import plan
+from tiebreak.compose import Run
 from tiebreak.config import compose
-from tiebreak.config.schema import Run
 from tiebreak.plan.estimate import estimate
 from tiebreak.plan.machine import Machine
-from tiebreak.sweep.standing import State, standings
-from tiebreak.sweep.sweep_file import expand
+from tiebreak.sweep.sweep_file import read_sweep_file
+from tiebreak.sweep.tasks import State, standings
 
 HOST = {"system": "Linux", "machine": "x86_64", "cpus": 2, "memory_gib": 8.0, "devices": []}
 MACHINE = Machine(HOST, memory=8 * 2**30, free=2**40)
@@ -32,7 +32,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def runs(home: Path) -> list[Run]:
     (home / "big.yaml").write_text(json.dumps(plan.study(40, 4)))
-    return expand(str(home / "big.yaml"))
+    return read_sweep_file(str(home / "big.yaml")).runs()
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_many_runs_of_one_setting_cost_no_more_files(home: Path, touched: Counte
     for seeds in (2, 8):
         (home / "big.yaml").write_text(json.dumps(plan.study(10 * seeds, seeds)))
         touched.clear()
-        estimate(expand(str(home / "big.yaml")), machine=MACHINE)
+        estimate(read_sweep_file(str(home / "big.yaml")).runs(), machine=MACHINE)
         opened.append(touched["open"])
     assert opened[1] <= opened[0]
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.sweep import main, parse, turns
 from benchmarks.sweep_sides import SPLIT, VALUES, stage_seconds, sweep_file
-from tiebreak.config.compose import compose
+from tiebreak.compose import compose
 from tiebreak.config.search import search_space
 
 pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it

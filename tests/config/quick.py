@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from tiebreak.config.compose import compose, to_run
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose, to_run
 
 
 @functools.cache

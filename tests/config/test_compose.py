@@ -9,8 +9,10 @@ import pytest
 
 from tests.config.quick import quick
 from tiebreak.config import compose as files
-from tiebreak.config.compose import GROUPS, compose, options
-from tiebreak.config.schema import Adapter, FileData, Split, WorldData
+from tiebreak.config.compose import GROUPS, configure, options
+from tiebreak.config.schema import Adapter, Split
+from tiebreak.data.sources.files import FileData
+from tiebreak.data.sources.world import WorldData
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
 
@@ -62,7 +64,10 @@ OUT_OF_RANGE = [
     ("data.num_test_pairs=0", "data.num_test_pairs=0 must be above 0"),
     ("evaluation.num_prompts=0", "evaluation.num_prompts=0 must be above 0"),
     ("evaluation.split=valid", "evaluation.split='valid' is not one of test, validation"),
-    ("evaluation.num_prompts=10001", "num_prompts=10001: the world has no more than 10000 prompts"),
+    (
+        "evaluation.num_prompts=10001",
+        "num_prompts=10001: data=world has no more than 10000 prompts",
+    ),
     ("evaluation.temperature=-1", "evaluation.temperature=-1.0 must be 0 or above"),
     ("model.pretraining.hidden_size=30", "must be a multiple of twice model.pretraining.heads"),
     ("model.pretraining=null", "made by model.pretraining, which is null or incomplete; use"),
@@ -72,7 +77,7 @@ OUT_OF_RANGE = [
 @pytest.mark.parametrize(("override", "message"), WRONG)
 def test_a_mistake_is_named_with_its_remedy(override: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        compose([override])
+        configure([override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -116,12 +121,12 @@ def test_a_value_that_cannot_work(override: str, message: str) -> None:
 )  # fmt: skip
 def test_parts_that_do_not_fit_together(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        compose(overrides)
+        configure(overrides)
     assert message in str(caught.value)
 
 
 def test_no_override_gives_the_defaults() -> None:
-    run = compose([])
+    run = configure([])
     assert run.names == {
         "model": "tiny", "method": "dpo", "scenario": "sft-then-align", "data": "world",
     }  # fmt: skip
@@ -129,23 +134,23 @@ def test_no_override_gives_the_defaults() -> None:
 
 
 def test_values_win_over_the_group_whatever_their_order() -> None:
-    run = compose(["train.learning_rate=1e-4", "train=lora", "method.beta=1", "method=kto"])
+    run = configure(["train.learning_rate=1e-4", "train=lora", "method.beta=1", "method=kto"])
     assert (run.train.learning_rate, run.train.adapter) == (1e-4, Adapter.LORA)
     assert run.method_name == "kto" and run.method == type(run.method)(beta=1.0)
 
 
 def test_validation_where_there_are_rows_for_it() -> None:
     validation = "evaluation.split=validation"
-    world = compose([validation])
+    world = configure([validation])
     files = ["data=c/d", "data.validation_share=0.1", "scenario=align-from-base"]
-    assert world.evaluation.split is compose([validation, *files]).evaluation.split
+    assert world.evaluation.split is configure([validation, *files]).evaluation.split
     assert world.evaluation.split is Split.VALIDATION
-    assert compose([]).evaluation.split is Split.TEST
+    assert configure([]).evaluation.split is Split.TEST
 
 
 @pytest.mark.parametrize("name", ["a b.jsonl", "it's.jsonl", "a,b=c.jsonl", "{x}.parquet"])
 def test_any_file_name(name: str, tmp_path: Path) -> None:
-    run = compose([f"data={tmp_path / name}", "scenario=align-from-base"])
+    run = configure([f"data={tmp_path / name}", "scenario=align-from-base"])
     assert isinstance(run.data, FileData)
     assert run.data.train == str(tmp_path / name)
     assert run.data.name == Path(name).stem
@@ -154,7 +159,7 @@ def test_any_file_name(name: str, tmp_path: Path) -> None:
 def test_a_folder_or_a_hub_id_is_a_model(tmp_path: Path) -> None:
     (tmp_path / "mine-1.5").mkdir()
     for place, name in ((str(tmp_path / "mine-1.5"), "mine-1.5"), ("org/q2.5-0.5B", "q2.5-0.5B")):
-        run = compose([f"model={place}", "scenario=align-from-instruct"])
+        run = configure([f"model={place}", "scenario=align-from-instruct"])
         assert (run.model.instruct, run.model.base) == (place, place)
         assert run.model.name == name
 
@@ -162,9 +167,11 @@ def test_a_folder_or_a_hub_id_is_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [0, 0.5, 1])
 def test_a_file_is_read_as_hydra_composes_it(place: float) -> None:
     """Hydra itself is asked only where a file includes others: it takes 0.1 s each time."""
-    chosen = {group: options(group)[round(place * (len(options(group)) - 1))] for group in GROUPS}
+    groups = [group for group in GROUPS if group != "method"]  # a method has no file
+    chosen = {group: options(group)[round(place * (len(options(group)) - 1))] for group in groups}
     whole = files._hydra([f"{group}={name}" for group, name in chosen.items()])
-    assert whole == {**{g: files._composed(g, n) for g, n in chosen.items()}, "seed": 1}
+    read = {group: files._composed(group, name) for group, name in chosen.items()}
+    assert whole == {**read, "method": "dpo", "seed": 1}
 
 
 def test_a_file_that_includes_another_goes_through_hydra(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.config.quick import quick
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import group_id, model_commit, run_id
+from tiebreak.compose import compose
 from tiebreak.errors import UserError
+from tiebreak.stages.checkpoint import model_commit
 
 ROWS = [
     {"prompt": f"say {i}", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(3)
@@ -36,10 +36,16 @@ def write(path: Path, rows: list[dict]) -> Path:
         "tracker.project=other",
         "train.name=other",
         "train.lora.rank=3",  # without train.adapter=lora nothing reads it
+        "evaluation.temperature=0.1",  # what is measured on a policy is no part of it
+        "evaluation.seed=9",
+        "evaluation.split=validation",
+        "evaluation.evaluators=[pairs]",
+        "data.num_test_pairs=7",
+        "data.max_dropped_share=0.5",
     ],
 )
 def test_unchanged_by(override: str) -> None:
-    assert run_id(quick(override)) == run_id(quick())
+    assert quick(override).run_id == quick().run_id
 
 
 @pytest.mark.parametrize(
@@ -57,21 +63,18 @@ def test_unchanged_by(override: str) -> None:
         "data.max_length=100",
         "data.num_demonstrations=100",
         "data.seed=9",
-        "evaluation.temperature=0.1",
-        "evaluation.seed=9",
-        "evaluation.split=validation",
         "model.pretraining.seed=9",
     ],
 )
 def test_changed_by(override: str) -> None:
-    assert run_id(quick(override)) != run_id(quick())
-    assert group_id(quick(override)) != group_id(quick())
+    assert quick(override).run_id != quick().run_id
+    assert quick(override).group_id != quick().group_id
 
 
 def test_the_seed_changes_the_run_and_not_the_group() -> None:
     one, two = quick("seed=1"), quick("seed=2")
-    assert run_id(one) != run_id(two) and group_id(one) == group_id(two)
-    assert len(run_id(one)) == 12 and set(run_id(one)) <= set("0123456789abcdef")
+    assert one.run_id != two.run_id and one.group_id == two.group_id
+    assert len(one.run_id) == 12 and set(one.run_id) <= set("0123456789abcdef")
 
 
 @pytest.mark.parametrize(
@@ -79,24 +82,24 @@ def test_the_seed_changes_the_run_and_not_the_group() -> None:
 )
 def test_stages_that_a_scenario_lacks_do_not_enter(override: str) -> None:
     base = "scenario=align-from-base"
-    assert run_id(quick(base, override)) == run_id(quick(base))
+    assert quick(base, override).run_id == quick(base).run_id
 
 
 def test_an_equal_value_written_otherwise_is_the_same() -> None:
     for one, other in (("1", "1.0"), ("0.0001", "1e-4")):
-        ids = {run_id(compose([f"method.beta={value}"])) for value in (one, other)}
+        ids = {compose([f"method.beta={value}"]).run_id for value in (one, other)}
         assert len(ids) == 1
 
 
 def test_home_does_not_enter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = run_id(compose([]))
+    before = compose([]).run_id
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
-    assert run_id(compose([])) == before
+    assert compose([]).run_id == before
 
 
 def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
     def of(path: Path) -> str:
-        return run_id(compose([f"data={path}", "scenario=align-from-base"]))
+        return compose([f"data={path}", "scenario=align-from-base"]).run_id
 
     one = write(tmp_path / "one.jsonl", ROWS)
     other = tmp_path / "elsewhere" / "other name.jsonl"
@@ -108,7 +111,7 @@ def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
 
 def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
     def of(place: Path) -> str:
-        return run_id(compose([f"model={place}", "scenario=align-from-base"]))
+        return compose([f"model={place}", "scenario=align-from-base"]).run_id
 
     for name, weights in (("a", b"one"), ("b", b"one"), ("c", b"two")):
         (tmp_path / name).mkdir()
@@ -123,16 +126,14 @@ def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
 def test_a_missing_chat_template_is_said_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    run = compose([f"model={tmp_path}", "scenario=align-from-base", "model.chat_template=no.jinja"])
     with pytest.raises(UserError, match=r"model.chat_template=no.jinja: no such file; give"):
-        run_id(run)
+        compose([f"model={tmp_path}", "scenario=align-from-base", "model.chat_template=no.jinja"])
 
 
 def test_a_model_that_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
-    run = compose(["model=smollm2-135m-instruct", "scenario=align-from-instruct"])
     with pytest.raises(UserError, match="not fetched yet; run: tiebreak fetch smollm2-135m-instr"):
-        run_id(run)
+        compose(["model=smollm2-135m-instruct", "scenario=align-from-instruct"])
 
 
 def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
@@ -142,9 +143,8 @@ def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    run = compose(["model=org/name", "scenario=align-from-base"])
     with pytest.raises(UserError, match="pin model.revision to a 40-digit commit"):
-        run_id(run)
+        compose(["model=org/name", "scenario=align-from-base"])
     note = tmp_path / "models--org--name" / "refs" / "main"
     note.parent.mkdir(parents=True)
     ids = []
@@ -152,8 +152,8 @@ def test_a_model_of_the_hub_is_its_commit_as_the_cache_knows_it(
         note.write_text(commit)
         model_commit.cache_clear()  # as a new process begins
         run = compose(["model=org/name", "scenario=align-from-base"])
-        ids.append(run_id(run))
+        ids.append(run.run_id)
         pinned = compose(["model=org/name", "scenario=align-from-base", f"model.revision={commit}"])
-        assert run_id(pinned) == ids[-1]
+        assert pinned.run_id == ids[-1]
     assert ids[0] != ids[1]
     model_commit.cache_clear()

@@ -19,13 +19,13 @@ PAGE = (ROOT / "docs" / "adding-a-method.md").read_text()
 FILES = dict(re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 COPIED = ("src", "conf", "sweeps", "analysis", "tests/methods", "tests/config", "tests/conftest.py",
           "pyproject.toml")  # fmt: skip
-LOSS, VALUES, ORACLE = FILES
+METHOD, ORACLE = FILES
 Say = Callable[..., Answer]
 
 
 @pytest.fixture
 def say(home: Path, tmp_path: Path) -> Say:
-    """A line of the page, in a copy that has the first two files; more arguments may follow."""
+    """A line of the page, in a copy that has the method's file; more arguments may follow."""
     for name in COPIED:
         there = tmp_path / "copy" / name
         there.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def say(home: Path, tmp_path: Path) -> Say:
             shutil.copytree(ROOT / name, there, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, there)
-    put(tmp_path / "copy", LOSS, VALUES)
+    put(tmp_path / "copy", METHOD)
 
     def command(line: str, *more: str) -> Answer:
         program, *arguments = line.split()

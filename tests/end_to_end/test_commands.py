@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.commands import MICRO, Command, only_run, read_json
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import group_id, run_id
+from tiebreak.compose import compose
 
 
 def test_plan_before_and_after(
@@ -69,8 +68,8 @@ def test_a_policy_is_evaluated_on_validation_rows_without_training_again(
 def test_a_record_says_what_it_is(prepared: Path) -> None:
     run, folder = compose(MICRO), only_run(prepared)
     manifest, result = read_json(folder / "manifest.json"), read_json(folder / "result.json")
-    assert folder.name == manifest["run_id"] == result["run_id"] == run_id(run)
-    assert manifest["group_id"] == group_id(run)
+    assert folder.name == manifest["run_id"] == result["run_id"] == run.run_id
+    assert manifest["group_id"] == run.group_id
     assert {"data", "start_model", "model", "tokens", "evaluator"} == set(manifest["hashes"])
     assert manifest["hashes"]["start_model"] == result["start"]["model"]
     assert manifest["hashes"]["model"] != manifest["hashes"]["start_model"]

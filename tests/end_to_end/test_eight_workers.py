@@ -125,7 +125,7 @@ def test_builders_that_are_killed_are_followed(
 def do(home: Path, overrides: list[str], answer: Path) -> None:
     """One run in a process that has torch already."""
     os.environ["TIEBREAK_HOME"] = str(home)
-    from tiebreak.config.compose import compose
+    from tiebreak.compose import compose
     from tiebreak.run import worker
 
     found = worker.do("run", compose(overrides))

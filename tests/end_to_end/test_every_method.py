@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.commands import MICRO, read_json, read_lines
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import run_id
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose
 from tiebreak.methods import METHODS
 from tiebreak.run.execute import execute
-from tiebreak.sweep.sweep_file import expand
+from tiebreak.sweep.sweep_file import read_sweep_file
 
 SCENARIOS = ("align-from-base", "align-from-instruct", "sft-then-align")
 
@@ -30,7 +28,7 @@ def shared_home(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_the_study_names_every_method_and_scenario() -> None:
-    runs = expand("every-method", ["train.max_steps=1"])
+    runs = read_sweep_file("every-method", ["train.max_steps=1"]).runs()
     found = {(run.method_name, run.scenario.name) for run in runs}
     assert found == {(method, scenario) for method in METHODS for scenario in SCENARIOS}
     (moving,) = {run.method for run in runs if run.method_name == "tr-dpo"}
@@ -50,4 +48,4 @@ def test_a_method_trains(name: str) -> None:
     assert rows[2]["drift/chosen"] != 0, "the policy moved"
     result = read_json(outcome.folder / "result.json")
     assert {"gold/reward", "accuracy/likelihood", "kl/reference"} <= set(result["metrics"])
-    assert outcome.folder.name == run_id(run)
+    assert outcome.folder.name == run.run_id

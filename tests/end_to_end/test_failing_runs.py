@@ -15,8 +15,8 @@ import yaml
 from tests.end_to_end import rows
 from tests.end_to_end.commands import BASE, Answer, Command, read_json
 from tiebreak.run.worker import command
-from tiebreak.sweep import local_workers as pool
-from tiebreak.sweep.sweep_file import expand
+from tiebreak.sweep.engines import local as pool
+from tiebreak.sweep.sweep_file import read_sweep_file
 
 pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
 
@@ -121,9 +121,8 @@ def test_a_defect_a_death_and_a_lost_loss(
 
 
 def ids(name: str) -> list:
-    from tiebreak.config.identity import run_id
 
-    return [(run, run_id(run)) for run in expand(name)]
+    return [(run, run.run_id) for run in read_sweep_file(name).runs()]
 
 
 def test_data_that_go_away_once_the_sweep_has_begun(

@@ -44,6 +44,28 @@ def test_every_format_of_a_table(home: Path, sweep_file: str, tiebreak: Command)
     assert json.loads(answers["json"].out)["format"] == 1
 
 
+def test_a_table_of_chosen_metrics(home: Path, sweep_file: str, tiebreak: Command) -> None:
+    names = ("--metrics", "length/generated,kl/reference", "--metrics", "drift/chosen")
+    answer = tiebreak("table", sweep_file, *names)
+    assert answer.code == 0, answer.err
+    heads = [part.strip() for part in answer.out.splitlines()[2].strip("|").split("|")]
+    assert heads == [
+        "scenario", "method", "length/generated (tokens)", "gain in length/generated (tokens)",
+        "kl/reference (nats)", "drift/chosen", "n",
+    ]  # fmt: skip
+    assert f"{sweep_file} --metrics length/generated,kl/reference,drift/chosen`" in answer.out
+    refused = tiebreak("table", sweep_file, "--metrics", "kl/referenc")
+    assert refused.code == 2 and "(nearest: 'kl/reference')" in refused.err
+
+
+def test_a_study_has_one_table_of_chosen_metrics(
+    home: Path, study: StudyReport, tiebreak: Command
+) -> None:
+    answer = tiebreak("table", "mine", "--metrics", "length/generated", "--format", "csv")
+    assert answer.code == 0, answer.err
+    assert {line.split(",")[8] for line in answer.out.splitlines()[1:]} == {"length/generated"}
+
+
 def test_a_table_in_wandb(
     home: Path, sweep_file: str, monkeypatch: pytest.MonkeyPatch, tiebreak: Command
 ) -> None:

@@ -28,11 +28,10 @@ from tests.end_to_end.commands import (
     read_lines,
     start,
 )
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import run_id
+from tiebreak.compose import compose
 from tiebreak.run.execute import execute
-from tiebreak.sweep.standing import State, standing
-from tiebreak.sweep.sweep_file import expand
+from tiebreak.sweep.sweep_file import read_sweep_file
+from tiebreak.sweep.tasks import State, standings
 
 pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
 
@@ -91,7 +90,7 @@ def test_a_sweep_stopped_in_three_ways(
              "settings": {"ipo": {"train.max_steps": 1}}}  # fmt: skip
     path.write_text(yaml.safe_dump(study))
     sweep = ("sweep", str(path), "--workers", "1")
-    dpo, ipo = (fresh / "runs" / run_id(run) for run in expand(str(path)))
+    dpo, ipo = (fresh / "runs" / run.run_id for run in read_sweep_file(str(path)).runs())
 
     process = start(fresh, *sweep)
     first = answer_when(lambda: trained(fresh) >= 5, process,
@@ -178,7 +177,7 @@ def test_a_closed_output_is_no_failure(home: Path, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(BrokenPipeError):
         execute(run, say)
-    found = standing(run)
+    found = standings([run])[0]
     assert (found.state, found.error) == (
         State.STOPPED, "its output was closed; the same command goes on",
     )  # fmt: skip

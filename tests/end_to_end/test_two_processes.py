@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.closeness import assert_rows_near
 from tests.end_to_end.commands import BASE, Command, read_json, read_lines
 from tiebreak.home import runs_dir
 
@@ -50,9 +51,7 @@ def test_a_sweep_of_two_processes_each_has_the_same_table(
         assert [row["step"] for row in logs[1]] == [1, 2, 3]
         for ours, theirs in zip(*logs, strict=True):
             same = ours.keys() - ROUNDED
-            assert {n: ours[n] for n in same} == pytest.approx(
-                {n: theirs[n] for n in same}, rel=1e-5, abs=1e-5
-            )
+            assert_rows_near({n: theirs[n] for n in same}, {n: ours[n] for n in same})
     assert not list(home.glob("artefacts/*/.*.work"))
 
 

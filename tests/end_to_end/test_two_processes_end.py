@@ -31,8 +31,7 @@ from tests.end_to_end.test_launchers import NEEDS
 from tests.end_to_end.test_stopped import answer_when, fresh, stopped_at, trained
 from tests.end_to_end.test_torchrun import torchrun
 from tests.end_to_end.test_two_processes import ROUNDED
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import run_id
+from tiebreak.compose import compose
 from tiebreak.stages.align import Line
 from tiebreak.store import Store
 
@@ -83,7 +82,7 @@ def test_a_sweep_that_is_stopped_and_one_that_is_killed(
     fresh: Path, home: Path, sweep: tuple[str, ...], tiebreak: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    folder = fresh / "runs" / run_id(compose(LONG))
+    folder = fresh / "runs" / compose(LONG).run_id
     process = start(fresh, *sweep)
     first = answer_when(lambda: trained(fresh) >= 5, process, process.terminate)
     assert first.code == 143 and "Traceback" not in first.err
@@ -128,7 +127,7 @@ def test_ctrl_c(fresh: Path) -> None:
     answer = answer_when(lambda: trained(fresh) >= 2, process,
                          lambda: os.killpg(process.pid, signal.SIGINT))  # fmt: skip
     assert answer.code == 130 and "Traceback" not in answer.err
-    at = stopped_at(fresh / "runs" / run_id(compose(LONG)))
+    at = stopped_at(fresh / "runs" / compose(LONG).run_id)
     assert at >= 2 and processes(fresh) == {}
     alone = call(fresh, "run", *LONG, "train.execution.num_processes=1")
     assert alone.code == 0 and f"resumed from the checkpoint at step {at}" in alone.out
@@ -141,7 +140,7 @@ def test_a_rank_that_is_killed(fresh: Path) -> None:
     assert answer.code == 2 and processes(fresh) == {}
     said = "rank 1 of 2 was killed by signal 9 (out of memory?)"
     assert answer.err.splitlines()[-1] == f"tiebreak: {said}" and "Traceback" not in answer.err
-    status = read_json(fresh / "runs" / run_id(compose(LONG)) / "status.json")
+    status = read_json(fresh / "runs" / compose(LONG).run_id / "status.json")
     assert (status["status"], status["error"]) == ("failed", said)
 
 
@@ -162,7 +161,7 @@ def test_a_defect_in_one_rank(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     answer = call(fresh, *sweep)
     assert answer.code == 1 and processes(fresh) == {}
-    record = fresh / "runs" / run_id(compose(LONG))
+    record = fresh / "runs" / compose(LONG).run_id
     status, trace = read_json(record / "status.json"), (record / "error.txt").read_text()
     assert status["status"] == "failed"
     assert status["error"] == "RankFailed: rank 1 of 2: ValueError: a defect in one rank"
@@ -179,11 +178,11 @@ def test_a_mistake_is_one_message(home: Path) -> None:
     assert len(said) == 1 and "became nan at step 3. Usual causes: train.learning_rate" in said[0]
 
 
-@pytest.mark.parametrize("engine", ["basic", "joblib", "submitit_local"])
+@pytest.mark.parametrize("engine", NEEDS)
 def test_every_engine_starts_them(
     engine: str, home: Path, sweep: tuple[str, ...], tiebreak: Command
 ) -> None:
-    if not NEEDS.get(engine, True):
+    if not NEEDS[engine]:
         pytest.skip(f"{engine} is not here")
     done = call(home, *sweep, "train.epochs=1", "--engine", engine)
     assert done.code == 0, done.err
@@ -201,7 +200,7 @@ def test_torchrun_that_is_stopped(fresh: Path) -> None:
     )  # fmt: skip
     answer = answer_when(lambda: trained(fresh) >= 2, process, process.terminate)
     assert answer.code != 0
-    at = stopped_at(fresh / "runs" / run_id(compose(LONG)))
+    at = stopped_at(fresh / "runs" / compose(LONG).run_id)
     again = torchrun(fresh, "run", *LONG)
     assert again.code == 0, again.err
     assert f"resumed from the checkpoint at step {at} of {STEPS}" in again.out

@@ -17,8 +17,7 @@ import yaml
 from tests.end_to_end.commands import MICRO, Command, environment, read_json, read_lines
 from tests.track.conftest import KEY, clean, server
 from tests.track.wandb_stub import Stub
-from tiebreak.config.identity import run_id
-from tiebreak.sweep.sweep_file import expand
+from tiebreak.sweep.sweep_file import read_sweep_file
 
 pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.slow]  # `make prove` runs it
 MIRRORED = [one for one in MICRO if one != "tracker=none"]
@@ -55,7 +54,10 @@ def sweep(study: str, tiebreak: Command, folder: Path) -> list[str]:
     answer = tiebreak("sweep", study, "--workers", "2")
     assert answer.code == 0, answer.err
     assert "3 runs: 3 done now, 0 finished before, 0 failed" in answer.out
-    states = [read_json(folder / "runs" / run_id(run) / "status.json") for run in expand(study)]
+    states = [
+        read_json(folder / "runs" / run.run_id / "status.json")
+        for run in read_sweep_file(study).runs()
+    ]
     assert [state["status"] for state in states] == ["finished"] * 3
     return [line for line in answer.err.splitlines() if "W&B" in line or "wandb" in line]
 
@@ -66,7 +68,7 @@ def test_a_wrong_key_is_said_once(study: str, home: Path, tiebreak: Command, ser
     assert line.startswith("W&B: ") and "401" in line and KEY not in line
     assert line.endswith("from here on the runs of this sweep are kept offline, for `wandb sync`")
     kept = {path.parent.name.split("-")[-1] for path in home.glob("wandb/offline-run-*/*.wandb")}
-    assert kept == {run_id(run) for run in expand(study)}
+    assert kept == {run.run_id for run in read_sweep_file(study).runs()}
 
 
 @pytest.mark.slow
@@ -128,7 +130,7 @@ def test_wandb_agent_does_the_runs_of_the_study(
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     print(f"agent: {time.monotonic() - began:.0f} s")
-    ids = {run_id(run) for run in expand(str(mine))}
+    ids = {run.run_id for run in read_sweep_file(str(mine)).runs()}
     assert {path.name for path in (home / "runs").iterdir()} - before == ids
     assert set(server.runs) == {"sweeprun0", "sweeprun1"}
     told = {json.loads(run["config"])["run_id"]["value"] for run in server.runs.values()}

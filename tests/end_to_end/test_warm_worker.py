@@ -12,8 +12,7 @@ import pytest
 
 from benchmarks import flat_memory
 from tests.end_to_end.commands import MICRO, differing
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import run_id
+from tiebreak.compose import compose
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine import models
 from tiebreak.run import worker
@@ -37,7 +36,7 @@ def do(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     for overrides in RUNS:
         run = compose([*overrides, *MICRO, "train.max_steps=2"])
         assert "error" not in worker.do("run", run)
-        found.append(home / "runs" / run_id(run))
+        found.append(home / "runs" / run.run_id)
     return found
 
 
@@ -106,5 +105,5 @@ def test_a_slope_is_seen() -> None:
 
 
 def test_the_runs_of_the_proof_differ() -> None:
-    found = [run_id(run) for run, _ in zip(flat_memory.runs(), range(60), strict=False)]
+    found = [run.run_id for run, _ in zip(flat_memory.runs(), range(60), strict=False)]
     assert len({*found}) == 60

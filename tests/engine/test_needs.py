@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from closeness import assert_near
 from tiny import make_data, make_model, make_tokens, make_trainer, moved
 
 from tiebreak.engine.batches import BatchPlan
@@ -40,12 +41,12 @@ def test_prompt_log_probs_are_those_of_the_plain_model(policy):
         want, _ = log_probs(policy, [*tokens.prompts[i], *tokens.responses[i][0]])
         n = len(tokens.prompts[i]) - 1
         assert int(pairs.prompt.mask[i].sum()) == n
-        torch.testing.assert_close(pairs.prompt.policy[i, :n], want[:n], rtol=0, atol=1e-5)
+        assert_near(pairs.prompt.policy[i, :n], want[:n])
         both = pairs.prompt.logp()[i] + pairs.chosen.logp()[i]
-        torch.testing.assert_close(both, want.sum(), rtol=0, atol=1e-4)
+        assert_near(both, want.sum())
     bare, _ = Scorer(TrainingData(tokens), 0, 10**6, 0).pairs(policy, [0, 1, 2], Needs())
     assert bare.prompt is None
-    torch.testing.assert_close(bare.chosen.policy, pairs.chosen.policy)
+    assert_near(bare.chosen.policy, pairs.chosen.policy)
 
 
 def test_collision_is_that_of_the_plain_model(policy):
@@ -56,8 +57,7 @@ def test_collision_is_that_of_the_plain_model(policy):
         prompt, response = tokens.prompts[row], tokens.responses[row][1]
         _, log_p_TV = log_probs(policy, [*prompt, *response])
         want_T = log_p_TV[len(prompt) - 1 :].exp().square().sum(-1).log()
-        torch.testing.assert_close(pairs.rejected.collision[i, : len(want_T)], want_T,
-                                   rtol=0, atol=1e-5)  # fmt: skip
+        assert_near(pairs.rejected.collision[i, : len(want_T)], want_T)
 
 
 def test_ranked_lists_reach_the_method_best_first(policy):
@@ -65,12 +65,12 @@ def test_ranked_lists_reach_the_method_best_first(policy):
     pairs, _ = Scorer(TrainingData(tokens), 0, 10**6, 0).pairs(policy, [1, 3])
     assert pairs.ranked is not None and len(pairs.ranked) == 4
     assert pairs.scores.tolist() == [[4.0, 2.0, 2.0, 1.0]] * 2
-    torch.testing.assert_close(pairs.ranked[0].policy, pairs.chosen.policy)
-    torch.testing.assert_close(pairs.ranked[3].policy, pairs.rejected.policy)
+    assert_near(pairs.ranked[0].policy, pairs.chosen.policy)
+    assert_near(pairs.ranked[3].policy, pairs.rejected.policy)
     for k in range(4):
         want, _ = log_probs(policy, [*tokens.prompts[3], *tokens.responses[3][k]])
         n = len(tokens.responses[3][k])
-        torch.testing.assert_close(pairs.ranked[k].policy[1, :n], want[-n:], rtol=0, atol=1e-5)
+        assert_near(pairs.ranked[k].policy[1, :n], want[-n:])
 
 
 STATEFUL = {"bco": {}, "beta-dpo": {}, "tr-dpo": {"sync_every": 2}, "tdpo2": {}}
@@ -119,7 +119,7 @@ def test_the_moving_reference_follows_at_its_steps(tmp_path):
     first, again = weights(start), dict((step, (ref, pol)) for step, ref, pol in seen)
     assert torch.equal(again[1][0], first), "not before its step"
     want = 0.75 * first + 0.25 * again[2][1]
-    torch.testing.assert_close(again[2][0], want)
+    assert_near(again[2][0], want)
     assert torch.equal(again[3][0], again[2][0])
     assert not torch.equal(again[4][0], again[3][0])
 

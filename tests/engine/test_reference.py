@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from closeness import WITHIN, assert_near, size_of
 from tiny import make_model, make_tokens, score_table
 
 from tiebreak.engine.reference import Live, ReferenceTable
@@ -46,7 +47,7 @@ def test_the_table_holds_what_a_forward_gives_in_data_order():
     with torch.no_grad():
         for row, one in enumerate(branches):
             for branch, expected in enumerate(score(model, build([one], 0)).logp):
-                torch.testing.assert_close(table.get(row, branch), expected, rtol=0, atol=1e-5)
+                assert_near(table.get(row, branch), expected)
 
 
 def test_progress_reaches_the_number_of_rows():
@@ -71,9 +72,10 @@ def test_adapter_off_equals_the_table_of_the_start_model(zero):
     expected, _ = stored.pairs(policy, list(range(8)))
     for side in ("chosen", "rejected"):
         got, want = getattr(pairs, side), getattr(expected, side)
-        torch.testing.assert_close(got.reference, want.reference, rtol=0, atol=1e-5)
+        assert_near(got.reference, want.reference)
         assert not got.reference.requires_grad and got.policy.requires_grad
-        assert (got.drift().abs().max() < 1e-4) == zero, "LoRA starts as the start model"
+        start = size_of(got.drift()) < WITHIN * size_of(got.logp())
+        assert start == zero, "LoRA starts as the start model"
 
 
 def test_the_adapter_is_on_again_after_live():
@@ -99,5 +101,5 @@ def test_live_mismatched_reference_equals_the_table():
     ]  # fmt: skip
     for (p, r), (q, s) in zip(*results, strict=True):
         assert torch.equal(p, q)
-        torch.testing.assert_close(r, s, rtol=0, atol=1e-5)
+        assert_near(r, s)
         assert len(p) == len(r)

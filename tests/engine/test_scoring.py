@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from closeness import assert_gradients_near, assert_near
 from tiny import VOCAB, gradients, make_model, make_tokens
 
 from tiebreak.engine.models import autocast
@@ -56,7 +57,7 @@ def test_branch_rows_equal_separate_forwards(kind):
         found = score(scored, build(rows, 0)).logp
         want = [separate(scored, b.prompt, r) for b in rows for r in b.responses]
     for got, expected in zip(found, want, strict=True):
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+        assert_near(got, expected)
 
 
 def test_gradients_equal_separate_forwards(model):
@@ -65,8 +66,7 @@ def test_gradients_equal_separate_forwards(model):
     found = gradients(model)
     model.zero_grad()
     sum(separate(model, b.prompt, r).sum() for b in rows for r in b.responses).backward()
-    for name, expected in gradients(model).items():
-        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-4)
+    assert_gradients_near(found, gradients(model))
 
 
 def test_neither_padding_nor_company_matters(model):
@@ -76,8 +76,8 @@ def test_neither_padding_nor_company_matters(model):
         other_pad = score(model, build(rows, VOCAB - 1)).logp
         alone = [logp for b in rows for logp in score(model, build([b], 0)).logp]
     for a, b, c in zip(together, other_pad, alone, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
-        torch.testing.assert_close(a, c, rtol=0, atol=1e-5)
+        assert_near(b, a)
+        assert_near(c, a)
 
 
 def test_a_sibling_changes_nothing(model):
@@ -85,7 +85,7 @@ def test_a_sibling_changes_nothing(model):
     both = Branches([5, 6, 7], [[8, 9, 10], [11, 12]])
     with torch.no_grad():
         alone, beside = (score(model, build([b], 0)).logp[0] for b in (first, both))
-    torch.testing.assert_close(alone, beside, rtol=0, atol=1e-6)
+    assert_near(beside, alone)
 
 
 def test_entropy_is_of_the_next_token(model):
@@ -93,7 +93,7 @@ def test_entropy_is_of_the_next_token(model):
     with torch.no_grad():
         found = score(model, build([row], 0)).entropy[0]
         log_p = model(input_ids=torch.tensor([[5, 6, 7]])).logits[0, 1:].log_softmax(-1)
-    torch.testing.assert_close(found, -(log_p.exp() * log_p).sum(-1), rtol=0, atol=1e-4)
+    assert_near(found, -(log_p.exp() * log_p).sum(-1))
 
 
 def test_mixed_precision_keeps_float32_log_probs(model):
@@ -110,7 +110,7 @@ def test_install_twice_is_once_and_leaves_plain_calls_alone(model):
     forward, ids = model.forward, torch.tensor([[4, 5]])
     install(model)
     assert model.forward == forward
-    torch.testing.assert_close(model(input_ids=ids).logits, make_model()(input_ids=ids).logits)
+    assert_near(model(input_ids=ids).logits, make_model()(input_ids=ids).logits)
 
 
 def test_a_head_that_scoring_would_get_wrong_is_refused():

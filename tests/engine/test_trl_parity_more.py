@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from closeness import WITHIN, assert_near
 from tiny import gradients, make_data, make_trainer, one_step
 from trl_oracles import (
     LEVEL,
@@ -160,7 +161,7 @@ def test_on_ragged_rows_trl_weighs_the_nll_by_tokens(tmp_path, tokenizer, name):
         nll_B, length_B = nll_B - pairs.prompt.logp(), length_B + pairs.prompt.length()
     difference = nll_B.sum() / length_B.sum() - (nll_B / length_B).mean()
     assert abs(difference) > 1e-2
-    assert loss == pytest.approx((method.loss(pairs).mean() + difference).item(), abs=1e-5)
+    assert_near(loss, method.loss(pairs).mean() + difference)
 
 
 def test_trl_ignores_label_smoothing_in_its_sigmoid_loss(tmp_path, tokenizer):
@@ -194,7 +195,7 @@ def test_trl_does_not_clamp_the_weights_of_wpo(tmp_path, tokenizer):
     log_weight_B = sum(s.mean(s.policy - s.collision) for s in (pairs.chosen, pairs.rejected))
     assert log_weight_B.min() > 0.1
     weighted = (log_weight_B.exp() * dpo.loss(pairs)).mean().item()
-    assert expected[0] == pytest.approx(weighted, abs=1e-5)
+    assert_near(expected[0], weighted)
     row, found = one_step(tmp_path, wpo, data, range(NUM), model=policy_model(), budget=120)
     same, plain = one_step(tmp_path, dpo, data, range(NUM), model=policy_model(), budget=120)
     assert_same((same["loss"], plain, None), row["loss"], found)
@@ -259,16 +260,16 @@ def test_tr_dpo_moves_the_reference_as_trl_does(tmp_path, tokenizer):
     plan = BatchPlan((tuple(range(NUM)),) * 4)
     make_trainer(tmp_path / "ours", method, policy, data, plan=plan, budget=120, **shared).train()
 
-    assert_near(policy, trainer.model, 1e-5)
-    assert_near(data.live.copy, trainer.ref_model, 1e-5)
+    assert_weights_near(policy, trainer.model, WITHIN)
+    assert_weights_near(data.live.copy, trainer.ref_model, WITHIN)
     for other in (start_model(), policy):
         with pytest.raises(AssertionError):
-            assert_near(data.live.copy, other, 1e-3)
+            assert_weights_near(data.live.copy, other, 1e-3)
 
 
-def assert_near(ours: Any, their: Any, tolerance: float) -> None:
+def assert_weights_near(ours: Any, their: Any, within: float) -> None:
     for (name, mine), its in zip(ours.named_parameters(), their.parameters(), strict=True):
-        torch.testing.assert_close(mine, its, rtol=0, atol=tolerance, msg=name)
+        assert_near(mine, its, within=within, what=name)
 
 
 def test_every_method_is_compared_or_absent_from_trl():

@@ -68,7 +68,9 @@ def test_each_hyperparameter_names_its_source(name: str, key: str) -> None:
 def test_what_is_worth_trying_composes(name: str, key: str) -> None:
     space = search_space(name).get(key, Choice(()))
     values = space.values if isinstance(space, Choice) else (space.low, space.high)
-    for value in [*values, fields(name)[key].default]:
+    default = fields(name)[key].default
+    assert {type(value) for value in values} <= {type(default)}
+    for value in [*values, default]:
         run = quick(f"method={name}", f"method.{key}={value}")
         assert run.method == METHODS[name](**{key: value}), f"{key}={value}"
 

@@ -157,7 +157,7 @@ def test_the_loss_of_a_pair_does_not_depend_on_the_others(name: str) -> None:
     """Apart from declared statistics of the batch, which `whole` holds fixed."""
     index = torch.tensor([2, 1])
     for method in variants(name):
-        whole = carried(method, batch(1))
+        whole = carried(method, batch(1, dtype=torch.float64))
         all_B = method.loss(whole)
         per_response = method.needs.unit == "response"
         expected_B = torch.cat([all_B[index], all_B[index + 4]]) if per_response else all_B[index]
@@ -168,7 +168,7 @@ def test_the_loss_of_a_pair_does_not_depend_on_the_others(name: str) -> None:
 def test_of_the_whole_batch_only_what_is_declared_is_read(name: str) -> None:
     """Of the rest there are masks and references: the policy's values are not known beforehand."""
     for method in variants(name):
-        whole, declared = carried(method, batch(1)), method.needs.whole_batch
+        whole, declared = carried(method, batch(1, dtype=torch.float64)), method.needs.whole_batch
         unknown = {
             side: of_all(whole, policy=torch.full((4, 6), NAN), forward_kl=None, collision=None)
             for side in (["chosen", "rejected"] if "pairs" not in declared else [])
@@ -188,7 +188,7 @@ def test_of_the_whole_batch_only_what_is_declared_is_read(name: str) -> None:
 def test_needs_say_what_the_loss_reads(name: str, what: str) -> None:
     """What is declared is asked for by name; without the rest the loss is the same."""
     for method in variants(name):
-        whole = batch(1)
+        whole = batch(1, dtype=torch.float64)
         if getattr(method.needs, what):
             with pytest.raises(ValueError, match=what):
                 method.loss(carried(method, without(whole, what)))

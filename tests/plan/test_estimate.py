@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from tiebreak.config.identity import RESULT_VERSION, group_id, run_id
 
 from tests.config.quick import quick
-from tiebreak.config.identity import RESULT_VERSION, group_id, run_id
 from tiebreak.config.schema import Run
 from tiebreak.plan import tally
 from tiebreak.plan.estimate import (

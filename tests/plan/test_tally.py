@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tiebreak.config.compose import compose
 from tiebreak.config.identity import RESULT_VERSION
+from tiebreak.stages.evaluate import evaluation_stages
+
+from tiebreak.compose import compose
 from tiebreak.config.schema import Run
 from tiebreak.plan import tally
 from tiebreak.plan.estimate import estimate
 from tiebreak.plan.machine import Machine
 from tiebreak.plan.past import graph
 from tiebreak.stages.align import Line
-from tiebreak.stages.evaluate import evaluation_stages
 from tiebreak.stages.stage import Stage
 from tiebreak.store import Store
 

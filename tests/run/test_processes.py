@@ -14,7 +14,7 @@ import pytest
 
 from tests.config.quick import quick
 from tiebreak import interrupt, provenance
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.engine.arguments import check_processes
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
@@ -23,8 +23,8 @@ from tiebreak.plan.machine import Machine
 from tiebreak.plan.tally import Cost
 from tiebreak.run import processes, rank, ranks
 from tiebreak.run.processes import FAILED, LOCK, RankFailed
-from tiebreak.sweep.local_workers import default_workers
-from tiebreak.sweep.sweep_file import read_study
+from tiebreak.sweep.engines.local import default_workers
+from tiebreak.sweep.sweep_file import read_sweep_file
 
 SAY = """
 import json, os, sys
@@ -292,7 +292,7 @@ def test_a_search_that_looks_inside_one_process(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text % "asha")
     two = ["train.execution.num_processes=2"]
     with pytest.raises(UserError, match="give search.pruner=none in the sweep, or train.execution"):
-        read_study(str(tmp_path / "a.yaml"), two).runs()
-    assert read_study(str(tmp_path / "a.yaml")).runs()
+        read_sweep_file(str(tmp_path / "a.yaml"), two).runs()
+    assert read_sweep_file(str(tmp_path / "a.yaml")).runs()
     (tmp_path / "a.yaml").write_text(text % "none")
-    assert read_study(str(tmp_path / "a.yaml"), two).runs()
+    assert read_sweep_file(str(tmp_path / "a.yaml"), two).runs()

@@ -13,13 +13,11 @@ from pathlib import Path
 import pytest
 
 from tiebreak.cli.printing import describe_report
-from tiebreak.config.compose import compose
-from tiebreak.config.schema import Run
-from tiebreak.sweep import local_workers as pool
-from tiebreak.sweep.local_workers import Pool, Told, Worker
-from tiebreak.sweep.standing import State, standing
+from tiebreak.compose import Run, compose
+from tiebreak.sweep.engines import local as pool
+from tiebreak.sweep.engines.local import Pool, Worker
 from tiebreak.sweep.sweep import sweep
-from tiebreak.sweep.tasks import Grid, Report, Task, Tasks
+from tiebreak.sweep.tasks import Grid, State, SweepResult, Task, Tasks, Told, standings
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +43,7 @@ def test_a_process_that_dies_is_named_and_replaced(
     with Worker() as worker:
         for _ in range(2):
             assert worker.do(Task(run)) == {"error": words}
-    found = standing(run)  # it never came so far as to open a record; retry must know it
+    found = standings([run])[0]  # it never came so far as to open a record; retry must know it
     assert (found.state, found.error) == (State.FAILED, words)
 
 
@@ -78,7 +76,7 @@ def test_a_worker_told_to_stop_before_its_process_is_there(
         began = time.monotonic()
         assert worker.do(Task(run)) == worker.do(Task(run)) == {"stopped": True}
     assert time.monotonic() - began < 30
-    assert standing(run).state is State.WAITING
+    assert standings([run])[0].state is State.WAITING
 
 
 def test_a_sweep_told_to_stop_between_two_runs_says_so(
@@ -160,6 +158,6 @@ def test_a_sweep_goes_on_after_a_death(run: Run, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_report_counts_an_artefact_once() -> None:
-    report = Report(total=3)
+    report = SweepResult(total=3)
     report.artefacts = {("sft", "a"): False, ("sft", "b"): True, ("align", "c"): False}
     assert report.stages() == {"align": (1, 0), "sft": (1, 1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -10,14 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.commands import slurm_is_up
-from tiebreak.config.compose import compose
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose
 from tiebreak.errors import UserError
-from tiebreak.sweep import hydra_engine, slurm
-from tiebreak.sweep.hydra_engine import HydraEngine
-from tiebreak.sweep.standing import State, standing
-from tiebreak.sweep.sweep import sweep
-from tiebreak.sweep.tasks import Grid, Report
+from tiebreak.sweep.engines import engine_for, slurm
+from tiebreak.sweep.sweep import Engine, sweep
+from tiebreak.sweep.tasks import Grid, State, SweepResult, standings
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +29,6 @@ def leave(*_):
     print(json.dumps({"stopped": True}), flush=True)
     os._exit(143)
 signal.signal(signal.SIGTERM, leave)
-signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 for line in sys.stdin:
     seed = json.loads(line)["run"]["seed"]
     if seed == 3:
@@ -43,7 +40,7 @@ for line in sys.stdin:
 """
 REPLACE = """
 import sys
-from tiebreak.sweep import local_workers as pool
+from tiebreak.sweep.engines import local as pool
 pool.command = lambda what: [sys.executable, "-I", "-c", {child!r}]
 """
 
@@ -51,10 +48,9 @@ pool.command = lambda what: [sys.executable, "-I", "-c", {child!r}]
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "sitecustomize.py").write_text(REPLACE.format(child=CHILD))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
-    monkeypatch.setattr(hydra_engine, "unmade", lambda run: None)
-    slurm.check()
+    monkeypatch.setattr(slurm, "unmade", lambda run: None)
     return tmp_path
 
 
@@ -62,12 +58,12 @@ def runs(*seeds: int) -> list[Run]:
     return [compose(["tracker=none", f"seed={seed}"]) for seed in seeds]
 
 
-def do(engine: HydraEngine, *seeds: int) -> Report:
+def do(engine: Engine, *seeds: int) -> SweepResult:
     return sweep("mine", Grid(runs(*seeds)), engine, print)
 
 
-def engine_in(home: Path, workers: int = 2, *settings: str) -> HydraEngine:
-    return HydraEngine("submitit_slurm", workers, home / "jobs", settings)
+def engine_in(home: Path, workers: int = 2, *settings: str) -> Engine:
+    return engine_for("slurm", workers, [], home / "jobs", settings)
 
 
 def wait_for(path: Path) -> None:
@@ -87,9 +83,9 @@ def jobs(*states: str) -> list[str]:
 @pytest.mark.parametrize("seeds", [(1, 3, 4), (1,)])
 def test_every_other_answer_arrives(home: Path, seeds: tuple[int, ...]) -> None:
     """One job alone is no array."""
-    report = do(engine_in(home), *seeds)
-    assert report.done == len(set(seeds) - {3})
-    assert [run.seed for run, _ in report.failed] == [s for s in seeds if s == 3]
+    result = do(engine_in(home), *seeds)
+    assert result.done == len(set(seeds) - {3})
+    assert [run.seed for run, _ in result.failed] == [s for s in seeds if s == 3]
 
 
 def test_cancelled_jobs_are_named_and_the_rest_is_done(home: Path) -> None:
@@ -103,13 +99,13 @@ def test_cancelled_jobs_are_named_and_the_rest_is_done(home: Path) -> None:
 
     other = threading.Thread(target=cancel)
     other.start()
-    report = do(engine_in(home, 1), 9, 1, 2)
+    result = do(engine_in(home, 1), 9, 1, 2)
     other.join()
-    assert report.done == 1
-    why = {run.seed: words.partition(";")[0] for run, words in report.failed}
+    assert result.done == 1
+    why = {run.seed: words.partition(";")[0] for run, words in result.failed}
     assert why[9] == "its SLURM job ended as CANCELLED"
     assert why[2].startswith("its SLURM job ") and "CANCELLED" in why[2].upper()
-    assert standing(runs(9)[0]).state is State.FAILED
+    assert standings([runs(9)[0]])[0].state is State.FAILED
 
 
 def test_told_to_stop_queued_jobs_are_cancelled(home: Path) -> None:
@@ -121,13 +117,28 @@ def test_told_to_stop_queued_jobs_are_cancelled(home: Path) -> None:
 
     other = threading.Thread(target=stop)
     other.start()
-    report = do(engine, 9, 1, 2)
+    result = do(engine, 9, 1, 2)
     other.join()
-    assert (report.stopped, report.left, report.failed) == (1, 2, [])
+    assert (result.stopped, result.left, result.failed) == (1, 2, [])
     assert jobs("PENDING", "RUNNING") == []
 
 
+def test_before_its_time_limit_a_run_is_told_to_stop(home: Path) -> None:
+    """It has half a minute to save a checkpoint, and the reason names the setting."""
+    result = do(engine_in(home, 1, "timeout_min=1"), 9)
+    ((_, why),) = result.failed
+    assert why.startswith(
+        "SLURM told its job to stop, as before a time limit; a checkpoint is saved"
+    )
+    assert "--launcher timeout_min=MINUTES" in why
+
+
 def test_a_queue_that_is_not_there(home: Path) -> None:
-    with pytest.raises(UserError, match="--engine submitit_slurm did no run: .*launcher.log"):
+    with pytest.raises(UserError, match="--engine slurm did no run: .*invalid partition.*nowhere"):
         do(engine_in(home, 1, "partition=nowhere"), 1)
-    assert standing(runs(1)[0]).state is State.WAITING
+    assert standings([runs(1)[0]])[0].state is State.WAITING
+
+
+def test_a_setting_that_submitit_does_not_have(home: Path) -> None:
+    with pytest.raises(UserError, match="nonsense.*partition"):
+        engine_in(home, 1, "nonsense=1")

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
 
 from tests.config.quick import quick
-from tiebreak.config.compose import compose
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose
 from tiebreak.data import world
 from tiebreak.data.examples import prompt_key
 from tiebreak.data.tokens import Tokens
 from tiebreak.errors import UserError
 from tiebreak.stages.align import Line
-from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
 from tiebreak.stages.stage import ensure
 from tiebreak.stages.tokens import read_sides
 from tiebreak.store import Store

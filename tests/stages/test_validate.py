@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiebreak.stages.evaluate import evaluation_stages
+from tiebreak.stages.summary import Evaluated, metrics
 from tiny import make_data, make_model, make_trainer
 from transformers import TrainerCallback
 
 from tests.config.quick import quick
 from tests.end_to_end.rows import pairs, write
-from tiebreak.config.compose import compose
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose
 from tiebreak.data import world
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine.models import load_model, load_policy, trainable
 from tiebreak.engine.scoring import install
 from tiebreak.methods import METHODS
 from tiebreak.stages.align import Line
-from tiebreak.stages.evaluate import evaluation_stages
 from tiebreak.stages.stage import Stage, ensure
-from tiebreak.stages.summary import Evaluated, metrics
 from tiebreak.stages.validate import validate
 from tiebreak.store import Store
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tiebreak.cli import main
-from tiebreak.sweep import local_workers as pool
+from tiebreak.sweep.engines import local as pool
 
 GOOD = "axes: {method: [dpo, kto], seed: [1, 2]}\nfixed: {model: tiny, tracker: none}\n"
 
@@ -46,8 +46,12 @@ def refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *more
         (GOOD + "settings: {kto: {method.gamma: 1.0}}\n", (), ("mine, method=kto", "gamma")),
         (GOOD + "settings: {simpo: {method.gamma: 1.0}}\n", (), ("settings.simpo", "axes")),
         (GOOD, ("method.gamma=1",), ("gamma",)),
-        (GOOD, ("--engine", "submitit_slrm"), ("submitit_slrm", "submitit_slurm")),
-        (GOOD, ("--engine", "joblib", "--launcher", "n_jbs=2"), ("n_jbs",)),
+        (GOOD, ("--engine", "slrm"), ("--engine slrm (nearest: 'slurm'); there are local, ray",)),
+        (GOOD, ("--engine", "ray", "--launcher", "num_gpu=2"), ("num_gpu", "nearest: 'num_gpus'")),
+        (GOOD, ("--engine", "basic"), ("--engine basic is no more; give --engine local",)),
+        (GOOD, ("--engine", "joblib"), ("is no more; give --engine local --workers N",)),
+        (GOOD, ("--engine", "submitit_local"), ("is no more; give --engine local --workers N",)),
+        (GOOD, ("--engine", "submitit_slurm"), ("is no more; give --engine slurm",)),
         (GOOD + "search: {trials: 0}\n", (), ("search.trials=0", "1 or more")),
         (GOOD + "search: {trials: 4, pruner: asa}\n", (), ("search.pruner", "asa", "asha")),
     ],

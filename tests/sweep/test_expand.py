@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.sweep import sweep_file as sweeps
 
@@ -20,7 +20,7 @@ def expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Expand:
 
     def expand(text: str, *extra: str) -> list[Run]:
         (tmp_path / "mine.yaml").write_text(text)
-        return sweeps.expand("mine", extra)
+        return sweeps.read_sweep_file("mine", extra).runs()
 
     return expand
 
@@ -73,6 +73,6 @@ def test_a_file_that_is_no_sweep(text: str, message: str, expanded: Expand) -> N
 
 def test_an_unknown_sweep_is_told_the_nearest() -> None:
     with pytest.raises(UserError) as caught:
-        sweeps.expand("arizona-mni")
+        sweeps.read_sweep_file("arizona-mni")
     assert str(caught.value).startswith("unknown sweep 'arizona-mni' (nearest: 'arizona-mini'); ")
     assert "; there are " in str(caught.value) and "arizona-mini, " in str(caught.value)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tiebreak.config.schema import FileData, Run, WorldData
+from tiebreak.compose import Run
+from tiebreak.config.schema import FileData, WorldData
 from tiebreak.home import shipped
-from tiebreak.sweep.sweep_file import expand, read_study
+from tiebreak.sweep.sweep_file import read_sweep_file
 from tiebreak_analysis.studies import STUDIES
 
 MINIATURE = sorted({name for study in STUDIES.values() for name in study.sweeps})
@@ -16,7 +17,7 @@ MOST_RUNS = 100  # of a study in miniature: 30 minutes on two cores at 35 s a ru
 
 def composed(name: str) -> list[Run]:
     """Every run of a sweep file. Their ids would ask the Hub for commits; composing does not."""
-    study = read_study(name)
+    study = read_sweep_file(name)
     return [study.run(cell, seed) for cell, seed in study.points()]
 
 
@@ -47,9 +48,8 @@ def test_a_miniature_study_is_affordable(name: str) -> None:
 
 
 def _ids(sweep: str) -> set[str]:
-    from tiebreak.config.identity import run_id
 
-    return {run_id(run) for run in expand(sweep)}
+    return {run.run_id for run in read_sweep_file(sweep).runs()}
 
 
 def test_arizona_as_in_the_paper() -> None:

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak.config.identity import run_id
 from tiebreak.errors import UserError
 from tiebreak.home import runs_dir
 from tiebreak.sweep import search as tuning
 from tiebreak.sweep.search import Tuning, compared, known
-from tiebreak.sweep.sweep_file import Study, read_study
+from tiebreak.sweep.sweep_file import SweepFile, read_sweep_file
 from tiebreak.sweep.tasks import Task
 
-Make = Callable[..., Study]
+Make = Callable[..., SweepFile]
 TWO = "axes: {method: [dpo, simpo], seed: [1, 2]}\nfixed: {tracker: none}\n"
 
 
@@ -23,9 +22,9 @@ TWO = "axes: {method: [dpo, simpo], seed: [1, 2]}\nfixed: {tracker: none}\n"
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path / "home"))
 
-    def make(search: str, text: str = TWO) -> Study:
+    def make(search: str, text: str = TWO) -> SweepFile:
         (tmp_path / "mine.yaml").write_text(f"{text}search: {search}\n")
-        return read_study(str(tmp_path / "mine.yaml"))
+        return read_sweep_file(str(tmp_path / "mine.yaml"))
 
     return make
 
@@ -41,7 +40,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def finish(tasks: Tuning, task: Task, results: dict[str, float], value: float) -> None:
-    results[run_id(task.run)] = value
+    results[task.run.run_id] = value
     tasks.answer(task, {})
 
 
@@ -64,8 +63,8 @@ def test_every_method_gets_the_same_trials_then_its_best_at_every_seed(study, re
     assert found == {(m, s, "test") for m in ("dpo", "simpo") for s in (1, 2)}
     best = {t.run.method_name: t.run.method for t in trials}  # the last of each had the most
     assert all(t is not None and t.run.method == best[t.run.method_name] for t in finals)
-    assert [run_id(r) for r in compared(str(Path(runs_dir()).parents[1] / "mine.yaml"))] == [
-        run_id(t.run) for t in finals if t
+    assert [r.run_id for r in compared(str(Path(runs_dir()).parents[1] / "mine.yaml"))] == [
+        t.run.run_id for t in finals if t
     ]
 
 
@@ -77,7 +76,7 @@ def test_what_is_known_of_a_search_so_far(study, results):
     tasks = Tuning(mine)
     first = tasks.next()
     drawn, unchosen = known(mine)
-    assert [run_id(run) for run in drawn] == [run_id(first.run)]
+    assert [run.run_id for run in drawn] == [first.run.run_id]
     assert unchosen == cells * per_cell - 1
     finish(tasks, first, results, 0.5)
     while (task := tasks.next()) is not None:
@@ -95,7 +94,7 @@ def test_pruned_and_failed_trials_use_up_budget_and_never_win(study, results):
     finish(tasks, third, results, -5.0)
     final = tasks.next()
     assert final is not None and final.run.method == third.run.method
-    assert (tasks.report.pruned, len(tasks.report.failed), tasks.report.done) == (1, 1, 1)
+    assert (tasks.result.pruned, len(tasks.result.failed), tasks.result.done) == (1, 1, 1)
 
 
 def test_a_killed_search_goes_on_with_the_trials_it_had(study, results):
@@ -108,9 +107,9 @@ def test_a_killed_search_goes_on_with_the_trials_it_had(study, results):
     assert len(again) == 2 + 2, "two trials and two final runs"
     given = [again.next() for _ in range(2)]
     assert again.next() is None
-    ids = [run_id(t.run) for t in given if t]
-    assert ids == [run_id(open_.run), run_id(told.run)], "the same runs, from checkpoints"
-    assert len({run_id(done.run), *ids}) == 3, "no setting is tried twice"
+    ids = [t.run.run_id for t in given if t]
+    assert ids == [open_.run.run_id, told.run.run_id], "the same runs, from checkpoints"
+    assert len({done.run.run_id, *ids}) == 3, "no setting is tried twice"
 
 
 def test_random_settings_do_not_depend_on_the_order_of_answers(study, results):

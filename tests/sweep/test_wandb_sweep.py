@@ -15,15 +15,14 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from tiebreak import cli
-from tiebreak.config.compose import compose
-from tiebreak.config.identity import run_id
+from tiebreak.compose import compose
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
 from tiebreak.sweep import sweep_file as sweeps
-from tiebreak.sweep.sweep_file import Study, read_study
+from tiebreak.sweep.sweep_file import SweepFile, read_sweep_file
 from tiebreak.sweep.wandb_export import export
 
-Make = Callable[..., Study]
+Make = Callable[..., SweepFile]
 TUNED = "axes: {method: [cdpo], seed: [1, 2]}\nfixed: {train.max_steps: 4}\n"
 
 
@@ -31,9 +30,9 @@ TUNED = "axes: {method: [cdpo], seed: [1, 2]}\nfixed: {train.max_steps: 4}\n"
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(sweeps, "shipped", lambda folder: tmp_path)
 
-    def made(text: str, *extra: str) -> Study:
+    def made(text: str, *extra: str) -> SweepFile:
         (tmp_path / "mine.yaml").write_text(text)
-        return read_study("mine", extra)
+        return read_sweep_file("mine", extra)
 
     return made
 
@@ -70,12 +69,12 @@ def call(config: dict[str, Any], point: dict[str, Any]) -> list[str]:
     return overrides
 
 
-def ids(study: Study) -> list[str]:
-    return sorted(run_id(run) for run in study.runs())
+def ids(study: SweepFile) -> list[str]:
+    return sorted(run.run_id for run in study.runs())
 
 
 def composed(text: str, order: int = 1) -> list[str]:
-    return sorted(run_id(compose(overrides)) for overrides in calls(text, order))
+    return sorted(compose(overrides).run_id for overrides in calls(text, order))
 
 
 def miniatures() -> list[str]:
@@ -90,7 +89,7 @@ def test_there_are_miniatures() -> None:
 
 @pytest.mark.parametrize("name", miniatures())
 def test_every_sweep_of_ours(name: str, shown: None) -> None:
-    study = read_study(name)
+    study = read_sweep_file(name)
     if study.search is None:
         assert composed(export(study)) == ids(study)
     elif len(list(study.cells())) > 1:
@@ -153,7 +152,7 @@ def test_a_search(make: Make, shown: None) -> None:
     assert config["parameters"]["method.beta"] == {"values": [0.01, 0.05, 0.1]}
     point = {"method.beta": 0.05, "method.label_smoothing": 0.2, "train.learning_rate": 2.5e-6}
     trial = study.run({"method": "cdpo"}, {**point, "seed": 7, "evaluation.split": "validation"})
-    assert run_id(compose(call(config, point))) == run_id(trial)
+    assert compose(call(config, point)).run_id == trial.run_id
 
 
 def test_a_search_of_lists_at_random_and_a_pruner(make: Make) -> None:

@@ -1,1 +1,1 @@
-"""The methods as people read them: cards, pages, plots."""
+"""The catalogue of methods for readers: cards on the command line, pages with plots in docs."""

@@ -1,4 +1,4 @@
-"""The catalogue of methods, made from their files: docstring, hyper-parameters, needs, search."""
+"""The catalogue of methods and their cards, made from docstrings, hyper-parameters and needs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ PARTS = ("Paper", "Official code", "Convention", "Training", "Fixes", "Watch", "
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """One object per method: name, summary, needs, hyperparameters, source."""
+    """The catalogue's entry of every method."""
     return [entry(name) for name in METHODS]
 
 
 def entry(name: str) -> dict[str, Any]:
+    """A method as plain values: name, title, summary, needs, loss at the start, source and
+    hyper-parameters."""
     cls = METHODS[name]
     return {
         "name": name,
@@ -41,14 +43,15 @@ def entry(name: str) -> dict[str, Any]:
 
 
 def catalogue_lines() -> list[str]:
+    """The lines of `tiebreak methods`: three per method."""
     width = max(map(len, METHODS)) + 2
     lines = []
-    for one in catalogue():
-        values = ", ".join(_value(k, v) for k, v in one["hyperparameters"].items())
-        lines.append(f"{one['name']:<{width}}{one['summary']}")
-        needs = f"needs {', '.join(one['needs']) or 'nothing'}"
+    for method in catalogue():
+        values = ", ".join(_value(k, v) for k, v in method["hyperparameters"].items())
+        lines.append(f"{method['name']:<{width}}{method['summary']}")
+        needs = f"needs {', '.join(method['needs']) or 'nothing'}"
         lines.append(f"{'':<{width}}{needs}{'; ' + values if values else ''}")
-        lines.append(f"{'':<{width}}{one['source'].removeprefix('Paper: ')}")
+        lines.append(f"{'':<{width}}{method['source'].removeprefix('Paper: ')}")
     return [*lines, "", "one method with its convention: tiebreak methods NAME"]
 
 
@@ -57,23 +60,23 @@ def _value(name: str, field: dict[str, Any]) -> str:
 
 
 def card(name: str) -> str:
-    """The convention card of one method."""
+    """The convention card of one method; UserError for an unknown name."""
     if name not in METHODS:
         raise UserError(f"unknown method {name!r}{nearest(name, METHODS)}; there are "
                         f"{', '.join(METHODS)}")  # fmt: skip
-    one = entry(name)
+    method = entry(name)
     rows = [
         f"  {key} = {value['default']}   allowed: {value['allowed']}"
         f"{'   search: ' + value['search'] if value['search'] else ''}   from: {value['source']}"
-        for key, value in one["hyperparameters"].items()
+        for key, value in method["hyperparameters"].items()
     ]
-    parts = [
+    blocks = [
         "\n".join(docstring(name)),
         "Hyper-parameters:\n" + ("\n".join(rows) or "  none"),
-        f"Needs: {', '.join(one['needs']) or 'nothing'}",
-        f"Loss before the first update: {one['loss_at_start']}",
+        f"Needs: {', '.join(method['needs']) or 'nothing'}",
+        f"Loss before the first update: {method['loss_at_start']}",
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(blocks)
 
 
 def docstring(name: str) -> list[str]:
@@ -84,18 +87,19 @@ def docstring(name: str) -> list[str]:
 
 
 def parts(name: str) -> dict[str, list[str]]:
-    """That docstring's lines by part: "" for what comes before the first, then those of PARTS."""
-    found: dict[str, list[str]] = {"": []}
+    """The lines of a method's docstring by part of PARTS; those before the first part under ""."""
+    lines_of: dict[str, list[str]] = {"": []}
     for line in docstring(name):
         part, colon, rest = line.partition(":")
         if colon and part in PARTS:
-            found[part] = [rest.strip()]
+            lines_of[part] = [rest.strip()]
         else:
-            found[next(reversed(found))].append(line)
-    return found
+            lines_of[next(reversed(lines_of))].append(line)
+    return lines_of
 
 
 def _allowed(metadata: Any) -> str:
+    """The values a hyper-parameter may take, in words."""
     signs = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<="}
     bounds = [f"{signs[check]} {limit:g}" for check, limit in metadata["check"].items()]
     return " or ".join(metadata["options"]) or " and ".join(bounds) or "any"

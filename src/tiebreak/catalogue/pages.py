@@ -1,36 +1,54 @@
-"""docs/methods: one page per method and an index, made from the methods' own files."""
+"""docs/methods, made from the methods' own files: an index, and a page and a plot per method.
+
+The plot shows loss and gradient against the margin of one made-up pair.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiebreak.catalogue.cards import catalogue, entry, parts
-from tiebreak.catalogue.plots import FARTHEST, LENGTHS, TOKEN, draw
 from tiebreak.config.search import Choice, search_space
 from tiebreak.errors import UserError
-from tiebreak.methods import METHODS
+from tiebreak.methods import METHODS, Method
+
+if TYPE_CHECKING:
+    from tiebreak.methods import Pairs, Responses
 
 MADE_BY = "<!-- Made by `make docs` from the method's file. Change that, not this. -->"
 CARD = ("Paper", "Official code", "Convention", "Training")
 SECTIONS = {"Fixes": "What it fixes", "Watch": "What to watch", "Fails": "How it fails"}
 
+# The plot's made-up pair and margins.
+LENGTHS = (20, 24)  # tokens of the chosen and of the rejected response
+TOKEN = -1.5  # nats, each token's log-prob under the reference
+FARTHEST = 20.0  # nats
+STEPS = 160
+# Distinct with any kind of colour vision (Okabe and Ito), and as lines.
+INK = {"loss": ("#000000", "-"), "chosen": ("#0072B2", "-"), "rejected": ("#D55E00", "--")}
+
 
 def pages() -> dict[str, str]:
-    """File name -> text, for every page."""
+    """The text of every page by its file name."""
     return {"README.md": _index(), **{f"{name}.md": _page(name) for name in METHODS}}
 
 
 def write(folder: Path) -> int:
-    """Write all pages and plots; how many methods. What else is in `folder` stays."""
-    made = pages()
+    """Write all pages and plots into `folder`, beside its other files; the number of methods.
+
+    UserError when the folder cannot be written.
+    """
+    texts = pages()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in made.items():
+        for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         for name, cls in METHODS.items():
             draw(name, cls(), folder / f"{name}.svg")
@@ -41,35 +59,35 @@ def write(folder: Path) -> int:
 
 def _index() -> str:
     rows = [
-        [f"[{one['name']}]({one['name']}.md)", one["summary"],
-         ", ".join(one["needs"]) or "nothing", _paper(one["name"])]
-        for one in catalogue()
+        [f"[{method['name']}]({method['name']}.md)", method["summary"],
+         ", ".join(method["needs"]) or "nothing", _paper(method["name"])]
+        for method in catalogue()
     ]  # fmt: skip
     table = _table(["method", "what it is", "needs", "paper"], rows)
-    words = (
-        f"{len(METHODS)} methods, each one file in `src/tiebreak/methods/` and one in "
-        "`conf/method/`.\n`tiebreak methods` prints this list, `tiebreak methods NAME` a card; "
+    intro = (
+        f"{len(METHODS)} methods, each one file in `src/tiebreak/methods/`.\n"
+        "`tiebreak methods` prints this list, `tiebreak methods NAME` a card; "
         "how to add one is in\n[adding-a-method.md](../adding-a-method.md)."
     )
-    return "\n\n".join([MADE_BY, "# Methods", words, table]) + "\n"
+    return "\n\n".join([MADE_BY, "# Methods", intro, table]) + "\n"
 
 
 def _page(name: str) -> str:
-    one, given = entry(name), parts(name)
+    method, card_parts = entry(name), parts(name)
     return "\n\n".join(
         [
             MADE_BY,
             f"# {name}",
-            *_prose(given[""]),
-            f"`{name}`: {one['summary']}.",
-            *(block for part in CARD for block in _card_part(part, given)),
+            *_prose(card_parts[""]),
+            f"`{name}`: {method['summary']}.",
+            *(block for part in CARD for block in _card_part(part, card_parts)),
             "## Hyper-parameters",
-            _hyperparameters(one["hyperparameters"]),
-            f"Needs: {', '.join(one['needs']) or 'nothing'}.",
-            f"Loss before the first update: {one['loss_at_start'].rstrip('.')}.",
+            _hyperparameters(method["hyperparameters"]),
+            f"Needs: {', '.join(method['needs']) or 'nothing'}.",
+            f"Loss before the first update: {method['loss_at_start'].rstrip('.')}.",
             "## Use",
-            _use(name, one["hyperparameters"]),
-            *(block for part in SECTIONS if part in given for block in _section(part, name)),
+            _use(name, method["hyperparameters"]),
+            *(block for part in SECTIONS if part in card_parts for block in _section(part, name)),
             "## Loss and gradient",
             f"![Loss and slopes of {name} against the margin]({name}.svg)",
             _caption(name),
@@ -77,9 +95,9 @@ def _page(name: str) -> str:
     ) + "\n"  # fmt: skip
 
 
-def _card_part(part: str, given: dict[str, list[str]]) -> Iterator[str]:
-    if part in given:
-        lines = [_linked(part, line) for line in given[part]]
+def _card_part(part: str, card_parts: dict[str, list[str]]) -> Iterator[str]:
+    if part in card_parts:
+        lines = [_linked(part, line) for line in card_parts[part]]
         yield from _prose([f"**{part}:** {lines[0]}", *lines[1:]])
 
 
@@ -93,7 +111,7 @@ def _section(part: str, name: str) -> Iterator[str]:
 
 
 def _prose(lines: list[str]) -> Iterator[str]:
-    """Paragraphs, and what is indented as blocks of code."""
+    """Markdown blocks of a card's lines: paragraphs, and indented lines as blocks of code."""
     for indented, group in groupby(lines, lambda line: line.startswith("    ") or not line):
         text = "\n".join(group).strip("\n")
         if not text:
@@ -112,7 +130,7 @@ def _linked(part: str, line: str) -> str:
 
 
 def _paper(name: str) -> str:
-    """Authors, year and number, as the card has them."""
+    """Authors, year and number of a method's paper, as its card has them."""
     text = " ".join(parts(name)["Paper"])
     short = re.match(r".*?arXiv \d{4}\.\d{4,5}", text)
     return _linked("Paper", short[0] if short else text)
@@ -122,8 +140,14 @@ def _hyperparameters(values: dict[str, dict[str, Any]]) -> str:
     if not values:
         return "None."
     rows = [
-        [f"`{key}`", f"`{one['default']}`", one["allowed"], one["search"] or "-", one["source"]]
-        for key, one in values.items()
+        [
+            f"`{key}`",
+            f"`{field['default']}`",
+            field["allowed"],
+            field["search"] or "-",
+            field["source"],
+        ]
+        for key, field in values.items()
     ]
     return _table(["key", "default", "allowed", "worth trying", "source of the default"], rows)
 
@@ -136,22 +160,22 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def _use(name: str, values: dict[str, dict[str, Any]]) -> str:
-    """The command, and again with the first value of its search space that is no default."""
-    tried = [
+    """Commands for a run at the defaults and for one with another value of the search space."""
+    settings = [
         f" method.{key}={value}"
         for key, space in search_space(name).items()
         for value in (space.values if isinstance(space, Choice) else (space.low, space.high))
         if value != values[key]["default"]
     ]
-    commands = [f"tiebreak run method={name}{one}" for one in ["", *tried[:1]]]
+    commands = [f"tiebreak run method={name}{setting}" for setting in ["", *settings[:1]]]
     return "\n".join(["```", *commands, "```"])
 
 
 def _caption(name: str) -> str:
-    """What the plot shows, and what stands in for what a real model would give."""
+    """A caption of what the plot shows, and of what replaces the values of a real model."""
     needs = METHODS[name]().needs
     chosen, rejected = LENGTHS
-    given = {
+    assumptions = {
         "Both responses count: the mean of their two losses is drawn.": needs.unit == "response",
         "The KL of a token is taken to be half its squared drift.": needs.forward_kl,
         "The mismatched response stays at the reference.": needs.mismatched,
@@ -167,7 +191,102 @@ def _caption(name: str) -> str:
             "it made by the chosen response going up and half by the rejected going down, evenly "
             "over their tokens. Right: the slope of the loss as a whole response's log-prob rises "
             "by one nat, evenly over its tokens; below zero, an update raises that response.",
-            *(sentence for sentence, holds in given.items() if holds),
+            *(sentence for sentence, holds in assumptions.items() if holds),
         ]
     )
     return textwrap.fill(text, 100, break_on_hyphens=False)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Loss at each of `margins` (nats), and its slope per nat of each response's log-prob."""
+
+    margins: list[float]
+    loss: list[float]
+    chosen: list[float]
+    rejected: list[float]
+
+
+def curve(method: Method) -> Curve:
+    """The curve of a method; each made-up pair is a whole optimiser batch."""
+    margins = [FARTHEST * (2 * i / STEPS - 1) for i in range(STEPS + 1)]
+    loss, slopes = [], {"chosen": [], "rejected": []}
+    for margin in margins:
+        pairs = _carried(method, made_pair(margin))
+        value = method.loss(pairs).mean()
+        value.backward()
+        loss.append(value.item())
+        for side, slope in slopes.items():
+            grad = getattr(pairs, side).policy.grad
+            slope.append(0.0 if grad is None else grad.mean().item())
+    return Curve(margins, loss, **slopes)
+
+
+def made_pair(margin: float) -> Pairs:
+    """A pair with that margin (nats): the chosen is up by half of it, the rejected down by half."""
+    import torch
+
+    from tiebreak.methods import Pairs
+
+    return Pairs(
+        _response(LENGTHS[0], margin / 2),
+        _response(LENGTHS[1], -margin / 2),
+        mismatched=_response(LENGTHS[1], 0.0),
+        prompt=_response(LENGTHS[0], 0.0),
+        index=torch.zeros(1, dtype=torch.long),
+        noise=torch.full((1,), 0.5, dtype=torch.float64),
+    )
+
+
+def _response(length: int, drift: float) -> Responses:
+    """A response (1, length) whose drift (nats) is spread evenly, with all a method may ask for."""
+    import torch
+
+    from tiebreak.methods import Responses
+
+    reference_BT = torch.full((1, length), TOKEN, dtype=torch.float64)
+    policy_BT = (reference_BT + drift / length).requires_grad_()
+    return Responses(
+        policy_BT,
+        reference_BT,
+        torch.ones(1, length, dtype=torch.bool),
+        forward_kl=(policy_BT - reference_BT).square() / 2,
+        collision=torch.full((1, length), TOKEN, dtype=torch.float64),
+    )
+
+
+def _carried(method: Method, pairs: Pairs) -> Pairs:
+    """The pairs with the statistics of their step, for a method that carries some."""
+    carry: Any = getattr(method, "carry", None)
+    return pairs if carry is None else dataclasses.replace(pairs, carried=carry(pairs, {}))
+
+
+def draw(name: str, method: Method, path: Path) -> None:
+    """Write the plot of a method as an SVG; equal curves give equal bytes."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    points = curve(method)
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(7.6, 2.9), layout="constrained", facecolor="white")
+        left, right = figure.subplots(1, 2)
+        _line(left, points, "loss")
+        left.set_ylabel("loss (the method's own unit)")
+        for side in ("chosen", "rejected"):
+            _line(right, points, side)
+        right.set_ylabel("slope of the loss (per nat)")
+        right.legend(frameon=False)
+        for axes in (left, right):
+            axes.set_xlabel("margin h (nats)")
+            axes.axvline(0, color="#999999", linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(color="#e6e6e6", linewidth=0.6)
+            axes.set_axisbelow(True)
+        right.axhline(0, color="#999999", linewidth=0.6)
+        left_out = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(path, format="svg", metadata={"Title": f"{name}: loss, slopes", **left_out})
+
+
+def _line(axes: Any, points: Curve, name: str) -> None:
+    colour, style = INK[name]
+    axes.plot(points.margins, getattr(points, name), style, color=colour, label=name, linewidth=1.6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from tiebreak.cli import reading, reporting, running
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
+from tiebreak.sweep.engines import ENGINES
 
 HELP = {
     "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
@@ -31,14 +33,16 @@ HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. A user's mistake: one message on stderr, exit code 2."""
-    options = _parsed(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parsed(words)
+    options.command = shlex.join(["tiebreak", *words])
     try:
         options.do(options)
     except UserError as error:
         print(f"tiebreak: {error}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, Stopped) as stop:
-        print("tiebreak: stopped; the same command goes on from here", file=sys.stderr)
+        print(f"tiebreak: stopped; go on with: {options.command}", file=sys.stderr)
         sys.exit(143 if isinstance(stop, Stopped) else 130)
     except BrokenPipeError:
         sys.stderr.close()
@@ -71,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "run":
             one.add_argument("-m", "--multirun", action="store_true", help="every combination of "
                              "values: method=dpo,simpo seed=1,2")  # fmt: skip
+            _engine_options(one)
         if name == "plan":
             one.add_argument("--workers", type=_count, help="of a sweep: runs at once")
             one.add_argument("--price", type=float, help="of a sweep: money per hour")
@@ -108,21 +113,19 @@ def _report_options(one: argparse.ArgumentParser, name: str) -> None:
     one.add_argument("--out", type=Path, help="write to a file instead")
     if name == "table":
         one.add_argument("--format", choices=reporting.FORMATS, help="default: md")
+        one.add_argument("--metrics", action="append", metavar="NAME[,NAME]", help="columns "
+                         "instead of the usual ones: results (docs/metrics.md), or seconds, "
+                         "response_tokens/s, memory/peak")  # fmt: skip
         one.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send it to W&B instead, "
                          "with intervals; without a key: a log for `wandb sync`")  # fmt: skip
 
 
 def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
-    one.set_defaults(retry=name == "retry", export=None, out=None)
     one.add_argument("name")
     if name != "study":
         one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    one.add_argument("--engine", default="local", help="where runs are done (default: local; or "
-                     "basic, joblib, submitit_local, submitit_slurm, ray)")  # fmt: skip
-    one.add_argument("--launcher", action="append", default=[], metavar="KEY=VALUE", help="a "
-                     "setting of that engine's launcher, such as partition=gpu")  # fmt: skip
-    one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
-                     "one-core runs, else one)")  # fmt: skip
+    _engine_options(one)
+    one.set_defaults(retry=name == "retry", export=None, out=None)
     if name == "study":
         one.add_argument("--retry", action="store_true", help="do failed runs again")
         one.add_argument("--real", action="store_true", help="the papers' own models and data")
@@ -130,6 +133,16 @@ def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
     if name == "sweep":
         one.add_argument("--export", choices=("wandb",), help="do no run; write it for W&B")
         one.add_argument("--out", type=Path, help="with --export: write to a file instead")
+
+
+def _engine_options(one: argparse.ArgumentParser) -> None:
+    one.set_defaults(retry=False)
+    one.add_argument("--engine", default="local", metavar="NAME", help="where runs are done: "
+                     f"{', '.join(ENGINES)} (default: local)")  # fmt: skip
+    one.add_argument("--launcher", action="append", default=[], metavar="KEY=VALUE", help="a "
+                     "setting of that engine, such as partition=gpu")  # fmt: skip
+    one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
+                     "one-core runs, else one)")  # fmt: skip
 
 
 def _count(text: str) -> int:

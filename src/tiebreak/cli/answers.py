@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tiebreak.catalogue.cards import parts
-from tiebreak.config.identity import group_id, run_id
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
@@ -21,7 +20,7 @@ from tiebreak_analysis.studies import STUDIES, StudyReport, StudyResult
 from tiebreak_analysis.studies.study import Sweeps
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.labels import material
-from tiebreak_analysis.tables.planned import Planned
+from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.table import Table
 
 SHORT = 40  # characters: a footnote this short says too little by itself
@@ -31,7 +30,7 @@ def planned(runs: Iterable[Run]) -> list[Planned]:
     """The runs a study asks for, as their configs name them."""
     return [
         Planned(
-            run_id(run), group_id(run), names["model"], names["data"], names["scenario"],
+            run.run_id, run.group_id, names["model"], names["data"], names["scenario"],
             names["method"], material(settings(run.resolved)),
         )
         for run in runs
@@ -67,26 +66,45 @@ class Answer:
         return cls(result.title, result.tables, frozenset(run_ids), findings)
 
 
-def answer(runs: Runs, name: str | None, extra: Sequence[str], command: str) -> Answer:
-    """Of all runs (None), of a study, or of a sweep. UserError: nothing is finished."""
+def answer(
+    runs: Runs,
+    name: str | None,
+    extra: Sequence[str],
+    command: str,
+    metrics: Sequence[str] | None = None,
+) -> Answer:
+    """What records say about all runs (None), a study, or a sweep.
+
+    `metrics`: the columns of the table instead of the usual ones; a study has one table then.
+    UserError: nothing is finished, or no run has one of the metrics.
+    """
     if name is None:
-        table = comparison(runs, command=command, footnotes=footnotes())
+        table = comparison(runs, metrics=metrics, command=command, footnotes=footnotes())
         return Answer("All runs", {"comparison": table}, None)
-    if name in STUDIES:
-        if extra:
-            raise UserError(f"{extra[0]}: a study has its own settings; leave it out")
-        found = study_answer(STUDIES[name], runs, sweeps_of(STUDIES[name]), command)[1]
-        if not found.tables:
-            raise UserError(
-                f"no run of {name} is finished yet; do them with: tiebreak study {name}"
-            )
-        return found
-    asked = planned(compared(name, extra))
-    ids = frozenset(one.run_id for one in asked)
-    if not any(one.finished and one.run_id in ids for one in runs.records):
-        raise UserError(f"no run of {name} is finished yet; do them with: tiebreak sweep {name}")
-    table = comparison(runs, planned=asked, command=command, footnotes=footnotes())
-    return Answer(name, {name: table}, ids)
+    if name in STUDIES and extra:
+        raise UserError(f"{extra[0]}: a study has its own settings; leave it out")
+    if name in STUDIES and metrics is None:
+        study = study_answer(STUDIES[name], runs, sweeps_of(STUDIES[name]), command)[1]
+        if not study.tables:
+            raise UserError(_nothing_finished(name))
+        return study
+    sweeps = STUDIES[name].sweeps if name in STUDIES else (name,)
+    asked = {run.run_id: run for sweep in sweeps for run in planned(compared(sweep, extra))}
+    if not any(record.finished and record.run_id in asked for record in runs.records):
+        raise UserError(_nothing_finished(name))
+    table = comparison(
+        runs,
+        planned=list(asked.values()),
+        metrics=metrics,
+        command=command,
+        footnotes=footnotes(),
+    )
+    return Answer(name, {name: table}, frozenset(asked))
+
+
+def _nothing_finished(name: str) -> str:
+    kind = "study" if name in STUDIES else "sweep"
+    return f"no run of {name} is finished yet; do them with: tiebreak {kind} {name}"
 
 
 def sweeps_of(study: StudyReport, real: bool = False) -> Sweeps:

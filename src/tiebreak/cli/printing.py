@@ -7,15 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.identity import run_id
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.home import artefacts_dir, runs_dir
 from tiebreak.metrics import Shown, shown
 from tiebreak.run.execute import Outcome
 from tiebreak.store import Store
-from tiebreak.sweep.standing import Standing, State, wall_seconds
-from tiebreak.sweep.tasks import Report, describe
-from tiebreak.track.record import is_finished, is_live, read_result
+from tiebreak.sweep.tasks import Standing, State, SweepResult, describe, wall_seconds
+from tiebreak.track.record import is_done, is_live, read_result
 from tiebreak.track.record_format import TRACE
 
 SHOWN = shown(Shown.TABLES, Shown.RUNS)
@@ -23,23 +21,16 @@ SHOWN = shown(Shown.TABLES, Shown.RUNS)
 
 def plan_lines(run: Run) -> Iterator[str]:
     """The run and its stages, parents first: cached, or would run."""
-    from tiebreak.stages.align import Line
-    from tiebreak.stages.evaluate import evaluation_stages
-    from tiebreak.stages.stage import walk
-
-    folder = runs_dir() / run_id(run)
-    state = "finished" if is_finished(folder) else "not finished"
-    yield f"{describe(run)}, {state}"
-    line, store = Line.of(run), Store(artefacts_dir())
-    for stage, key, cached in walk([line.align, *evaluation_stages(run, line)], store):
-        name = key or "(key known once its parents are there)"
-        state = "cached" if cached else "would run"
-        yield f"  {state:<10} {stage.name:<10} {stage.what:<21} {name}"
+    done = is_done(runs_dir() / run.run_id, run.evaluation_id, run.evaluators)
+    yield f"{describe(run)}, {'finished' if done else 'not finished'}"
+    for stage, stored in run.plan.standing(Store(artefacts_dir())):
+        state = "cached" if stored else "would run"
+        yield f"  {state:<10} {stage.name:<12} {stage.what:<21} {stage.key}"
 
 
 def result_lines(outcome: Outcome) -> Iterator[str]:
     """The main metrics, before and after."""
-    result = read_result(outcome.folder)
+    result = read_result(outcome.folder, outcome.evaluation_id)
     before = result["start"]["metrics"]
     for name in SHOWN:
         if name in result["metrics"]:
@@ -55,7 +46,7 @@ def outcome_line(outcome: Outcome) -> str:
     return f"stages: {built} built, {reused} reused; record: {outcome.folder}"
 
 
-def describe_report(report: Report) -> Iterator[str]:
+def describe_report(report: SweepResult) -> Iterator[str]:
     """What a sweep did, stage by stage."""
     more = {"pruned": report.pruned, "stopped": report.stopped}
     more |= {"not begun": report.left} if report.interrupted else {}
@@ -72,7 +63,7 @@ def describe_report(report: Report) -> Iterator[str]:
         yield f"  {stage:<12}{made:>4} built {found:>4} reused"
     for run, error in report.failed:
         yield f"failed: {describe(run)}: {error}"
-        yield from _last_lines(runs_dir() / run_id(run) / TRACE)
+        yield from _last_lines(runs_dir() / run.run_id / TRACE)
     yield f"records: {runs_dir()}"
 
 
@@ -106,7 +97,10 @@ def status_lines(name: str, standings: Sequence[Standing], unchosen: int = 0) ->
 
 def _time_left(standings: Sequence[Standing], workers: int) -> Iterator[str]:
     """From the median of the finished runs' wall time; nothing to say before the first."""
-    left = sum(one.state in (State.WAITING, State.STOPPED, State.RUNNING) for one in standings)
+    left = sum(
+        one.state in (State.WAITING, State.STOPPED, State.RUNNING, State.UNMEASURED)
+        for one in standings
+    )
     if not left or not workers:
         return
     took = sorted(

@@ -11,8 +11,9 @@ from tiebreak.errors import UserError
 from tiebreak.track import environment
 from tiebreak.track.mirror import opened
 from tiebreak.track.shown import Comparison
+from tiebreak_analysis.page.page import table_document
 from tiebreak_analysis.records.wandb import COMPARISON
-from tiebreak_analysis.tables import render, tidy
+from tiebreak_analysis.tables.data import HEADER, lines
 from tiebreak_analysis.tables.table import Section, Table
 
 PLACE = re.compile(r"(?:([\w.-]+)/)?([\w.-]+)")
@@ -75,8 +76,8 @@ def compared(table: Table) -> Comparison:
         )
         if value is not None
     }
-    rows = list(tidy.lines(table))
-    return Comparison({"status": COMPARISON, **summary}, render.html(table), tidy.HEADER, rows)
+    rows = list(lines(table))
+    return Comparison({"status": COMPARISON, **summary}, table_document(table), HEADER, rows)
 
 
 def _key(table: Table, section: Section, *parts: str) -> str:

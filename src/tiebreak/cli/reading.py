@@ -37,7 +37,7 @@ def methods(options: argparse.Namespace) -> None:
 
 def data(options: argparse.Namespace) -> None:
     from tiebreak.cli.show_data import show_data
-    from tiebreak.config.compose import compose
+    from tiebreak.compose import compose
 
     show_data(compose(options.overrides), options.rows)
 

@@ -35,18 +35,32 @@ def _loaded(options: argparse.Namespace) -> Runs:
 def _answer(options: argparse.Namespace, runs: Runs) -> Answer:
     from tiebreak.cli.answers import answer
 
-    study = [options.study, *options.overrides] if options.study else []
-    return answer(runs, options.study, options.overrides, " ".join(["tiebreak table", *study]))
+    command = _command(options, options.study)
+    return answer(runs, options.study, options.overrides, command, _metrics(options))
+
+
+def _command(options: argparse.Namespace, study: str | None) -> str:
+    """The command that makes the table, for its footer."""
+    words = ["tiebreak table", *([study, *options.overrides] if study else [])]
+    metrics = _metrics(options)
+    return " ".join([*words, *(["--metrics", ",".join(metrics)] if metrics else [])])
+
+
+def _metrics(options: argparse.Namespace) -> list[str] | None:
+    """The columns asked for. None: the usual ones."""
+    names = [name for text in getattr(options, "metrics", None) or () for name in text.split(",")]
+    return [name.strip() for name in names if name.strip()] or None
 
 
 def table(options: argparse.Namespace) -> None:
-    from tiebreak_analysis.tables import render
+    from tiebreak_analysis.page.page import table_document
+    from tiebreak_analysis.tables.data import csv, sidecar
+    from tiebreak_analysis.tables.text import latex, markdown
 
     if options.wandb is not None:
         return _publish(options)
     tables = list(_answer(options, _loaded(options)).tables.values())
-    writers = {"md": render.markdown, "tex": render.latex, "csv": render.csv, "html": render.html,
-               "json": render.sidecar}  # fmt: skip
+    writers = {"md": markdown, "tex": latex, "csv": csv, "html": table_document, "json": sidecar}
     format = options.format or "md"
     if len(tables) > 1 and format not in ("md", "tex"):
         raise UserError(
@@ -69,7 +83,7 @@ def _publish(options: argparse.Namespace) -> None:
     asked = " ".join([called, *options.overrides])
     for name, one in _answer(options, _loaded(options)).tables.items():
         whole = asked if name in (options.study, "comparison") else f"{asked} {name}"
-        command = " ".join(["tiebreak table", *([asked] if options.study else [])])
+        command = _command(options, called if options.study else None)
         where = publish(whole, replace(one, command=command), place, home())
         kept = "" if "://" in where else "kept offline, for `wandb sync`: "
         say(f"W&B: {whole}: {kept}{where}")
@@ -112,7 +126,7 @@ def study(options: argparse.Namespace) -> None:
     from tiebreak.cli.answers import sweeps_of
     from tiebreak.cli.running import do_all
     from tiebreak.home import home, runs_dir
-    from tiebreak.sweep.sweep_file import read_study
+    from tiebreak.sweep.sweep_file import read_sweep_file
     from tiebreak_analysis.studies import STUDIES
 
     found = STUDIES.get(options.name)
@@ -124,7 +138,7 @@ def study(options: argparse.Namespace) -> None:
     if options.real and not found.real:
         raise UserError(f"--real: {found.name} has no sweeps with a paper's settings; leave it out")
     codes = [
-        do_all(read_study(name), options.engine, options.workers, options.retry, options.launcher)
+        do_all(read_sweep_file(name), options)
         for name in (found.real if options.real else found.sweeps)
     ]
     folder: Path = options.out or home() / "results" / found.name

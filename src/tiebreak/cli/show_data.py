@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 
 
 def show_data(run: Run, num_rows: int) -> None:
@@ -11,13 +11,13 @@ def show_data(run: Run, num_rows: int) -> None:
 
     from tiebreak.data.view import show
     from tiebreak.run.execute import quiet_libraries
-    from tiebreak.stages.start import start_checkpoint
-    from tiebreak.stages.tokens import encode, read_sides, refuse_unfit
+    from tiebreak.stages.tokens import encode, refuse_unfit
 
     quiet_libraries()
-    tokenizer = start_checkpoint(run).tokenizer({})
+    tokenizer = run.plan.start.tokenizer()
     console = Console()
-    for side, examples in read_sides(run).items():
+    for side in run.data.sides():
+        examples = run.data.rows(side)
         rows = num_rows if side == "train" else 0
         found = encode(run, examples, tokenizer)
         console.rule(f"{run.data.name}: {side}, {len(found.tokens)} rows")

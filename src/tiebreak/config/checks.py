@@ -7,12 +7,12 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from tiebreak.config.schema import Adapter, FileData, Run, Split, Start, WorldData
+from tiebreak.config.schema import Adapter, RunConfig, Split, Start
 from tiebreak.config.search import search_space
 from tiebreak.errors import UserError, nearest
 
 
-def check(run: Run) -> None:
+def check(run: RunConfig) -> None:
     """Raise UserError at the first thing that cannot work together."""
     _held_out(run)
     _start(run)
@@ -26,9 +26,7 @@ def check_group(key: str, part: Any, name: str) -> None:
         _hyperparameters(part, name)
     _ranges(key, part)
     if key == "data":
-        _limits(part)
-    if isinstance(part, WorldData):
-        _world(part)
+        part.check()
 
 
 _BOUNDS: dict[str, tuple[str, Callable[[Any, float], bool]]] = {
@@ -111,14 +109,14 @@ def _at(part: Any, key: str) -> Any:
     return value
 
 
-def _start(run: Run) -> None:
+def _start(run: RunConfig) -> None:
     """The scenario's start model must exist, or be something this run can make."""
     model, scenario = run.model, run.scenario
     have = [str(s) for s in Start if getattr(model, str(s)) is not None]
     source = getattr(model, str(scenario.start))
     if scenario.start is Start.SFT and source is None:
         source = model.base
-        if source is not None and isinstance(run.data, FileData) and not run.data.demonstrations:
+        if source is not None and not run.data.can_demonstrate:
             raise UserError(
                 "scenario=sft-then-align trains on demonstrations and data.demonstrations is null; "
                 "give data.demonstrations=FILE (messages per line), or choose another scenario"
@@ -153,30 +151,26 @@ def _counted(stage: Any) -> bool:
     return getattr(stage, "examples", 1) is not None
 
 
-def _limits(data: WorldData | FileData) -> None:
-    from tiebreak.data.tokenise import Limits
-
-    Limits(data.max_length, data.max_prompt_length)
-
-
-def _held_out(run: Run) -> None:
-    """Each split must have rows; the world's validation prompts follow as many for testing."""
+def _held_out(run: RunConfig) -> None:
+    """Each split must have rows, and as many prompts as are asked for."""
     data, evaluation = run.data, run.evaluation
-    validation = evaluation.split is Split.VALIDATION
-    if isinstance(data, FileData) and validation and data.validation_share == 0:
+    if str(evaluation.split) not in data.sides():
         raise UserError(
             "evaluation.split=validation, and data.validation_share=0.0 keeps no rows for it; "
             "give data.validation_share=0.1, or use evaluation.split=test"
         )
-    most = 5_000 if validation else 10_000
-    if isinstance(data, WorldData) and evaluation.num_prompts > most:
+    if data.most_prompts is None:
+        return
+    # The prompts for validation follow as many for testing.
+    most = data.most_prompts // (2 if evaluation.split is Split.VALIDATION else 1)
+    if evaluation.num_prompts > most:
         raise UserError(
-            f"evaluation.num_prompts={evaluation.num_prompts}: the world has no more than {most} "
-            f"prompts for evaluation.split={evaluation.split}; ask for fewer"
+            f"evaluation.num_prompts={evaluation.num_prompts}: data={data.name} has no more than "
+            f"{most} prompts for evaluation.split={evaluation.split}; ask for fewer"
         )
 
 
-def _reference(run: Run) -> None:
+def _reference(run: RunConfig) -> None:
     if run.method.needs.moving_reference and run.train.adapter is Adapter.LORA:
         raise UserError(
             f"method={run.method_name} moves its reference towards the policy, and an adapter is "
@@ -184,26 +178,11 @@ def _reference(run: Run) -> None:
         )
 
 
-def _lists(run: Run) -> None:
-    """The world's rows are pairs; how many responses a file's rows hold is seen when it is read."""
+def _lists(run: RunConfig) -> None:
+    """How many responses the rows of a file hold is seen when they are read."""
     k = run.method.needs.ranked
-    if isinstance(run.data, WorldData) and k > 2:
+    if run.data.pairs_only and k > 2:
         raise UserError(
             f"method.k={k}, and data={run.data.name} holds pairs; give method.k=2, or a file of "
             "ranked lists (docs/data.md)"
         )
-
-
-def _world(data: WorldData) -> None:
-    from tiebreak.data.world import Knobs
-
-    try:
-        Knobs(
-            num_pairs=data.num_pairs,
-            label_noise=data.label_noise,
-            length_bias=data.length_bias,
-            edit_distance=data.edit_distance,
-            temperature=data.temperature,
-        )
-    except UserError as error:  # the knobs are keys of the group `data`
-        raise UserError(f"data.{str(error).removeprefix('knobs.')}") from error

@@ -1,7 +1,8 @@
-"""Overrides -> one checked Run, by Hydra's composition over `conf/`."""
+"""Overrides -> one checked configuration, by Hydra's composition over `conf/`."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from tiebreak.config import checks, schema
-from tiebreak.config.typed import typed, untyped
+from tiebreak.config.typed import complete, typed, untyped
+from tiebreak.data.sources import SOURCES
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
 from tiebreak.methods import METHODS
@@ -28,26 +30,30 @@ CHOSEN = {
 
 @functools.cache
 def options(group: str) -> list[str]:
-    """The configurations a group offers."""
+    """The configurations a group offers: its files, or the methods."""
+    if group == "method":
+        return list(METHODS)
     return sorted(path.stem for path in (shipped("conf") / group).glob("*.yaml"))
 
 
-def compose(overrides: Sequence[str]) -> schema.Run:
-    """`["method=kto", "train.learning_rate=1e-4"]` -> Run. Raises UserError for any mistake."""
+def configure(overrides: Sequence[str]) -> schema.RunConfig:
+    """`["method=kto", "train.learning_rate=1e-4"]`, typed and checked; no file is read but conf/.
+    Raises UserError for any mistake. `tiebreak.compose` makes it a run with ids."""
     choices, values = _split(overrides)
     own: dict[str, list[str]] = {key: [] for key in KEYS}
     for item in values:
         own[_head(item)].append(item)
     said = {key: (choices.get(key), tuple(items)) for key, items in own.items()}
     if "${" in " ".join(values):  # may mean a key of any group
-        return to_run(
+        return read_config(
             _interpolated({key: _plain(key, *what) for key, what in said.items()}, values)
         )
     return _run({key: _chosen(key, *what) for key, what in said.items()})
 
 
-def to_run(container: dict[str, Any]) -> schema.Run:
-    """A complete, plain configuration -> Run."""
+def read_config(container: dict[str, Any]) -> schema.RunConfig:
+    """A plain configuration, as a record keeps it, typed and checked. Keys that were added since
+    it was written are read at their value at introduction."""
     for key in container:
         if key not in KEYS:
             raise UserError(f"unknown key {key}{nearest(key, KEYS)}")
@@ -57,10 +63,10 @@ def to_run(container: dict[str, Any]) -> schema.Run:
 Part = tuple[Any, Any]  # a group as its dataclass and as plain values; the seed twice
 
 
-def _run(parts: dict[str, Part]) -> schema.Run:
+def _run(parts: dict[str, Part]) -> schema.RunConfig:
     resolved = {key: plain for key, (_, plain) in parts.items()}
     fields: dict[str, Any] = {key: part for key, (part, _) in parts.items()}
-    run = schema.Run(**fields, method_name=resolved["method"]["name"], resolved=resolved)
+    run = schema.RunConfig(**fields, method_name=resolved["method"]["name"], resolved=resolved)
     checks.check(run)
     return run
 
@@ -82,7 +88,7 @@ def _part(key: str, given: Any) -> Part:
         return _seed(given), given
     name = {}
     if key == "method":
-        given = {k: v for k, v in given.items() if k != "search"}  # for sweeps; no part of a run
+        given = dict(given)
         name = {"name": given.pop("name")}
     part = typed(_class(key, {**given, **name}), given, key)
     checks.check_group(key, part, name.get("name", ""))
@@ -93,7 +99,11 @@ def _class(key: str, given: Mapping[str, Any]) -> type:
     if key == "method":
         return METHODS[given["name"]]
     if key == "data":
-        return schema.WorldData if given.get("kind") == "world" else schema.FileData
+        kind = given.get("kind")
+        if kind not in SOURCES:
+            hint = nearest(str(kind), SOURCES)
+            raise UserError(f"data.kind={kind!r} is not one of {', '.join(SOURCES)}{hint}")
+        return SOURCES[kind]
     return _CLASSES[key]
 
 
@@ -169,7 +179,8 @@ def quoted(value: str) -> str:
 
 def _plain(key: str, choice: str | None, values: Sequence[str]) -> Any:
     """A group's file with each value set in turn."""
-    container = {key: _defaults()[key] if choice is None else _composed(key, choice)}
+    found = _defaults()[key] if choice is None else _composed(key, choice)
+    container = {key: complete(_class(key, found), found) if key != "seed" else found}
     for item in values:
         _set(container, item)
     return container[key]
@@ -188,19 +199,22 @@ def _interpolated(container: dict[str, Any], values: Sequence[str]) -> dict[str,
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    """All groups as Hydra composes them when nothing is chosen."""
-    return _hydra([])
+    """All groups as they are when nothing is chosen."""
+    composed = _hydra([])
+    return {**composed, "method": _composed("method", composed["method"])}
 
 
 @functools.cache
 def _composed(group: str, choice: str) -> dict[str, Any]:
-    """One group as Hydra composes it.
+    """One group as Hydra composes it; a method has no file: its name and its class's defaults.
 
     Hydra takes 0.1 s each time, and a plan names many methods: a file that includes no other is
     what Hydra would make of it.
     """
     from omegaconf import OmegaConf
 
+    if group == "method":
+        return {"name": choice} | {f.name: f.default for f in dataclasses.fields(METHODS[choice])}
     path = shipped("conf") / group / f"{choice}.yaml"
     found: Any = OmegaConf.to_container(OmegaConf.load(path))
     if "defaults" not in found and "@package" not in path.read_text():
@@ -229,8 +243,7 @@ def _set(container: dict[str, Any], item: str) -> None:
             raise UserError(f"unknown key {key!r}: {place} is a value; give "
                             f"{place}=VALUE")  # fmt: skip
         if part not in node:
-            keys = [name for name in node if (place, name) != ("method", "search")]
-            there = f"; {place} has {', '.join(keys)}"
+            there = f"; {place} has {', '.join(node)}"
             raise UserError(f"unknown key {key!r}{nearest(part, node)}{there}")
         if part is last and len(walked) == len(path):
             break

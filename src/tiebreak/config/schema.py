@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tiebreak.data.sources import Data
 from tiebreak.methods import Method
 
 
@@ -33,7 +34,9 @@ class Reference(StrEnum):
 
 
 class Precision(StrEnum):
-    AUTO = "auto"
+    """What training and scoring compute in. There is no "auto": a setting that depends on the
+    machine would give one run two names, or two results."""
+
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
 
@@ -43,11 +46,6 @@ class TrackerMode(StrEnum):
     ONLINE = "online"
     OFFLINE = "offline"
     DISABLED = "disabled"
-
-
-class DataKind(StrEnum):
-    WORLD = "world"
-    FILES = "files"
 
 
 class Split(StrEnum):
@@ -106,48 +104,6 @@ class ScenarioConfig:
 
 
 @dataclass(frozen=True)
-class WorldData:
-    """The controlled world: see docs/world.md for the knobs."""
-
-    name: str
-    kind: DataKind
-    seed: int
-    num_pairs: int
-    num_test_pairs: int
-    num_demonstrations: int
-    label_noise: float
-    length_bias: float
-    edit_distance: float
-    temperature: float
-    max_length: int
-    max_prompt_length: int | None
-    max_dropped_share: float
-
-
-@dataclass(frozen=True)
-class FileData:
-    """Preferences (and demonstrations) from JSONL, Parquet or the Hub."""
-
-    name: str
-    kind: DataKind
-    train: str
-    train_split: str
-    test: str | None
-    test_split: str
-    test_share: float
-    validation_share: float
-    as_conversation: bool
-    demonstrations: str | None
-    demonstrations_split: str
-    revision: str | None
-    max_rows: int | None
-    max_test_rows: int | None
-    max_length: int
-    max_prompt_length: int | None
-    max_dropped_share: float
-
-
-@dataclass(frozen=True)
 class Lora:
     rank: int
     alpha: int
@@ -192,8 +148,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How a model is judged. `split`: a search judges its trials on rows of their own, so that
-    the test rows are met once, by what it chose."""
+    """What is measured on a model, and how; no part of a run's id.
+
+    evaluators: names of the files in stages/evaluators. split: a search judges its trials on rows
+    of their own, so that the test rows are met once, by what it chose.
+    """
 
     name: str
     split: Split
@@ -202,6 +161,7 @@ class EvaluationConfig:
     temperature: float
     batch_size: int
     seed: int
+    evaluators: tuple[str, ...] = ("generations", "gold", "pairs")
 
 
 @dataclass(frozen=True)
@@ -213,14 +173,17 @@ class TrackerConfig:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One composed point, typed and checked."""
+class RunConfig:
+    """One composed point: every group typed and checked.
+
+    resolved: the same as plain values, complete, as a record keeps them.
+    """
 
     model: ModelConfig
     method: Method
     method_name: str
     scenario: ScenarioConfig
-    data: WorldData | FileData
+    data: Data
     train: TrainConfig
     evaluation: EvaluationConfig
     tracker: TrackerConfig
@@ -236,3 +199,25 @@ class Run:
             "scenario": self.scenario.name,
             "data": self.data.name,
         }
+
+    @property
+    def trains_sft(self) -> bool:
+        """Whether the start model is fine-tuned by this run, and not given."""
+        return self.scenario.start is Start.SFT and self.model.sft is None
+
+    @property
+    def start_source(self) -> str:
+        """The checkpoint that the start model is, or is tuned from; "here": pretrained here."""
+        source = getattr(self.model, str(self.scenario.start)) or self.model.base
+        assert source is not None, "config.checks has seen to it"
+        return source
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether log-probs of the start model are read during training."""
+        return self.method.needs.reference or self.train.drift
+
+    @property
+    def stores_reference(self) -> bool:
+        """Whether these are scored once, before training; else by a model beside the policy."""
+        return self.train.reference is Reference.STORE and not self.method.needs.live

@@ -1,4 +1,4 @@
-"""A method's search space: the values of its hyper-parameters worth trying, from its YAML."""
+"""A method's search space: the values of its hyper-parameters worth trying, from its class."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tiebreak.errors import UserError, nearest
-from tiebreak.home import shipped
+from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 
 
@@ -40,21 +39,20 @@ Space = dict[str, Choice | Interval]
 
 @functools.cache
 def search_space(method: str) -> Space:
-    """Hyper-parameter -> values to try, as its YAML says; UserError when that is wrong."""
-    import yaml
-
-    path = shipped("conf") / "method" / f"{method}.yaml"
-    given = yaml.safe_load(path.read_text()).get("search") or {}
-    fields = {f.name for f in dataclasses.fields(METHODS[method])}
-    for key in given:
-        if key not in fields:
-            hint = nearest(key, fields)
-            raise UserError(f"{path.name}: search.{key} is no hyper-parameter{hint}")
-    return {key: dimension(f"search.{key}", value, path.name) for key, value in given.items()}
+    """Hyper-parameter -> values to try, as the method's class gives them; UserError when one is no
+    space."""
+    return {
+        field.name: dimension(f"search of {field.name}", field.metadata["search"], method)
+        for field in dataclasses.fields(METHODS[method])
+        if field.metadata["search"] is not None
+    }
 
 
 def dimension(key: str, value: Any, where: str) -> Choice | Interval:
-    """What a file says of one key: a list of values, or {low, high, log}."""
+    """The values to try of one key, given as a list or as {low, high, log}; UserError for others.
+
+    where: the file or the method that gives them, for the error.
+    """
     if isinstance(value, list) and value:
         return Choice(tuple(value))
     if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:

@@ -1,4 +1,10 @@
-"""Plain YAML values -> frozen dataclasses, with one clear error per mistake."""
+"""Plain YAML values -> frozen dataclasses, with one clear error per mistake; and back.
+
+A field's value at its introduction is its default; a field without one has no such value. Ids and
+keys leave out what equals it, and files from before the field are read as if they held it, so a
+field that is added with a default renames nothing. Whoever changes a default later gives the old
+one as `field(metadata={"introduced": OLD})`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ from tiebreak.errors import UserError, nearest
 
 
 def typed(cls: type, values: Any, where: str) -> Any:
-    """Build `cls` from a mapping; every field must be given, and no other."""
+    """Build `cls` from a mapping; every field without a default must be given, and no other."""
     if not isinstance(values, Mapping):
         raise UserError(f"{where} must be a group of keys, got {values!r}")
     hints = _hints(cls)
@@ -23,10 +29,49 @@ def typed(cls: type, values: Any, where: str) -> Any:
     for key in values:
         if key not in names:
             raise UserError(f"unknown key {where}.{key}{nearest(str(key), names)}")
+    values = complete(cls, values)
     missing = [name for name in names if name not in values]
     if missing:
         raise UserError(f"{where}.{missing[0]} is missing; give {where}.{missing[0]}=VALUE")
     return cls(**{name: _value(hints[name], values[name], f"{where}.{name}") for name in names})
+
+
+def complete(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with each missing field at its value at introduction, as plain values."""
+    filled = dict(values)
+    for f in dataclasses.fields(cast(Any, cls)):
+        inner = _inner(_hints(cls)[f.name])
+        if f.name not in values and introduced(f) is not dataclasses.MISSING:
+            filled[f.name] = untyped(introduced(f))
+        elif dataclasses.is_dataclass(inner) and isinstance(values.get(f.name), Mapping):
+            filled[f.name] = complete(cast(type, inner), values[f.name])
+    return filled
+
+
+def introduced(f: dataclasses.Field) -> Any:
+    """A field's value at its introduction; dataclasses.MISSING where it has none."""
+    return f.metadata.get("introduced", f.default)
+
+
+@functools.lru_cache(maxsize=4096)
+def settings_of(part: Any, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Plain values of a dataclass for an id or a key: what differs from the value at introduction,
+    without the fields named in `leave_out`. Not to be changed: callers share it."""
+    fields = dataclasses.fields(part)
+    unknown = leave_out - {f.name for f in fields}
+    assert not unknown, f"{type(part).__name__} has no {', '.join(sorted(unknown))}"
+    return {
+        f.name: settings_of(value) if dataclasses.is_dataclass(value) else untyped(value)
+        for f in fields
+        if f.name not in leave_out and (value := getattr(part, f.name)) != introduced(f)
+    }
+
+
+def _inner(kind: Any) -> Any:
+    """The type inside `X | None`."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return next(k for k in typing.get_args(kind) if k is not type(None))
+    return kind
 
 
 @functools.cache
@@ -46,9 +91,8 @@ def untyped(value: Any) -> Any:
 def _value(kind: Any, value: Any, where: str) -> Any:
     if value == "???":
         raise UserError(f"{where} has no value; give {where}=VALUE")
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        inner = [k for k in typing.get_args(kind) if k is not type(None)]
-        return None if value is None else _value(inner[0], value, where)
+    if (inner := _inner(kind)) is not kind:
+        return None if value is None else _value(inner, value, where)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise UserError(f"{where}={value!r} is not a list; write [a, b]")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from tiebreak.errors import UserError
-from tiebreak.warm import kept, stamps
+from tiebreak.store import stamps
+from tiebreak.warm import kept
 
 FORMAT = 2
 
@@ -53,7 +54,7 @@ class Tokens:
     def load(cls, folder: str | Path) -> Tokens:
         """What `save` wrote, not to be changed: a worker of a sweep gives the same to its next run.
         UserError when the folder holds another format."""
-        key = "tokens", stamps(Path(folder), "tokens.*")
+        key = "tokens", stamps(Path(folder).glob("tokens.*"))
         found = kept.get(key)
         if found is None:
             found = cls._read(Path(folder))

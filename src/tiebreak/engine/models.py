@@ -13,7 +13,8 @@ import torch
 
 from tiebreak.config.schema import Adapter, TrainConfig
 from tiebreak.errors import UserError
-from tiebreak.warm import kept, stamps
+from tiebreak.store import stamps
+from tiebreak.warm import kept
 
 _REMEDY = "Give the folder of a checkpoint, a Hub id that this machine can reach, or fetch one"
 
@@ -69,7 +70,8 @@ def load_start(source: str | Path, revision: str | None = None) -> Any:
 def _unchanging(source: str | Path, revision: str | None) -> Hashable:
     """Names the files of a checkpoint as they are now; None for a Hub's that may become others."""
     if Path(source).is_dir():
-        return "model", stamps(Path(source), "*.safetensors", "*.json")
+        folder = Path(source)
+        return "model", stamps([*folder.glob("*.safetensors"), *folder.glob("*.json")])
     fixed = revision is not None and re.fullmatch("[0-9a-f]{40}", revision)
     return ("model", str(source), revision) if fixed else None
 

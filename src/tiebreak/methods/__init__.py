@@ -15,7 +15,8 @@ from tiebreak.methods.responses import Pairs, Responses
 __all__ = ["METHODS", "Method", "Needs", "Pairs", "Responses"]
 
 
-def _found() -> dict[str, type[Method]]:
+def _classes() -> dict[str, type[Method]]:
+    """The class of every method by its name, in the order of names."""
     classes = []
     for module in pkgutil.iter_modules(__path__):
         members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
@@ -23,4 +24,4 @@ def _found() -> dict[str, type[Method]]:
     return {cls.name: cls for cls in sorted(classes, key=lambda cls: cls.name)}
 
 
-METHODS: dict[str, type[Method]] = _found()
+METHODS: dict[str, type[Method]] = _classes()

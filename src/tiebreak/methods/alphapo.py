@@ -45,9 +45,15 @@ class AlphaPO:
     needs: ClassVar[Needs] = Needs(reference=False)
     start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
-    beta: float = hyperparameter(2.5, source="2501.03884, as TRL lists it", above=0)
-    gamma: float = hyperparameter(0.25, source="2501.03884; gamma / beta = 0.1", at_least=0)
-    alpha: float = hyperparameter(0.25, source="2501.03884, as TRL lists it")
+    beta: float = hyperparameter(
+        2.5, source="2501.03884, as TRL lists it", above=0, search=[2.5, 10.0]
+    )
+    gamma: float = hyperparameter(
+        0.25, source="2501.03884; gamma / beta = 0.1", at_least=0, search=[0.25, 0.5, 1.0, 2.5, 3.0]
+    )
+    alpha: float = hyperparameter(
+        0.25, source="2501.03884, as TRL lists it", search=[0.1, 0.25, 0.5]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) SimPO's loss on shaped rewards, one loss per pair."""

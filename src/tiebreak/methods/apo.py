@@ -24,8 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,44 +34,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class APOZero:
+class APOZero(DriftRewards):
     name: ClassVar[str] = "apo-zero"
     summary: ClassVar[str] = "chosen up and rejected down, each against the reference"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "1"
 
-    beta: float = hyperparameter(0.1, source="2408.06266 section 5.2; TRL", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 7, one loss per pair."""
         chosen_B = (-self.beta * pairs.chosen.drift()).sigmoid()  # 1 - sigmoid
         return chosen_B + (self.beta * pairs.rejected.drift()).sigmoid()
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
         return 1.0
 
 
 @dataclass(frozen=True)
-class APODown:
+class APODown(DriftRewards):
     name: ClassVar[str] = "apo-down"
     summary: ClassVar[str] = "both responses down, the rejected one further"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "1"
 
-    beta: float = hyperparameter(0.1, source="2408.06266 section 5.2; TRL", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 8, one loss per pair."""
         chosen_B = (self.beta * pairs.chosen.drift()).sigmoid()
         return chosen_B + (-self.beta * drift_margin(pairs)).sigmoid()  # 1 - sigmoid
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return 1.0

@@ -31,8 +31,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import concatenate, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import concatenate, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,23 +41,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BCO:
+class BCO(DriftRewards):
     name: ClassVar[str] = "bco"
     summary: ClassVar[str] = "a classifier of good and bad responses, centred by the mean reward"
     needs: ClassVar[Needs] = Needs(unpaired=True, whole_batch=("pairs",), unit="response")
-    start_loss: ClassVar[str] = "log 2"
+    start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.01, source="2404.04656, as TRL lists it", above=0)
+    beta: float = hyperparameter(
+        0.01, source="2404.04656, as TRL lists it", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B_chosen + B_rejected,) one loss per response: desirable first, then undesirable."""
         chosen_B, rejected_B = self.beta * pairs.chosen.drift(), self.beta * pairs.rejected.drift()
         delta = self.delta(pairs)
         return concatenate(-log_sigmoid(chosen_B - delta), -log_sigmoid(delta - rejected_B))
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def carry(self, batch: Pairs, before: Mapping[str, float]) -> dict[str, float]:
         """Responses seen so far and the mean of their rewards, this batch included."""

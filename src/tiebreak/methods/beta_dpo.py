@@ -33,8 +33,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,19 +43,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BetaDPO:
+class BetaDPO(DriftRewards):
     name: ClassVar[str] = "beta-dpo"
     summary: ClassVar[str] = "DPO, beta set by the batch's margins, unusual pairs left out"
     needs: ClassVar[Needs] = Needs(whole_batch=("pairs",))
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="official README's command", above=0)
-    alpha: float = hyperparameter(0.6, source="official README (`a`; config has 0)", at_least=0)
-    rho: float = hyperparameter(0.2, source="official `mode_weight`", at_least=0, below=1)
+    beta: float = hyperparameter(
+        0.1, source="official README's command", above=0, search=[0.01, 0.05, 0.1]
+    )
+    # No published range was found for alpha and rho: search tries values around the default.
+    alpha: float = hyperparameter(
+        0.6, source="official README (`a`; config has 0)", at_least=0, search=[0.2, 0.4, 0.6]
+    )
+    rho: float = hyperparameter(
+        0.2, source="official `mode_weight`", at_least=0, below=1, search=[0.0, 0.2, 0.4]
+    )
     momentum: float = hyperparameter(0.9, source="official `trainers.py`", at_least=0, below=1)
 
     def loss(self, pairs: Pairs) -> Tensor:
-        """(B,) one loss per pair; the mean over the whole batch is the mean over the kept."""
+        """(B,) one loss per pair; the mean over the whole batch is that over the kept pairs."""
         batch = pairs.batch()
         kept_B = self.kept(batch)
         weight_B = kept_B / kept_B.mean()
@@ -93,10 +100,6 @@ class BetaDPO:
         first_K = key_B.argsort(descending=True, stable=True)[:count]
         return margin_B.new_zeros(len(margin_B)).index_fill(0, first_K, 1.0)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
         """The loss when policy and reference are equal: every h is 0."""
-        return 0.6931471805599453
+        return math.log(2)

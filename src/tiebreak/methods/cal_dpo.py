@@ -28,8 +28,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,13 +38,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CalDPO:
+class CalDPO(DriftRewards):
     name: ClassVar[str] = "cal-dpo"
     summary: ClassVar[str] = "DPO plus a squared pull of each drift to a target"
     needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "log 2 + (1 / (2 beta))^2"
+    start_loss: ClassVar[str] = "ln 2 + (1 / (2 beta))^2"
 
-    beta: float = hyperparameter(0.002, source="Cal-DPO `dpo_config_full.yaml`", above=0)
+    beta: float = hyperparameter(
+        0.002,
+        source="Cal-DPO `dpo_config_full.yaml`",
+        above=0,
+        search={"low": 0.001, "high": 0.01, "log": True},
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) logistic term and calibration, one loss per pair."""
@@ -52,10 +57,6 @@ class CalDPO:
         chosen_B = (pairs.chosen.drift() - target) ** 2
         rejected_B = (pairs.rejected.drift() + target) ** 2
         return -log_sigmoid(drift_margin(pairs)) + 0.5 * (chosen_B + rejected_B)
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return math.log(2) + (0.5 / self.beta) ** 2

@@ -1,10 +1,12 @@
-"""What a method is, and the declarations its file is written with. Imports no torch."""
+"""The interface of a method, and the declarations that its file uses. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from tiebreak.methods.numerics import drift_rewards
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method asks of the engine, and nothing it does not use.
+    """The inputs that a method asks the engine for: exactly those that its loss uses.
 
     reference         the start model's log-probs of each response
     forward_kl        KL(reference || policy) at every response token, over the vocabulary
@@ -41,11 +43,11 @@ class Needs:
 
     @property
     def live(self) -> bool:
-        """Whether stored log-probs are not enough: the reference must be there in training."""
+        """Whether the reference model must be loaded in training; else stored log-probs suffice."""
         return self.forward_kl or self.moving_reference
 
     def words(self) -> list[str]:
-        """The needs as words, for catalogues."""
+        """The needs in words, for the catalogue."""
         flags = {
             "reference": self.reference and not self.live,
             "live reference": self.live and not self.moving_reference,
@@ -63,10 +65,10 @@ class Needs:
 
 
 class Method(Protocol):
-    """What the engine, the catalogue and the tests ask of a method.
+    """The interface of a method, as the engine, the catalogue and the tests use it.
 
-    summary     one line, for catalogues
-    start_loss  in words: the loss before the first update
+    summary     one line, for the catalogue
+    start_loss  the loss before the first update, in words
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -94,7 +96,10 @@ class Carries(Protocol):
     """A method whose statistics run on from one optimiser step to the next."""
 
     def carry(self, batch: Pairs, before: Mapping[str, float]) -> dict[str, float]:
-        """This step's statistics, from the detached batch and the last step's ({} at first)."""
+        """The statistics of this step.
+
+        batch: the whole optimiser batch, detached; before: the last step's statistics, {} at first.
+        """
         ...
 
 
@@ -102,16 +107,37 @@ class MovesReference(Protocol):
     """A method whose reference follows the policy."""
 
     def reference_share(self, step: int) -> float:
-        """After update `step` (from 1): reference <- share * policy + (1 - share) * reference."""
+        """The share of the policy in the reference after update `step` (from 1), from 0 to 1.
+
+        reference <- share * policy + (1 - share) * reference
+        """
         ...
 
 
+@dataclass(frozen=True)
+class DriftRewards:
+    """Base of the methods whose implicit reward is beta * drift; they give beta its default."""
+
+    beta: float
+
+    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(chosen (B,), rejected (B,)): beta * drift, detached."""
+        return drift_rewards(pairs, self.beta)
+
+
 def hyperparameter(
-    default: Any, *, source: str, options: tuple[str, ...] = (), **check: float
+    default: Any,
+    *,
+    source: str,
+    options: tuple[str, ...] = (),
+    search: list[Any] | dict[str, Any] | None = None,
+    **check: float,
 ) -> Any:
     """A dataclass field that knows where its default comes from and which values make sense.
 
-    options: the words it may be; check: `above=` and `below=` exclusive bounds, `at_least=` and
-    `at_most=` inclusive ones. Values worth trying are in the method's YAML, under `search`.
+    options  the words it may be
+    search   the values that sweeps try, as a list or as {"low": 0.1, "high": 1.0, "log": True}
+    check    `above=` and `below=` exclusive bounds, `at_least=` and `at_most=` inclusive ones
     """
-    return field(default=default, metadata={"source": source, "options": options, "check": check})
+    metadata = {"source": source, "options": options, "search": search, "check": check}
+    return field(default=default, metadata=metadata)

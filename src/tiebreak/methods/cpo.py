@@ -41,8 +41,12 @@ class CPO:
     needs: ClassVar[Needs] = Needs(reference=False)
     start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
-    beta: float = hyperparameter(0.1, source="2401.08417; ALMA `cpo_ft.sh`", above=0)
-    alpha: float = hyperparameter(1.0, source="2401.08417; ALMA", at_least=0)
+    beta: float = hyperparameter(
+        0.1, source="2401.08417; ALMA `cpo_ft.sh`", above=0, search=[0.01, 0.05, 0.1]
+    )
+    alpha: float = hyperparameter(
+        1.0, source="2401.08417; ALMA", at_least=0, search=[0.1, 0.5, 1.0]
+    )
     nll: str = hyperparameter(
         "response", source="response: 2401.08417; batch: ALMA, TRL", options=("response", "batch")
     )

@@ -24,8 +24,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DiscoPOP:
+class DiscoPOP(DriftRewards):
     name: ClassVar[str] = "discopop"
     summary: ClassVar[str] = "a gate between logistic and exponential loss, found by search"
     needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "0.5 * (1 + log 2)"
+    start_loss: ClassVar[str] = "0.5 * (1 + ln 2)"
 
-    beta: float = hyperparameter(0.05, source="2406.08414; DiscoPOP `config_full.yaml`", above=0)
+    beta: float = hyperparameter(
+        0.05, source="2406.08414; DiscoPOP `config_full.yaml`", above=0, search=[0.025, 0.05, 0.1]
+    )
     tau: float = hyperparameter(0.05, source="2406.08414; TRL", above=0, at_most=1)
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -49,10 +51,6 @@ class DiscoPOP:
         logistic_B = (-logit_B / self.tau).sigmoid() * -log_sigmoid(logit_B)
         exponential_B = (log_sigmoid(logit_B / self.tau) - logit_B).exp()  # one exp: no overflow
         return logistic_B + exponential_B
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return 0.5 * (1 + math.log(2))

@@ -22,11 +22,12 @@ are fitted without limit (see cdpo, ipo).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,22 +36,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DPO:
+class DPO(DriftRewards):
     name: ClassVar[str] = "dpo"
     summary: ClassVar[str] = "logistic loss on the difference of drifts"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="2305.18290 App. B (0.5 for TL;DR)", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2305.18290 App. B (0.5 for TL;DR)", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 7, one loss per pair."""
         return -log_sigmoid(self.beta * drift_margin(pairs))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
-        return 0.6931471805599453
+        return math.log(2)

@@ -18,6 +18,7 @@ response weighs more than one of a long response, so short pairs lead the traini
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -37,7 +38,10 @@ class DPONorm:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(5.0, source="open-instruct `tulu3_dpo_8b.yaml`", above=0)
+    # No published range was found for beta: search tries values around the default.
+    beta: float = hyperparameter(
+        5.0, source="open-instruct `tulu3_dpo_8b.yaml`", above=0, search=[2.0, 5.0, 10.0]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) DPO's loss on drifts per token, one per pair."""
@@ -50,5 +54,4 @@ class DPONorm:
         return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
 
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
-        return 0.6931471805599453
+        return math.log(2)

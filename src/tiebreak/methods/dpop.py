@@ -28,8 +28,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid, positive_part
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid, positive_part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,15 +38,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DPOP:
+class DPOP(DriftRewards):
     name: ClassVar[str] = "dpop"
     summary: ClassVar[str] = "logistic loss, with a penalty where the chosen is below the reference"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.3, source="2402.13228 (ablated 0.1, 0.3, 1)", above=0)
+    beta: float = hyperparameter(
+        0.3, source="2402.13228 (ablated 0.1, 0.3, 1)", above=0, search=[0.1, 0.3, 1.0]
+    )
     penalty_weight: float = hyperparameter(
-        50.0, source="2402.13228 (lambda; ablated 5, 50, 500)", at_least=0
+        50.0,
+        source="2402.13228 (lambda; ablated 5, 50, 500)",
+        at_least=0,
+        search=[5.0, 50.0, 500.0],
     )
     version: str = hyperparameter(
         "v2", source="2402.13228: v2 July 2024; v1 as first printed", options=("v2", "v1")
@@ -60,10 +65,5 @@ class DPOP:
             return -log_sigmoid(self.beta * h_B) + penalty_B
         return -log_sigmoid(self.beta * (h_B - penalty_B))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
         return math.log(2)

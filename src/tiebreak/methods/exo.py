@@ -26,8 +26,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,15 +36,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EXO:
+class EXO(DriftRewards):
     name: ClassVar[str] = "exo"
     summary: ClassVar[str] = "KL from the policy's preference to smoothed labels (DPO's reversed)"
     needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "-log 2 - 0.5 * log(label_smoothing * (1 - label_smoothing))"
+    start_loss: ClassVar[str] = "-ln 2 - 0.5 * ln(label_smoothing * (1 - label_smoothing))"
 
-    beta: float = hyperparameter(0.1, source="exact-optimization `imdb_exp`; TRL", above=0)
+    beta: float = hyperparameter(
+        0.1, source="exact-optimization `imdb_exp`; TRL", above=0, search=[0.1, 0.5]
+    )
     label_smoothing: float = hyperparameter(
-        1e-3, source="2402.00856, as TRL reports it", above=0, below=0.5
+        1e-3,
+        source="2402.00856, as TRL reports it",
+        above=0,
+        below=0.5,
+        search=[5e-05, 0.001, 0.01],
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -53,10 +59,6 @@ class EXO:
         log_q_B, log_not_q_B = log_sigmoid(logit_B), log_sigmoid(-logit_B)
         kept_B = logit_B.sigmoid() * (log_q_B - math.log1p(-self.label_smoothing))
         return kept_B + (-logit_B).sigmoid() * (log_not_q_B - math.log(self.label_smoothing))
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return -math.log(2) - 0.5 * (

@@ -42,7 +42,9 @@ class IPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "1 / (4 tau^2)"
 
-    tau: float = hyperparameter(0.1, source="HALOs `ipo.yaml`; SimPO protocol", above=0)
+    tau: float = hyperparameter(
+        0.1, source="HALOs `ipo.yaml`; SimPO protocol", above=0, search=[0.01, 0.1, 0.5, 1.0]
+    )
     reduction: str = hyperparameter(
         "mean", source="mean: TRL, HALOs; sum: 2310.12036 Eq. 17", options=("mean", "sum")
     )
@@ -57,7 +59,6 @@ class IPO:
         return self._drift(pairs.chosen).detach(), self._drift(pairs.rejected).detach()
 
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
         return 1 / (4 * self.tau**2)
 
     def _drift(self, responses: Responses) -> Tensor:

@@ -28,8 +28,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import concatenate, drift_rewards
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import concatenate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KTO:
+class KTO(DriftRewards):
     name: ClassVar[str] = "kto"
     summary: ClassVar[str] = "prospect-theoretic loss on single labelled responses"
     needs: ClassVar[Needs] = Needs(
@@ -46,9 +46,15 @@ class KTO:
     )
     start_loss: ClassVar[str] = "0.5 * (lambda_D or lambda_U of the response)"
 
-    beta: float = hyperparameter(0.1, source="2402.01306 v5; HALOs `kto.yaml`", above=0)
-    desirable_weight: float = hyperparameter(1.0, source="2402.01306 (lambda_D)", above=0)
-    undesirable_weight: float = hyperparameter(1.0, source="2402.01306 (lambda_U)", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2402.01306 v5; HALOs `kto.yaml`", above=0, search=[0.01, 0.05, 0.1]
+    )
+    desirable_weight: float = hyperparameter(
+        1.0, source="2402.01306 (lambda_D)", above=0, search=[1.0, 1.25, 1.5]
+    )
+    undesirable_weight: float = hyperparameter(
+        1.0, source="2402.01306 (lambda_U)", above=0, search=[1.0, 1.25, 1.5]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B_chosen + B_rejected,) one loss per response: desirable first, then undesirable."""
@@ -56,10 +62,6 @@ class KTO:
         chosen_B = 1 - (self.beta * (pairs.chosen.drift() - z0)).sigmoid()
         rejected_B = 1 - (self.beta * (z0 - pairs.rejected.drift())).sigmoid()
         return concatenate(self.desirable_weight * chosen_B, self.undesirable_weight * rejected_B)
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def reference_point(self, pairs: Pairs) -> Tensor:
         """z0, a scalar without gradient (nats)."""

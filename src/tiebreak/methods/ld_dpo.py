@@ -22,6 +22,7 @@ rejected response, its end-of-sequence token included, hardly trains.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -41,8 +42,12 @@ class LDDPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="DPO's; 2409.06411's own not verified", above=0)
-    alpha: float = hyperparameter(0.5, source="TRL paper index", at_least=0, at_most=1)
+    beta: float = hyperparameter(
+        0.1, source="DPO's; 2409.06411's own not verified", above=0, search=[0.01, 0.05, 0.1]
+    )
+    alpha: float = hyperparameter(
+        0.5, source="TRL paper index", at_least=0, at_most=1, search={"low": 0.0, "high": 1.0}
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) DPO's loss on length-desensitised drifts, one per pair."""
@@ -65,8 +70,7 @@ class LDDPO:
         return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
 
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
-        return 0.6931471805599453
+        return math.log(2)
 
 
 def _first(response: Responses, length_B: Tensor) -> Responses:

@@ -14,7 +14,7 @@ Training: the code uses a learning rate of 5e-6 with QLoRA, batch 32, one epoch.
 Fixes: DPO only widens the margin and may lower the chosen response with it; here each response is
 scored on its own against 0, which holds up the chosen log-prob.
 Watch: `drift/chosen` should stay above 0 and settle; `drift/rejected` falls.
-Fails: the chosen terms are least at r_chosen = log 2 (69 nats of drift at the default beta) and
+Fails: the chosen terms are least at r_chosen = ln 2 (69 nats of drift at the default beta) and
 pull back beyond it: a small beta leaves much room, a large one little.
 """
 
@@ -24,8 +24,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NCA:
+class NCA(DriftRewards):
     name: ClassVar[str] = "nca"
     summary: ClassVar[str] = "each response against noise, so that the chosen one does not sink"
     needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "2 * log 2"
+    start_loss: ClassVar[str] = "2 * ln 2"
 
-    beta: float = hyperparameter(0.01, source="Noise-Contrastive-Alignment `yamls`; TRL", above=0)
+    beta: float = hyperparameter(
+        0.01, source="Noise-Contrastive-Alignment `yamls`; TRL", above=0, search=[0.01, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) one loss per pair."""
@@ -48,10 +50,6 @@ class NCA:
         rejected_B = self.beta * pairs.rejected.drift()
         noise_B = log_sigmoid(-chosen_B) + log_sigmoid(-rejected_B)
         return -log_sigmoid(chosen_B) - 0.5 * noise_B
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return 2 * math.log(2)

@@ -23,6 +23,7 @@ def positive_part(x: Tensor) -> Tensor:
 
 
 def concatenate(*parts: Tensor) -> Tensor:
+    """The tensors joined along their first dimension."""
     import torch
 
     return torch.cat(parts)

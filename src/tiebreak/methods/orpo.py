@@ -44,7 +44,10 @@ class ORPO:
     start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
     odds_ratio_weight: float = hyperparameter(
-        0.1, source="2403.07691 (lambda: Mistral 0.1, Llama-2 0.2, Phi-2 0.25)", at_least=0
+        0.1,
+        source="2403.07691 (lambda: Mistral 0.1, Llama-2 0.2, Phi-2 0.25)",
+        at_least=0,
+        search=[0.1, 0.2, 0.25, 0.5, 1.0, 2.0],
     )
     nll: str = hyperparameter(
         "sequence", source="xfactlab/orpo, TRL: with the prompt", options=("sequence", "response")

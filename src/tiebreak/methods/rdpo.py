@@ -43,9 +43,14 @@ class RDPO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "-log sigmoid( alpha * length difference ), a mean over pairs"
 
-    beta: float = hyperparameter(0.1, source="2305.18290; SimPO protocol 0.01 to 0.1", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2305.18290; SimPO protocol 0.01 to 0.1", above=0, search=[0.01, 0.05, 0.1]
+    )
     alpha: float = hyperparameter(
-        0.01, source="SamPO `dpo.sh`; SimPO protocol 0.05 to 1", at_least=0
+        0.01,
+        source="SamPO `dpo.sh`; SimPO protocol 0.05 to 1",
+        at_least=0,
+        search=[0.01, 0.05, 0.1, 0.5, 1.0],
     )
 
     def loss(self, pairs: Pairs) -> Tensor:

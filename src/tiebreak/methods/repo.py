@@ -40,7 +40,13 @@ class RePO:
     needs: ClassVar[Needs] = Needs(reference=False)
     start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
-    gamma: float = hyperparameter(0.5, source="2503.07426 appendix D.1", at_least=0, at_most=1)
+    gamma: float = hyperparameter(
+        0.5,
+        source="2503.07426 appendix D.1",
+        at_least=0,
+        at_most=1,
+        search=[0.2, 0.4, 0.5, 0.6, 0.8],
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 6, one loss per pair."""

@@ -1,4 +1,4 @@
-"""What a method sees: scored responses, as plain tensors.
+"""Scored responses as plain tensors: the input of every loss.
 
 Shape legend: B pairs (or responses) in the batch, T response positions, padded on the right.
 All log-probabilities are natural logarithms (nats).
@@ -19,7 +19,7 @@ class Responses:
     """One response to each of B prompts, scored token by token.
 
     policy     (B, T) log-prob of each response token under the policy, with gradient.
-    reference  (B, T) the same under the frozen reference; None where no method asked for it.
+    reference  (B, T) log-prob of each under the frozen reference; None where not asked for.
     mask       (B, T) True at response tokens; None means every position is one.
     forward_kl (B, T) KL(reference || policy) over the vocabulary, with gradient, if asked for.
     collision  (B, T) log of the sum over the vocabulary of squared policy probabilities, detached,
@@ -97,7 +97,7 @@ class Pairs:
     """Chosen and rejected responses to the same B prompts.
 
     For unpaired data the two sides hold the desirable and the undesirable responses and may
-    differ in B. What only some methods ask for:
+    differ in B. The other fields are given to the methods that ask for them:
 
     mismatched  a response to another prompt for each row
     prompt      the prompt's own tokens after its first
@@ -122,11 +122,11 @@ class Pairs:
     carried: Mapping[str, float] = field(default_factory=dict)
 
     def batch(self) -> Pairs:
-        """The whole optimiser batch: what batch statistics are computed over."""
+        """The whole optimiser batch, over which batch statistics are computed."""
         return self if self.whole is None else self.whole
 
     def own(self, values_B: Tensor) -> Tensor:
-        """Values of the whole batch -> those of these pairs."""
+        """The values of these pairs, taken from the values of the whole batch."""
         if self.whole is None:
             return values_B
         assert self.index is not None, "a cut knows its places in the batch"

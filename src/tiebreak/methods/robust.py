@@ -24,8 +24,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RobustDPO:
+class RobustDPO(DriftRewards):
     name: ClassVar[str] = "robust"
     summary: ClassVar[str] = "logistic loss on drifts that is unbiased under flipped labels"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="2403.00409 App. B", above=0)
+    beta: float = hyperparameter(0.1, source="2403.00409 App. B", above=0, search=[0.01, 0.05, 0.1])
     label_smoothing: float = hyperparameter(
-        0.1, source="2403.00409 (epsilon); TRL", at_least=0, below=0.5
+        0.1, source="2403.00409 (epsilon); TRL", at_least=0, below=0.5, search=[0.1, 0.2, 0.3]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -51,10 +51,5 @@ class RobustDPO:
         as_labelled_B, flipped_B = -log_sigmoid(logit_B), -log_sigmoid(-logit_B)
         return ((1 - e) * as_labelled_B - e * flipped_B) / (1 - 2 * e)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
         return math.log(2)

@@ -27,8 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,14 +37,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RPO:
+class RPO(DriftRewards):
     name: ClassVar[str] = "rpo"
     summary: ClassVar[str] = "DPO with a small NLL on the chosen response"
     needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "no fixed value: log 2 plus the weighted NLL of the start model"
+    start_loss: ClassVar[str] = "no fixed value: ln 2 plus the weighted NLL of the start model"
 
-    beta: float = hyperparameter(0.01, source="authors' `zephyr-7b-beta` recipe", above=0)
-    eta: float = hyperparameter(0.005, source="2405.16436 appendix E.1; its recipes", at_least=0)
+    beta: float = hyperparameter(
+        0.01, source="authors' `zephyr-7b-beta` recipe", above=0, search=[0.01, 0.05, 0.1]
+    )
+    eta: float = hyperparameter(
+        0.005,
+        source="2405.16436 appendix E.1; its recipes",
+        at_least=0,
+        search={"low": 0.001, "high": 0.05, "log": True},
+    )
     nll: str = hyperparameter(
         "sum", source="2405.16436; its appendix F for response", options=("sum", "response")
     )
@@ -52,10 +59,6 @@ class RPO:
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) algorithm 2, one loss per pair."""
         return -log_sigmoid(self.beta * drift_margin(pairs)) + self.eta * self._nll(pairs)
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return None

@@ -42,7 +42,9 @@ class RRHF:
     summary: ClassVar[str] = "ranking hinge over scored responses, plus NLL of the best"
     start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
-    rank_weight: float = hyperparameter(1.0, source="GanjinZero/RRHF launch scripts", at_least=0)
+    rank_weight: float = hyperparameter(
+        1.0, source="GanjinZero/RRHF launch scripts", at_least=0, search=[1.0, 10.0, 100.0]
+    )
     length_penalty: float = hyperparameter(1.0, source="2304.05302; GanjinZero/RRHF", at_least=0)
     nll: str = hyperparameter(
         "response", source="response: as the code means it; sum: 2304.05302",

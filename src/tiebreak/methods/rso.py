@@ -39,7 +39,9 @@ class RSO:
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "1"
 
-    gamma: float = hyperparameter(0.05, source="2309.06657, as TRL's paper index has it", above=0)
+    gamma: float = hyperparameter(
+        0.05, source="2309.06657, as TRL's paper index has it", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) the hinge-norm loss, one per pair."""
@@ -50,5 +52,4 @@ class RSO:
         return drift_rewards(pairs, self.gamma)
 
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
         return 1.0

@@ -39,8 +39,15 @@ class SimPO:
     needs: ClassVar[Needs] = Needs(reference=False)
     start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
-    beta: float = hyperparameter(2.0, source="2405.14734 section 3 (2.0 to 2.5)", above=0)
-    gamma: float = hyperparameter(1.0, source="2405.14734; gamma / beta = 0.5", at_least=0)
+    beta: float = hyperparameter(
+        2.0, source="2405.14734 section 3 (2.0 to 2.5)", above=0, search=[2.0, 2.5, 10.0]
+    )
+    gamma: float = hyperparameter(
+        1.0,
+        source="2405.14734; gamma / beta = 0.5",
+        at_least=0,
+        search=[0.3, 0.5, 1.0, 1.2, 1.4, 1.6],
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 6, one loss per pair."""

@@ -43,9 +43,14 @@ class SLiC:
     needs: ClassVar[Needs] = Needs(reference=False)
     start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
-    delta: float = hyperparameter(1.0, source="2305.10425; HALOs `slic.yaml` (beta)", above=0)
+    delta: float = hyperparameter(
+        1.0, source="2305.10425; HALOs `slic.yaml` (beta)", above=0, search=[0.1, 0.5, 1.0, 2.0]
+    )
     regulariser_weight: float = hyperparameter(
-        0.1, source="HALOs `slic.yaml`; SimPO protocol from 0.1 (lambda)", at_least=0
+        0.1,
+        source="HALOs `slic.yaml`; SimPO protocol from 0.1 (lambda)",
+        at_least=0,
+        search=[0.1, 0.5, 1.0, 10.0],
     )
 
     def loss(self, pairs: Pairs) -> Tensor:

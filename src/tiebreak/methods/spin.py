@@ -27,8 +27,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,22 +37,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SPIN:
+class SPIN(DriftRewards):
     name: ClassVar[str] = "spin"
     summary: ClassVar[str] = "logistic loss on drifts, against samples of the previous iterate"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="2401.01335 (5 in its last round)", above=0)
+    beta: float = hyperparameter(
+        0.1, source="2401.01335 (5 in its last round)", above=0, search=[0.1, 1.0, 5.0]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 4.7, one loss per pair."""
         return -log_sigmoid(self.beta * drift_margin(pairs))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
         return math.log(2)

@@ -26,8 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_rewards
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,13 +35,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SPPO:
+class SPPO(DriftRewards):
     name: ClassVar[str] = "sppo"
     summary: ClassVar[str] = "squared distance of each drift to a target of its own"
     needs: ClassVar[Needs] = Needs()
     start_loss: ClassVar[str] = "(1 / (2 beta))^2"
 
-    beta: float = hyperparameter(0.001, source="SPPO `scripts/pipeline.sh`; TRL", above=0)
+    beta: float = hyperparameter(
+        0.001,
+        source="SPPO `scripts/pipeline.sh`; TRL",
+        above=0,
+        search={"low": 0.001, "high": 0.01, "log": True},
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 4.7, one loss per pair."""
@@ -50,10 +54,6 @@ class SPPO:
         chosen_B = (pairs.chosen.drift() - target) ** 2
         rejected_B = (pairs.rejected.drift() + target) ** 2
         return (chosen_B + rejected_B) / 2
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return (0.5 / self.beta) ** 2

@@ -23,11 +23,12 @@ forward pass. A large alpha leaves the policy close to the reference and the mar
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,47 +37,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TDPO1:
+class TDPO1(DriftRewards):
     name: ClassVar[str] = "tdpo1"
     summary: ClassVar[str] = "DPO minus the gap of token-level forward KLs"
     needs: ClassVar[Needs] = Needs(forward_kl=True)
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="official `config/loss/tdpo.yaml`", above=0)
+    beta: float = hyperparameter(
+        0.1, source="official `config/loss/tdpo.yaml`", above=0, search=[0.1, 0.3, 0.5]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 15, one loss per pair."""
         kl_gap_B = pairs.rejected.total_kl() - pairs.chosen.total_kl()
         return -log_sigmoid(self.beta * (drift_margin(pairs) - kl_gap_B))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
         """The loss when policy and reference are equal: every K is 0."""
-        return 0.6931471805599453
+        return math.log(2)
 
 
 @dataclass(frozen=True)
-class TDPO2:
+class TDPO2(DriftRewards):
     name: ClassVar[str] = "tdpo2"
     summary: ClassVar[str] = "DPO minus a weighted KL gap; no gradient through the chosen KL"
     needs: ClassVar[Needs] = Needs(forward_kl=True)
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="official `config/loss/tdpo.yaml`", above=0)
-    alpha: float = hyperparameter(0.5, source="official `config/loss/tdpo.yaml`", at_least=0)
+    beta: float = hyperparameter(
+        0.1, source="official `config/loss/tdpo.yaml`", above=0, search=[0.1, 0.3, 0.5]
+    )
+    alpha: float = hyperparameter(
+        0.5, source="official `config/loss/tdpo.yaml`", at_least=0, search=[0.1, 0.3, 0.5, 0.7, 1.0]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 17, one loss per pair."""
         kl_gap_B = pairs.rejected.total_kl() - pairs.chosen.total_kl().detach()
         return -log_sigmoid(self.beta * (drift_margin(pairs) - self.alpha * kl_gap_B))
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
         """The loss when policy and reference are equal: every K is 0."""
-        return 0.6931471805599453
+        return math.log(2)

@@ -23,11 +23,12 @@ holds the policy near its start and both log-probs may fall without end.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,28 +37,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TRDPO:
+class TRDPO(DriftRewards):
     name: ClassVar[str] = "tr-dpo"
     summary: ClassVar[str] = "DPO against a reference that follows the policy"
     needs: ClassVar[Needs] = Needs(moving_reference=True)
     start_loss: ClassVar[str] = "ln 2"
 
-    beta: float = hyperparameter(0.05, source="2404.09656 table 1, by TRL's index", above=0)
-    mixing: float = hyperparameter(0.6, source="2404.09656 (alpha); TRL", above=0, at_most=1)
-    sync_every: int = hyperparameter(512, source="2404.09656 (tau); TRL", at_least=1)
+    # No published ranges were found: search tries values around the defaults.
+    beta: float = hyperparameter(
+        0.05, source="2404.09656 table 1, by TRL's index", above=0, search=[0.01, 0.05, 0.1]
+    )
+    mixing: float = hyperparameter(
+        0.6, source="2404.09656 (alpha); TRL", above=0, at_most=1, search=[0.3, 0.6, 1.0]
+    )
+    sync_every: int = hyperparameter(
+        512, source="2404.09656 (tau); TRL", at_least=1, search=[64, 256, 512]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) DPO's loss against the reference of the moment, one per pair."""
         return -log_sigmoid(self.beta * drift_margin(pairs))
 
     def reference_share(self, step: int) -> float:
-        """The policy's share in the reference after update `step` (from 1); mostly 0."""
+        """The policy's share in the reference after update `step` (from 1); 0 between syncs."""
         return self.mixing if step % self.sync_every == 0 else 0.0
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
     def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal."""
-        return 0.6931471805599453
+        return math.log(2)

@@ -27,8 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
+from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
+from tiebreak.methods.numerics import drift_margin, log_sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WPO:
+class WPO(DriftRewards):
     name: ClassVar[str] = "wpo"
     summary: ClassVar[str] = "DPO, each pair weighted by its probability under the policy"
     needs: ClassVar[Needs] = Needs(collision=True)
     start_loss: ClassVar[str] = "ln 2 times the pair's weight, so at most ln 2"
 
-    beta: float = hyperparameter(0.01, source="2406.11827 section 4; official configs", above=0)
+    beta: float = hyperparameter(
+        0.01, source="2406.11827 section 4; official configs", above=0, search=[0.01, 0.05, 0.1]
+    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 2, one loss per pair."""
@@ -53,10 +55,6 @@ class WPO:
         """(B,) in [0, 1], without gradient."""
         log_weight_B = _log_weight(pairs.chosen) + _log_weight(pairs.rejected)
         return log_weight_B.clamp(max=0).exp()
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
 
     def loss_at_start(self) -> float | None:
         return None

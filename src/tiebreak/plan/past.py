@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.compose import to_run
+from tiebreak.compose import to_run
 from tiebreak.config.schema import Run
 from tiebreak.errors import UserError
 from tiebreak.plan.facts import Book, Facts, Unknown

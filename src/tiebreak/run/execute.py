@@ -1,9 +1,8 @@
-"""Run one: its stages in order, its record, its mirror. Done once, it answers at once."""
+"""Do one run: its stages in order, its record, its mirror. Done once, it answers at once."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import sys
@@ -14,29 +13,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tiebreak import interrupt, provenance
-from tiebreak.config.identity import group_id, run_id
-from tiebreak.config.schema import Run
+from tiebreak import provenance
+from tiebreak.compose import Run
 from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
 from tiebreak.interrupt import Pruned, Stopped
 from tiebreak.run import processes, ranks
-from tiebreak.run.results import Made, data_hash, token_lines
-from tiebreak.stages.align import METRICS, Line, Look, check_kind
-from tiebreak.stages.evaluate import evaluation_stages
-from tiebreak.stages.stage import Paths, Stage, ensure
+from tiebreak.run.results import manifest, token_lines, write_evaluation
+from tiebreak.stages.align import check_kind
+from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
 from tiebreak.store import Artefact, Store
 from tiebreak.track.environment import is_agents
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import Record, is_finished, mark_failed, read_result, read_status
-from tiebreak.track.record_format import TRACE
+from tiebreak.track.record import Record, is_done, mark_failed, read_result, read_status
+from tiebreak.track.record_format import GENERATIONS, METRICS, TRACE, path_in_record
 
 
 @dataclass
 class Outcome:
-    """Where the record is, and which artefacts were built or reused for it."""
+    """Where the record is, the evaluation asked for, and the artefacts built or reused for it."""
 
     folder: Path
+    evaluation_id: str
     already: bool = False
     artefacts: dict[tuple[str, str], bool] = field(default_factory=dict)
 
@@ -47,95 +45,109 @@ class Outcome:
 
 
 def execute(
-    run: Run, say: Callable[[str], None] = lambda line: None, look: Look | None = None
+    run: Run, say: Callable[[str], None] = lambda line: None, on_step: OnStep | None = None
 ) -> Outcome:
-    """Do what is missing of this run. Raises UserError; the record then says "failed".
-
-    `look` is called after every update of the policy and may raise Pruned.
-    """
+    """Do what is missing of a run: train its policy, measure what it asks for. Raises UserError;
+    the record then says "failed". `on_step` is called after every update and may raise Pruned."""
     ranks.check(run)
-    outcome = Outcome(runs_dir() / run_id(run))
+    outcome = Outcome(runs_dir() / run.run_id, run.evaluation_id)
     if ranks.rank() > 0:
         quiet_libraries()
         ranks.follow(run)
         return outcome
     with ranks.Others() as others:
-        if is_finished(outcome.folder):
+        if is_done(outcome.folder, run.evaluation_id, run.evaluators):
             outcome.already = True
             if is_agents():
                 _show_again(run, outcome.folder)
         else:
-            _recorded(run, outcome, say, look, others)
+            _recorded(run, outcome, say, on_step, others)
     return outcome
 
 
 def _recorded(
-    run: Run, outcome: Outcome, say: Callable[[str], None], look: Look | None, others: ranks.Others
+    run: Run,
+    outcome: Outcome,
+    say: Callable[[str], None],
+    on_step: OnStep | None,
+    others: ranks.Others,
 ) -> None:
-    from omegaconf import OmegaConf
-
     quiet_libraries()
     folder = outcome.folder
-    with Record.open(folder, OmegaConf.to_yaml(run.resolved), _manifest(run)) as record:
+    with Record.open(folder, config_yaml(run), _manifest(run)) as record:
         mirror = _mirror(run)
         log = RunLog(record, mirror, say)
         (folder / TRACE).unlink(missing_ok=True)  # of an attempt before this one
         with mirror:
             try:
-                _execute(run, record, log, outcome, _line(run, log, look, others))
+                _execute(run, record, log, outcome, Context(run, log, on_step), others)
             finally:
                 log.close(sys.exc_info()[1])
                 mirror.record(folder)
 
 
-def _line(run: Run, log: RunLog, look: Look | None, others: ranks.Others) -> Line:
-    """The stages of a run. Align is trained here, or beside torchrun's other processes, or by
-    processes that are started for it."""
-    line = Line.of(run, log, look)
-    if ranks.world_size() > 1:
-        return replace(line, align=others.beside(line.align))
-    if run.train.execution.num_processes == 1:
-        return line
+def config_yaml(run: Run) -> str:
+    from omegaconf import OmegaConf
 
-    def build(work: Path, paths: Paths) -> None:
-        _free_memory()  # of the stages before it: the others want the device
-        processes.train(run, work, log)
-
-    return replace(line, align=replace(line.align, build=build))
+    return OmegaConf.to_yaml(run.resolved)
 
 
-def _execute(run: Run, record: Record, log: RunLog, outcome: Outcome, line: Line) -> None:
+def _execute(
+    run: Run, record: Record, log: RunLog, outcome: Outcome, context: Context, others: ranks.Others
+) -> None:
     store = Store(artefacts_dir())
-    made = Made(run, line, store, outcome.artefacts)
+    align = _align(run, log, others)
+    log.write()
 
-    def built(stage: Stage) -> Path:
-        interrupt.check()
-        log.stage = stage.name
-        log.write()
-        path = ensure(stage, store, outcome.note).path
-        _free_memory()
-        return path
+    def made(stage: Stage) -> Path:
+        return make(stage, store, context, log.enter, outcome.note)
 
-    tokens = built(line.tokens)  # first: a mistake in the data must not wait for SFT
+    tokens = made(run.plan.tokens)  # first: a mistake in the data must not wait for SFT
+    made(run.plan.held_out)
     check_kind(run, tokens)
-    for text in token_lines(made.report()):
+    for text in token_lines(run, store):
         log.say(text)
     if ranks.world_size() > 1:
         ranks.prepare(run)
-    log.replay(built(line.align) / METRICS)
-    for stage in evaluation_stages(run, line):
-        built(stage)
-    record.update_manifest(**made.manifest())
-    result, generations = made.write(record)
-    record.finish(result)
+    log.follow(made(align) / METRICS)
+    log.trained()
+    for measured in run.plan.evaluations.values():
+        made(measured.start)
+        made(measured.policy)
+    record.update_manifest(**manifest(run, store, record, outcome.artefacts))
+    result = write_evaluation(run, store, record)
+    record.finish(run.evaluation_id, result)
     log.finished = True
-    log.mirror.generations(last_step(record.folder / METRICS), generations)
-    log.mirror.summary(result)
+    _mirror_result(run, record.folder, log.mirror)
+
+
+def _align(run: Run, log: RunLog, others: ranks.Others) -> Stage:
+    """The align stage, to be trained here, or beside torchrun's other processes, or by processes
+    that are started for it."""
+    align = run.plan.align
+    if ranks.world_size() > 1:
+        return others.beside(align)
+    if run.train.execution.num_processes == 1:
+        return align
+
+    def build(context: Context, work: Path, paths: Paths) -> None:
+        free_memory()  # of the stages before it: the others want the device
+        processes.train(run, work, log)
+
+    return replace(align, build=build)
+
+
+def _mirror_result(run: Run, folder: Path, mirror: Mirror) -> None:
+    answers = folder / path_in_record(GENERATIONS, run.evaluation_id)
+    if answers.is_file():
+        rows = [json.loads(line) for line in answers.read_text().splitlines()]
+        mirror.generations(last_step(folder / METRICS), rows)
+    mirror.summary(read_result(folder, run.evaluation_id))
 
 
 def _mirror(run: Run) -> Mirror:
     return open_mirror(
-        run.tracker, run_id(run), group_id(run), run.names, run.resolved, home(), seed=run.seed
+        run.tracker, run.run_id, run.group_id, run.names, run.resolved, home(), seed=run.seed
     )
 
 
@@ -145,7 +157,7 @@ def _show_again(run: Run, folder: Path) -> None:
         for line in (folder / METRICS).read_text().splitlines():
             row = json.loads(line)
             mirror.log(row.pop("step"), row)
-        mirror.summary(read_result(folder))
+        mirror.summary(read_result(folder, run.evaluation_id))
         mirror.record(folder)
 
 
@@ -154,22 +166,14 @@ def last_step(metrics: Path) -> int:
     return len(metrics.read_text().splitlines())
 
 
-def _free_memory() -> None:
-    """A stage's model and optimiser go before the next stage loads its own."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def _manifest(run: Run) -> dict[str, Any]:
     return {
-        "run_id": run_id(run),
-        "group_id": group_id(run),
+        "run_id": run.run_id,
+        "group_id": run.group_id,
         "names": run.names,
         "seed": run.seed,
         "stages": [],
-        "hashes": {"data": data_hash(run)},
+        "hashes": {"data": run.data_hash},
         "dropped": {},
         "versions": provenance.versions(),
         "git": provenance.git(checkout()),
@@ -179,13 +183,11 @@ def _manifest(run: Run) -> dict[str, Any]:
 
 def failed_elsewhere(run: Run, why: str) -> None:
     """Say so in the record of a run whose process could not: it died, or never came so far."""
-    from omegaconf import OmegaConf
-
-    folder = runs_dir() / run_id(run)
+    folder = runs_dir() / run.run_id
     if read_status(folder) is not None:
         return mark_failed(folder, why)
     with contextlib.suppress(Busy):  # another process has just begun it
-        with Record.open(folder, OmegaConf.to_yaml(run.resolved), _manifest(run)) as record:
+        with Record.open(folder, config_yaml(run), _manifest(run)) as record:
             record.status("failed", error=why)
 
 
@@ -201,42 +203,34 @@ class RunLog:
     checkpoints: Path | None = None
     finished: bool = False
 
+    def enter(self, stage: Stage) -> None:
+        """A stage is about to be built."""
+        self.stage = stage.name
+        self.write()
+
     def begin(self, resumed_at: int, steps: int, checkpoints: Path) -> None:
-        self.record.cut_back(resumed_at)
-        self._add((checkpoints.parent / METRICS).read_text(), self._recorded_steps())
+        self.record.resume(resumed_at)
         self.position, self.checkpoints = (resumed_at, steps), checkpoints
+        self.follow(checkpoints.parent / METRICS)
         if resumed_at:
             self.say(f"resumed from the checkpoint at step {resumed_at} of {steps}")
         self.write()
 
     def step(self, step: int, metrics: Mapping[str, float], speed: Mapping[str, float]) -> None:
-        self.record.metrics(step, metrics)
         self.record.throughput(step, speed)
-        self.mirror.log(step, {**metrics, **speed})
-        if self.position:
-            self.position = (step, self.position[1])
-            self.write()
+        assert self.position is not None and self.checkpoints is not None, "training has begun"
+        self.position = (step, self.position[1])
+        self.follow(self.checkpoints.parent / METRICS, {step: speed})
+        self.write()
 
-    def replay(self, path: Path) -> None:
-        """The whole training log in the record, also when the policy was trained before."""
-        kept, ours = path.read_text(), self.record.folder / METRICS
-        if not ours.is_file() or ours.read_text() != kept:
-            self.record.cut_back(0)
-            self._add(kept, 0)
-        self.position = self.checkpoints = None
-
-    def _recorded_steps(self) -> int:
-        ours = self.record.folder / METRICS
-        return last_step(ours) if ours.is_file() else 0
-
-    def _add(self, kept: str, after: int) -> None:
-        """Steps of a training log that were trained for somebody else, or for nobody: ranks whose
-        run was killed go on to their checkpoint."""
-        for line in kept.splitlines()[after:]:
-            row = json.loads(line)
+    def follow(self, log: Path, speeds: Mapping[int, Mapping[str, float]] | None = None) -> None:
+        """The artefact's training log in the record, and what is new of it in the mirror."""
+        for row in self.record.copy_log(log):
             step = row.pop("step")
-            self.record.metrics(step, row)
-            self.mirror.log(step, row)
+            self.mirror.log(step, {**row, **(speeds or {}).get(step, {})})
+
+    def trained(self) -> None:
+        self.position = self.checkpoints = None
 
     def write(self, status: str = "running", error: str | None = None) -> None:
         step, steps = self.position or (None, None)

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from tiebreak import interrupt, provenance
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
 from tiebreak.run.worker import exit_words, payload
-from tiebreak.stages.align import Log
+from tiebreak.stages.stage import TrainingLog
 
 TASK, WORK = "TIEBREAK_TASK", "TIEBREAK_WORK"  # for the ranks: their run, and where they write
 FAILED, LOCK = "failed.json", "ranks.lock"  # among the checkpoints, which go when all is done
@@ -37,7 +37,7 @@ class RankFailed(RuntimeError):
     """A rank ended with a defect; its trace is a note of this error."""
 
 
-def train(run: Run, work: Path, log: Log) -> None:
+def train(run: Run, work: Path, log: TrainingLog) -> None:
     """The align stage of a run, whose parents are there, built in `work` by its ranks.
 
     Raises what ended the first of them; `Stopped` with a checkpoint there.
@@ -104,7 +104,7 @@ def _wait_for_earlier(folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def _listen(said: IO[str], log: Log, checkpoints: Path) -> tuple[int, int] | None:
+def _listen(said: IO[str], log: TrainingLog, checkpoints: Path) -> tuple[int, int] | None:
     """Take what the ranks say until all have left: (rank, exit code) of the first that failed."""
     failed = None
     for line in said:

@@ -23,11 +23,13 @@ from typing import IO
 
 from tiebreak import interrupt
 from tiebreak.errors import UserError
+from tiebreak.home import artefacts_dir
 from tiebreak.run import ranks
 from tiebreak.run.execute import quiet_libraries
 from tiebreak.run.processes import FAILED, LOCK, STOPPED, TASK, WORK
 from tiebreak.run.worker import read_task
-from tiebreak.stages.align import Line
+from tiebreak.stages.stage import Context, folders, use_threads
+from tiebreak.store import Store
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,10 @@ def main() -> None:
 def _train(work: Path, answers: IO[str]) -> None:
     run = read_task(json.loads(os.environ[TASK]))
     quiet_libraries()
-    line = Line.of(run, Lines(answers) if ranks.rank() == 0 else None)
-    line.align.build(work, ranks.folders(line))
+    log = Lines(answers) if ranks.rank() == 0 else None
+    align = run.plan.align
+    use_threads(run.train.execution.num_threads)
+    align.build(Context(run, log), work, folders(align, Store(artefacts_dir())))
 
 
 def _has_ended(descriptor: int) -> bool:

@@ -15,11 +15,11 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
-from tiebreak.stages.align import Line, check_kind
-from tiebreak.stages.stage import Paths, Stage, ensure
+from tiebreak.stages.align import check_kind
+from tiebreak.stages.stage import Context, Paths, Stage, folders, make, use_threads
 from tiebreak.store import Store
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
@@ -60,9 +60,9 @@ class Others:
     def beside(self, stage: Stage) -> Stage:
         """The align stage: they train when it is built. When it is in the store they need not."""
 
-        def build(work: Path, paths: Paths) -> None:
+        def build(context: Context, work: Path, paths: Paths) -> None:
             self._tell(True)
-            stage.build(work, paths)
+            stage.build(context, work, paths)
 
         return replace(stage, build=build)
 
@@ -82,10 +82,9 @@ def follow(run: Run) -> None:
     """Ranks above 0: train beside rank 0, which holds the artefact's lock and writes it."""
     if not _word(False):
         return
-    line, store = Line.of(run), Store(artefacts_dir())
-    key = line.align.key(store)
-    assert key is not None
-    line.align.build(store.work("align", key), folders(line))
+    align, store = run.plan.align, Store(artefacts_dir())
+    use_threads(run.train.execution.num_threads)
+    align.build(Context(run), store.work("align", align.key), folders(align, store))
 
 
 def _word(train: bool) -> bool:
@@ -106,9 +105,7 @@ def _word(train: bool) -> bool:
 def prepare(run: Run) -> None:
     """Rank 0: have everything align needs built by a single process."""
     store = Store(artefacts_dir())
-    stages = Line.of(run).align.parents.values()
-    keys = [(stage.name, stage.key(store)) for stage in stages]
-    if all(key is not None and store.has(name, key) for name, key in keys):
+    if all(store.has(stage.name, stage.key) for stage in run.plan.align.parents.values()):
         return
     from tiebreak.run.worker import command, payload
 
@@ -127,17 +124,6 @@ def prepare(run: Run) -> None:
 def build_parents(run: Run) -> None:
     """What `prepare` runs in the child process."""
     store = Store(artefacts_dir())
-    line = Line.of(run)
-    check_kind(run, ensure(line.tokens, store).path)
-    for parent in line.align.parents.values():
-        ensure(parent, store)
-
-
-def folders(line: Line) -> dict[str, Path]:
-    """Where align's parents are, which have been built."""
-    store, found = Store(artefacts_dir()), {}
-    for role, parent in line.align.parents.items():
-        key = parent.key(store)
-        assert key is not None
-        found[role] = store.path(parent.name, key)
-    return found
+    check_kind(run, make(run.plan.tokens, store, Context(run)))
+    for parent in run.plan.align.parents.values():
+        make(parent, store, Context(run))

@@ -1,108 +1,101 @@
-"""From a run's artefacts to the last files of its record."""
+"""From a run's artefacts to its record: the manifest, and the files of an evaluation."""
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from tiebreak import provenance
 from tiebreak import store as artefacts
-from tiebreak.config.identity import DEMONSTRATIONS, data_content
-from tiebreak.config.schema import Run
-from tiebreak.stages import summary
-from tiebreak.stages.align import Line
-from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
-from tiebreak.stages.stage import Stage, everything
+from tiebreak.compose import Run
+from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
+from tiebreak.stages.stage import Stage
+from tiebreak.stages.tokens import read_report
 from tiebreak.store import Store
 from tiebreak.track.record import Record
-from tiebreak.track.record_format import GENERATIONS, ITEMS, PAIR_TOKENS, PAIRS, items_file
+from tiebreak.track.record_format import path_in_record
 
 
-@dataclass(frozen=True)
-class Made:
-    """A run whose stages are all in the store. `reused`: what was there before this process."""
+def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
+    """The files of the evaluation that a run asks for; returns the content of its result.json.
 
-    run: Run
-    line: Line
-    store: Store
-    reused: dict[tuple[str, str], bool]
-
-    def path(self, stage: Stage) -> Path:
-        key = stage.key(self.store)
-        assert key is not None
-        return self.store.path(stage.name, key)
-
-    def start_model(self) -> str:
-        """sha256 of the start model's weights; for a Hub model its id and commit."""
-        if self.line.start.stage is None:
-            return str(self.line.start.identity["checkpoint"])
-        return artefacts.weights_hash(self.path(self.line.start.stage))
-
-    def report(self) -> dict[str, Any]:
-        return json.loads((self.path(self.line.tokens) / "report.json").read_text())
-
-    def manifest(self) -> dict[str, Any]:
-        """What the manifest learns during the run."""
-        report = self.report()
-        last = evaluation_stages(self.run, self.line)
-        stages = dict.fromkeys(at for stage in last for at in everything(stage, self.store))
-        return {
-            "stages": [
-                {"stage": stage, "key": key, "reused": self.reused.get((stage, key), True)}
-                for stage, key in stages
-            ],
-            "hashes": {
-                "data": data_hash(self.run),
-                "start_model": self.start_model(),
-                "model": artefacts.weights_hash(self.path(self.line.align)),
-                "tokens": report["train"]["content"],
-                "evaluator": artefacts.key("evaluator", evaluator_inputs(self.run)),
-            },
-            "dropped": {side: found["dropped"] for side, found in report.items()},
-            "host": provenance.host(_devices()),
-        }
-
-    def write(self, record: Record) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Generations, pairs and items; returns the result and the generations."""
+    What other evaluators left there earlier stays.
+    """
+    metrics: dict[str, float] = {}
+    of_start: dict[str, float] = {}
+    for name, measured in run.plan.evaluations.items():
+        evaluator = EVALUATORS[name]
         start, policy = (
-            summary.Evaluated.read(self.path(stage.parents["generations"]), self.path(stage))
-            for stage in evaluation_stages(self.run, self.line)
+            read_rows(store.path(stage.name, stage.key) / ITEMS)
+            for stage in (measured.start, measured.policy)
         )
-        generations = summary.generation_rows(start, policy)
-        record.write_jsonl(GENERATIONS, generations)
-        record.write_parquet(PAIRS, summary.pair_columns(start, policy))
-        tokens = summary.pair_token_columns(start, policy)
-        if tokens is not None:
-            record.write_parquet(PAIR_TOKENS, tokens)
-        items = summary.item_columns(start, policy)
-        if items is not None:
-            (record.folder / ITEMS).mkdir(exist_ok=True)
-            record.write_parquet(items_file("gold"), items)
-        temperature = self.run.evaluation.temperature
-        metrics = summary.metrics(policy) | summary.against_start(start, policy, temperature)
-        before = {"model": self.start_model(), "metrics": summary.metrics(start)}
-        return {"metrics": metrics, "start": before}, generations
+        metrics |= evaluator.metrics(policy) | evaluator.compared(start, policy, run)
+        of_start |= evaluator.metrics(start)
+        for file, content in evaluator.files(start, policy).items():
+            path = path_in_record(file, run.evaluation_id)
+            if file.endswith(".parquet"):
+                record.write_parquet(path, content)
+            else:
+                record.write_jsonl(path, content)
+    before = record.earlier_result(run.evaluation_id)
+    kept = before.get("start", {}).get("metrics", {})
+    return {
+        "evaluators": {**before.get("evaluators", {}), **run.evaluators},
+        "settings": run.resolved["evaluation"],
+        "metrics": {**before.get("metrics", {}), **metrics},
+        "start": {"model": start_model(run, store), "metrics": {**kept, **of_start}},
+    }
 
 
-def data_hash(run: Run) -> str:
-    """Which preference data: the same for every scenario, so without the demonstrations."""
-    content = {k: v for k, v in data_content(run).items() if k not in DEMONSTRATIONS}
-    return artefacts.key("data", content)
+def start_model(run: Run, store: Store) -> str:
+    """sha256 of the start model's weights; for a Hub model its id and commit."""
+    start = run.plan.start
+    if start.stage is None:
+        return str(start.settings["checkpoint"])
+    return artefacts.weights_hash(store.path(start.stage.name, start.stage.key))
 
 
-def token_lines(report: dict[str, Any]) -> list[str]:
+def manifest(run: Run, store: Store, record: Record, reused: dict[Any, bool]) -> dict[str, Any]:
+    """What the manifest learns during a run. reused: (stage, key) -> whether it was there before
+    this process; what an earlier process of this run built stays "built"."""
+    known = {(e["stage"], e["key"]): e["reused"] for e in record.manifest["stages"]}
+    now = {(s.name, s.key): reused.get((s.name, s.key), True) for s in run.plan.stages()}
+    stages = {**known, **{at: known.get(at, True) and was for at, was in now.items()}}
+    reports = {
+        str(side): read_report(store.path(stage.name, stage.key))
+        for side, stage in sides(run).items()
+    }
+    return {
+        "stages": [
+            {"stage": stage, "key": key, "reused": was} for (stage, key), was in stages.items()
+        ],
+        "hashes": {
+            "data": run.data_hash,
+            "start_model": start_model(run, store),
+            "model": artefacts.weights_hash(store.path("align", run.plan.align.key)),
+            "tokens": reports["train"]["content"],
+        },
+        "dropped": {side: report["dropped"] for side, report in reports.items()},
+        "host": provenance.host(_devices()),
+    }
+
+
+def sides(run: Run) -> dict[str, Stage]:
+    """Side of the data -> the stage of its token ids."""
+    return {"train": run.plan.tokens, str(run.evaluation.split): run.plan.held_out}
+
+
+def token_lines(run: Run, store: Store) -> Iterator[str]:
     """What a user should know of the rows before training: dropped by reason, and warnings."""
-    lines = []
-    for side in report:
-        if report[side]["dropped"]:
-            reasons = ", ".join(f"{n} {reason}" for reason, n in report[side]["dropped"].items())
-            lines.append(f"{side}: {report[side]['rows']} rows kept, dropped {reasons}")
-        for finding in report[side]["findings"]:
-            lines.append(f"{side}: {finding['code']}: {finding['message']}")
-    return lines
+    for side, stage in sides(run).items():
+        report = read_report(store.path(stage.name, stage.key))
+        if report["dropped"]:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in report["dropped"].items())
+            yield f"{side}: {report['rows']} rows kept, dropped {reasons}"
+        for finding in report["findings"]:
+            yield f"{side}: {finding['code']}: {finding['message']}"
 
 
 def _devices() -> list[str]:

@@ -17,20 +17,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from tiebreak.config.compose import to_run
-from tiebreak.config.identity import run_id
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, to_run
 from tiebreak.errors import Busy, UserError
-from tiebreak.home import runs_dir
+from tiebreak.home import artefacts_dir, runs_dir
 from tiebreak.interrupt import Pruned
-from tiebreak.stages.align import Line
+from tiebreak.store import Store
 from tiebreak.track.record import is_live
 from tiebreak.warm import kept, share_of_memory
 
 if TYPE_CHECKING:
     from tiebreak.run.execute import Outcome
-    from tiebreak.stages.align import Look
-    from tiebreak.stages.stage import Paths
+    from tiebreak.stages.stage import OnStep, Paths
 
 
 def command(what: str) -> list[str]:
@@ -40,7 +37,7 @@ def command(what: str) -> list[str]:
 
 def payload(run: Run, trial: dict[str, Any] | None = None) -> str:
     """A task as one line."""
-    return json.dumps({"run": run.resolved, "run_id": run_id(run), "trial": trial}) + "\n"
+    return json.dumps({"run": run.resolved, "run_id": run.run_id, "trial": trial}) + "\n"
 
 
 def main() -> None:
@@ -96,7 +93,7 @@ def attempt(what: str, task: dict[str, Any]) -> dict[str, Any]:
 def read_task(task: dict[str, Any]) -> Run:
     """The run of a payload. UserError: it is not the one that was meant any more."""
     run = to_run(task["run"])
-    if run_id(run) != task["run_id"]:
+    if run.run_id != task["run_id"]:
         raise UserError(
             f"the data or the model of run {task['run_id']} changed since it was composed; "
             "give the same command again"
@@ -125,23 +122,24 @@ def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, An
     return answer
 
 
-def looking(run: Run, trial: dict[str, Any]) -> Look:
+def looking(run: Run, trial: dict[str, Any]) -> OnStep:
     """Judges a trial on validation rows where its search wants to know how far it is."""
     from tiebreak.run.trials import Watch
     from tiebreak.stages.validate import validate
 
-    watch = Watch(trial)
+    watch, rows = Watch(trial), run.plan.held_out
+    tokens = Store(artefacts_dir()).path(rows.name, rows.key)
 
     def look(step: int, steps: int, paths: Paths, model: Any) -> None:
         rung = watch.rung(step, steps)
         if rung is not None:
-            value = validate(run, Line.of(run), paths, model)[watch.metric]
+            value = validate(run, tokens, model)[watch.metric]
             watch.report(rung, value, step)
 
     return look
 
 
-def take_turns(run: Run, look: Look | None) -> Outcome:
+def take_turns(run: Run, look: OnStep | None) -> Outcome:
     """Another sweep may be at this very run; then its result is ours."""
     from tiebreak.run.execute import execute
 
@@ -154,7 +152,7 @@ def take_turns(run: Run, look: Look | None) -> Outcome:
 
 
 def wait_for_others(run: Run) -> None:
-    folder, said = runs_dir() / run_id(run), False
+    folder, said = runs_dir() / run.run_id, False
     while is_live(folder):
         if not said:
             print(f"waiting for run {folder.name}: another process does it", file=sys.stderr)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
-from tiebreak.config.identity import train_content
-from tiebreak.config.schema import Adapter, Reference, Run, Schedule
-from tiebreak.engine.precision import resolve_precision
+from tiebreak.config.schema import Adapter, RunConfig, Schedule
+from tiebreak.config.typed import settings_of
 from tiebreak.errors import UserError
-from tiebreak.stages import tokens as token_stage
-from tiebreak.stages.reference import TABLE, reference_stage
-from tiebreak.stages.stage import Paths, Stage
-from tiebreak.stages.start import Checkpoint, checkpoint_recipe, start_checkpoint
+from tiebreak.stages.checkpoint import Checkpoint
+from tiebreak.stages.reference import TABLE, References
+from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
+from tiebreak.track.record_format import METRICS
 
 if TYPE_CHECKING:
     from tiebreak.data.tokens import Tokens
@@ -24,82 +22,43 @@ if TYPE_CHECKING:
     from tiebreak.engine.scorer import TrainingData
     from tiebreak.engine.trainer import PreferenceTrainer
 
-METRICS = "metrics.jsonl"
 SCHEDULES = {Schedule.LINEAR: "linear", Schedule.COSINE: "cosine",
              Schedule.CONSTANT: "constant_with_warmup"}  # fmt: skip
 
 
-class Log(Protocol):
-    """Where training reports: the record, or nowhere."""
-
-    def begin(self, resumed_at: int, steps: int, checkpoints: Path) -> None: ...
-    def step(self, step: int, metrics: Mapping[str, float], speed: Mapping[str, float]) -> None: ...
-
-
-# Called after each update with (step, steps, folders of the parents, model); may raise Pruned.
-Look = Callable[[int, int, Paths, Any], None]
-
-
-@dataclass(frozen=True)
-class Line:
-    """The stages of one run, named."""
-
-    start: Checkpoint
-    tokens: Stage
-    align: Stage
-
-    @classmethod
-    def of(cls, run: Run, log: Log | None = None, look: Look | None = None) -> Line:
-        start = start_checkpoint(run)
-        tokens = token_stage.preferences(run, start)
-        return cls(start, tokens, align_stage(run, start, tokens, log, look))
-
-
-def wants_reference(run: Run) -> bool:
-    """Whether log-probs of the start model are read during training."""
-    return run.method.needs.reference or run.train.drift
-
-
-def align_stage(
-    run: Run, start: Checkpoint, tokens: Stage, log: Log | None, look: Look | None = None
-) -> Stage:
-    """Keyed by everything that determines the policy; evaluation is not part of it."""
-    parents = {**start.parents(), "tokens": tokens}
-    stored = run.train.reference is Reference.STORE and not run.method.needs.live
-    if stored and wants_reference(run):
-        parents["reference"] = reference_stage(run, start, tokens, mismatched=False)
-    if stored and run.method.needs.mismatched:
-        parents["mismatched"] = reference_stage(run, start, tokens, mismatched=True)
-    inputs = {
-        "start": start.identity,
-        "tokens": tokens.inputs({}),
-        **settings(run),
-        "seed": run.seed,
+def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: References) -> Stage:
+    """The policy, keyed by everything that determines it; what is measured on it is no part."""
+    parents = {**start.parents, "tokens": tokens}
+    if run.stores_reference and run.reads_reference:
+        parents["reference"] = references.responses
+    if run.stores_reference and run.method.needs.mismatched:
+        parents["mismatched"] = references.mismatched
+    settings = {
+        "method": {"name": run.method_name, **settings_of(cast(Any, run.method))},
+        "train": settings_of(run.train, _without_effect(run)),
+        **start.settings,
+        RUN_SEED: run.seed,
     }
 
-    def build(work: Path, paths: Paths) -> None:
-        _build(work, run, start, paths, log, look)
+    def build(context: Context, work: Path, paths: Paths) -> None:
+        _build(context, start, work, paths)
 
-    return checkpoint_recipe("align", inputs, build=build, parents=parents)
-
-
-def settings(run: Run) -> dict[str, Any]:
-    """What determines the policy beside its start, the data and the seed."""
-    train = {k: v for k, v in train_content(run).items() if k != "sft"}
-    return {
-        "method": {"name": run.method_name, **asdict(run.method)},
-        "train": train | {"precision": resolve_precision(run.train.precision)},
-    }
+    return Stage("align", settings, build, parents, scratch=("checkpoints",))
 
 
-def _build(
-    work: Path, run: Run, start: Checkpoint, paths: Paths, log: Log | None, look: Look | None
-) -> None:
+def _without_effect(run: RunConfig) -> frozenset[str]:
+    """Names of the training settings that do not change the policy of this run."""
+    names = {"name", "execution", "sft"}  # sft: of the stage that makes the start model
+    names |= {"lora"} if run.train.adapter is Adapter.NONE else set()
+    names |= {"drift"} if run.method.needs.reference else set()
+    return frozenset(names)
+
+
+def _build(context: Context, start: Checkpoint, work: Path, paths: Paths) -> None:
     from tiebreak.engine.checkpoints import last_checkpoint, step_of, train
     from tiebreak.engine.progress import quiet_trainer
-    from tiebreak.stages.threads import use_threads
 
-    use_threads(run.train.execution.num_threads)
+    run, log, look = context.run, context.log, context.on_step
     kept = work / METRICS
     main = int(os.environ.get("RANK", "0")) == 0
     resume = last_checkpoint(work / "checkpoints", clean=main)
@@ -122,11 +81,11 @@ def _build(
     train(trainer, resume)
     if trainer.args.should_save:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(work)
-        start.tokenizer(paths).save_pretrained(work)
+        start.tokenizer().save_pretrained(work)
 
 
 def make_trainer(
-    run: Run, start: Checkpoint, paths: Paths, folder: Path, on_step: Callable
+    run: RunConfig, start: Checkpoint, paths: Paths, folder: Path, on_step: Callable
 ) -> PreferenceTrainer:
     from transformers import TrainingArguments, set_seed
 
@@ -139,11 +98,11 @@ def make_trainer(
 
     train, execution = run.train, run.train.execution
     set_seed(run.seed)
-    model = trainable(load_start(start.place(paths), start.revision), train)
+    model = trainable(load_start(start.place(paths), start.commit), train)
     model.train()
     live = live_reference(run, start, paths)
-    data = training_data(run, Tokens.load(paths["tokens"] / "train"), paths, live)
-    precision = resolve_precision(train.precision)
+    data = training_data(run, Tokens.load(paths["tokens"]), paths, live)
+    precision = train.precision
     plan = plan_batches(len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps)
     arguments = TrainingArguments(
         **common_arguments(folder, precision, run.seed, execution.checkpoint_every),
@@ -164,10 +123,9 @@ def make_trainer(
     )  # fmt: skip
 
 
-def live_reference(run: Run, start: Checkpoint, paths: Paths) -> Live | None:
+def live_reference(run: RunConfig, start: Checkpoint, paths: Paths) -> Live | None:
     """The reference as a model, where tables are not asked for or not enough."""
-    stored = run.train.reference is Reference.STORE and not run.method.needs.live
-    if stored or not wants_reference(run):
+    if run.stores_reference or not run.reads_reference:
         return None
     from tiebreak.engine.models import load_start
     from tiebreak.engine.reference import Live
@@ -175,12 +133,14 @@ def live_reference(run: Run, start: Checkpoint, paths: Paths) -> Live | None:
 
     if run.train.adapter is Adapter.LORA:
         return Live()
-    copy = load_start(start.place(paths), start.revision).requires_grad_(False)
+    copy = load_start(start.place(paths), start.commit).requires_grad_(False)
     install(copy, run.train.execution.head_chunk)
     return Live(copy)
 
 
-def training_data(run: Run, tokens: Tokens, paths: Paths, live: Live | None = None) -> TrainingData:
+def training_data(
+    run: RunConfig, tokens: Tokens, paths: Paths, live: Live | None = None
+) -> TrainingData:
     """The tokens with what the method needs beside them, from the parents' folders."""
     from tiebreak.engine.reference import ReferenceTable
     from tiebreak.engine.scorer import TrainingData
@@ -200,9 +160,9 @@ def training_data(run: Run, tokens: Tokens, paths: Paths, live: Live | None = No
     )
 
 
-def check_kind(run: Run, tokens: Path) -> None:
+def check_kind(run: RunConfig, tokens: Path) -> None:
     """UserError when the method cannot be trained on rows of this kind."""
-    found = json.loads((tokens / "train" / "tokens.json").read_text())
+    found = json.loads((tokens / "tokens.json").read_text())
     name, data, needs = run.method_name, run.data.name, run.method.needs
     if found["scores"] is not None and not needs.ranked:
         raise UserError(

@@ -1,16 +1,15 @@
-"""reference: the start model's per-token log-probs, once per (weights, token ids, precision)."""
+"""reference: the start model's log-prob of every training token, stored once."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tiebreak.config.schema import Run
-from tiebreak.engine.precision import resolve_precision
-from tiebreak.stages.stage import Paths, Stage
-from tiebreak.stages.start import Checkpoint
-from tiebreak.store import weights_hash
+from tiebreak.config.schema import RunConfig
+from tiebreak.config.typed import settings_of
+from tiebreak.stages.checkpoint import Checkpoint
+from tiebreak.stages.stage import Context, Paths, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,31 +18,37 @@ if TYPE_CHECKING:
     from tiebreak.engine.rows import Branches
 
 TABLE = "logps.safetensors"
+# What scoring does not read of the group `train`.
+OF_TRAINING = frozenset(
+    "name learning_rate batch_size epochs max_steps schedule warmup_share weight_decay "
+    "max_grad_norm adapter lora reference drift sft execution".split()
+)
 
 
-def reference_stage(run: Run, start: Checkpoint, tokens: Stage, mismatched: bool) -> Stage:
-    """Log-probs of every chosen and rejected response; or of every row's mismatched response.
+@dataclass(frozen=True)
+class References:
+    """The two tables a start model can leave for the training rows.
 
-    Keyed by content, so that no setting of a run can serve stale numbers and none forces a pass
-    that was made before.
+    responses: log-probs of every chosen and rejected response; mismatched: of every row's response
+    to another prompt.
     """
 
-    def inputs(paths: Paths) -> dict[str, Any]:
-        report = json.loads((paths["tokens"] / "report.json").read_text())
-        return {
-            # A given checkpoint's identity is its content already.
-            "weights": weights_hash(paths["start"]) if start.stage else start.identity,
-            "tokens": report["train"]["content"],
-            "precision": resolve_precision(run.train.precision),
-            "rows": "mismatched" if mismatched else "responses",
-        }
+    responses: Stage
+    mismatched: Stage
 
-    def build(work: Path, paths: Paths) -> None:
-        _build(work, run, start, paths, mismatched)
+    @classmethod
+    def of(cls, run: RunConfig, start: Checkpoint, tokens: Stage) -> References:
+        settings = {**settings_of(run.train, OF_TRAINING), **start.settings}
+        parents = {**start.parents, "tokens": tokens}
 
-    parents = {**start.parents(), "tokens": tokens}
-    what = "mismatched responses" if mismatched else "responses"
-    return Stage("reference", inputs, build, parents, by_content=True, what=what)
+        def stage(mismatched: bool) -> Stage:
+            def build(context: Context, work: Path, paths: Paths) -> None:
+                _build(work, context.run, start, paths, mismatched)
+
+            what = "mismatched responses" if mismatched else "responses"
+            return Stage("reference", settings, build, parents, what=what)
+
+        return cls(stage(False), stage(True))
 
 
 def branches(tokens: Tokens, mismatched: bool) -> Sequence[Branches]:
@@ -64,28 +69,25 @@ def partners(tokens: Tokens) -> list[tuple[int, int]]:
     return mismatch(tokens.prompts, [len(r) for r in tokens.responses])
 
 
-def _build(work: Path, run: Run, start: Checkpoint, paths: Paths, mismatched: bool) -> None:
+def _build(work: Path, run: RunConfig, start: Checkpoint, paths: Paths, mismatched: bool) -> None:
     from tiebreak.data.tokens import Tokens
     from tiebreak.engine.models import autocast, load_start
     from tiebreak.engine.progress import progress
     from tiebreak.engine.reference import ReferenceTable, score_all
     from tiebreak.engine.scoring import install
-    from tiebreak.stages.threads import use_threads
 
     execution = run.train.execution
-    use_threads(execution.num_threads)
-    tokens = Tokens.load(paths["tokens"] / "train")
-    model = load_start(start.place(paths), start.revision)
+    tokens = Tokens.load(paths["tokens"])
+    model = load_start(start.place(paths), start.commit)
     install(model, execution.head_chunk)
     rows = branches(tokens, mismatched)
-    with progress("reference", len(rows)) as advance:
-        with autocast(resolve_precision(run.train.precision)):
-            logps = score_all(
-                model,
-                rows,
-                pad_id=0,
-                budget=execution.positions_per_cut,
-                overhead=execution.cut_overhead,
-                progress=advance,
-            )
+    with progress("reference", len(rows)) as advance, autocast(run.train.precision):
+        logps = score_all(
+            model,
+            rows,
+            pad_id=0,
+            budget=execution.positions_per_cut,
+            overhead=execution.cut_overhead,
+            progress=advance,
+        )
     ReferenceTable.of(logps).save(work / TABLE)

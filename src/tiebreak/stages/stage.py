@@ -1,101 +1,161 @@
-"""A stage: what determines it, what it needs, and how it is built into the store."""
+"""A stage: what determines it, what it needs, and how it is built into the store.
+
+A stage's key hashes its own settings, its version and its parents' keys, so every key of a run is
+known before anything is built, and a new version of one stage re-does that stage and what hangs on
+it, and nothing else. Settings are left out of a key by name (`settings_of(group, leave_out)`); none
+is let in by name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+import gc
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from tiebreak import interrupt
 from tiebreak import store as artefacts
-from tiebreak.config.identity import RESULT_VERSION
+from tiebreak.config.schema import RunConfig
 from tiebreak.store import Artefact, Store
 
-Paths = Mapping[str, Path]
+RUN_SEED = "run_seed"  # the setting that tells the runs of a group apart
+Paths = Mapping[str, Path]  # role of a parent -> folder of its artefact
+
+# Called after each update with (step, steps, folders of align's parents, model); may raise Pruned.
+OnStep = Callable[[int, int, Paths, Any], None]
+
+
+class TrainingLog(Protocol):
+    """Who follows the training log that a build of align writes."""
+
+    def begin(self, resumed_at: int, steps: int, checkpoints: Path) -> None: ...
+    def step(self, step: int, metrics: Mapping[str, float], speed: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True)
+class Context:
+    """What a build is given beside its stage: the run that asks for it, and who follows it."""
+
+    run: RunConfig
+    log: TrainingLog | None = None
+    on_step: OnStep | None = None
+
+
+Builder = Callable[[Context, Path, Paths], None]
+
+
+@dataclass(frozen=True, eq=False)
 class Stage:
     """One step that makes an artefact.
 
-    inputs(paths) is the plain JSON that determines the artefact; it is called with the parents'
-    folders when `by_content` is set, else with nothing. build(work, paths) fills `work`. `what`
-    tells two stages of one run and one name apart, for people.
+    settings  plain JSON: what it reads of the run, its parents' share left out
+    build     build(context, work, paths) fills the folder `work`
+    version   raised when the same settings start to give another artefact
+    scratch   folders of `work` that go when the artefact is complete
+    what      tells two stages of one run and one name apart
     """
 
     name: str
-    inputs: Callable[[Paths], dict[str, Any]]
-    build: Callable[[Path, Paths], None]
+    settings: Mapping[str, Any]
+    build: Builder
     parents: Mapping[str, Stage] = field(default_factory=dict)
-    by_content: bool = False
+    version: int = 1
     scratch: tuple[str, ...] = ()
     what: str = ""
 
-    def key(self, store: Store) -> str | None:
-        """The artefact's key; None while it depends on the content of a parent not built yet."""
-        paths: dict[str, Path] = {}
-        if self.by_content:
-            for role, parent in self.parents.items():
-                key = parent.key(store)
-                if key is None or not store.has(parent.name, key):
-                    return None
-                paths[role] = store.path(parent.name, key)
-        return artefacts.key(self.name, _versioned(self, paths))
+    @functools.cached_property
+    def key(self) -> str:
+        """16 hex digits: the artefact's name in the store."""
+        return artefacts.key(self.name, self.inputs)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the key hashes, and the artefact keeps."""
+        return self._inputs(self.settings, {r: p.key for r, p in self.parents.items()})
+
+    @functools.cached_property
+    def seedless_key(self) -> str:
+        """The key that the stages of runs with other seeds have in common."""
+        settings = {k: v for k, v in self.settings.items() if k != RUN_SEED}
+        above = {role: parent.seedless_key for role, parent in self.parents.items()}
+        return artefacts.key(self.name, self._inputs(settings, above))
+
+    def _inputs(self, settings: Mapping[str, Any], parents: Mapping[str, str]) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"settings": dict(settings)}
+        inputs |= {"parents": dict(parents)} if parents else {}
+        inputs |= {"what": self.what} if self.what else {}
+        inputs |= {"version": self.version} if self.version != 1 else {}
+        return inputs
 
 
-def recipe(name: str, inputs: dict[str, Any], **rest: Any) -> Stage:
-    """A stage determined by settings alone (parents' settings included)."""
-    return Stage(name, lambda paths: inputs, **rest)
+def order(targets: Iterable[Stage], enough: Callable[[Stage], bool]) -> list[Stage]:
+    """The targets and what they are made from, parents first, each once; nothing above a stage of
+    which `enough` is there."""
+    ordered: dict[tuple[str, str], Stage] = {}
 
-
-def ensure(
-    stage: Stage, store: Store, note: Callable[[Artefact], None] = lambda done: None
-) -> Artefact:
-    """The stage's artefact, building it and what it needs. `note` hears of each one used."""
-    key = stage.key(store)
-    if key is not None and store.has(stage.name, key):
-        done = Artefact(store.path(stage.name, key), stage.name, key, reused=True)
-        note(done)
-        return done
-    paths = {role: ensure(parent, store, note).path for role, parent in stage.parents.items()}
-    inputs = _versioned(stage, paths if stage.by_content else {})
-    key = artefacts.key(stage.name, inputs)
-    done = store.build(
-        stage.name, key, inputs, lambda work: stage.build(work, paths), scratch=stage.scratch
-    )
-    note(done)
-    return done
-
-
-def _versioned(stage: Stage, paths: Paths) -> dict[str, Any]:
-    """A new meaning of the same settings must not be served what the old one made."""
-    return {**stage.inputs(paths), "result_version": RESULT_VERSION}
-
-
-def everything(stage: Stage, store: Store) -> Iterator[tuple[str, str]]:
-    """(stage, key) of a built stage and of all that led to it, parents first."""
-    for parent in stage.parents.values():
-        yield from everything(parent, store)
-    key = stage.key(store)
-    if key is not None:
-        yield stage.name, key
-
-
-def walk(stages: list[Stage], store: Store) -> Iterator[tuple[Stage, str | None, bool]]:
-    """(stage, key, cached) for a plan: parents first, each once; nothing below a cached stage."""
-    seen: set[tuple[str, str | None, int]] = set()
-
-    def visit(stage: Stage) -> Iterator[tuple[Stage, str | None, bool]]:
-        key = stage.key(store)
-        mark = (stage.name, key, 0 if key else id(stage))
-        if mark in seen:
+    def visit(stage: Stage) -> None:
+        if (stage.name, stage.key) in ordered:
             return
-        seen.add(mark)
-        cached = key is not None and store.has(stage.name, key)
-        if not cached:
+        if not enough(stage):
             for parent in stage.parents.values():
-                yield from visit(parent)
-        yield stage, key, cached
+                visit(parent)
+        ordered[stage.name, stage.key] = stage
 
-    for stage in stages:
-        yield from visit(stage)
+    for target in targets:
+        visit(target)
+    return list(ordered.values())
+
+
+def make(
+    target: Stage,
+    store: Store,
+    context: Context,
+    begin: Callable[[Stage], None] = lambda stage: None,
+    note: Callable[[Artefact], None] = lambda artefact: None,
+) -> Path:
+    """The folder of a stage's artefact, building it and what it needs.
+
+    `begin` hears of each stage that is to be built, `note` of each artefact that is used.
+    """
+    for stage in order([target], lambda stage: store.has(stage.name, stage.key)):
+        if not store.has(stage.name, stage.key):
+            interrupt.check()
+            begin(stage)
+        note(_built(stage, store, context))
+    return store.path(target.name, target.key)
+
+
+def _built(stage: Stage, store: Store, context: Context) -> Artefact:
+    def build(work: Path) -> None:
+        use_threads(context.run.train.execution.num_threads)
+        stage.build(context, work, folders(stage, store))
+
+    artefact = store.build(stage.name, stage.key, stage.inputs, build, scratch=stage.scratch)
+    if not artefact.reused:
+        free_memory()
+    return artefact
+
+
+def folders(stage: Stage, store: Store) -> dict[str, Path]:
+    """Where the artefacts of a stage's parents are, by role."""
+    return {role: store.path(parent.name, parent.key) for role, parent in stage.parents.items()}
+
+
+def use_threads(num_threads: int | None) -> None:
+    """Set torch's threads. Sums of floats depend on how they are split, so the same setting gives
+    the same bits; None leaves torch's own choice, which heeds OMP_NUM_THREADS."""
+    if num_threads is not None:
+        import torch
+
+        torch.set_num_threads(num_threads)
+
+
+def free_memory() -> None:
+    """A stage's model and optimiser go before the next stage loads its own."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

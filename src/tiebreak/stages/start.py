@@ -1,112 +1,156 @@
-"""The start model of a run: a given checkpoint, or the stages that make it."""
+"""The start model of a run: a given checkpoint, or what pretrain, instruct and sft make of one."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.identity import (
-    checkpoint_content,
-    model_commit,
-    start_content,
-    start_source,
+from tiebreak.config.schema import RunConfig, Start
+from tiebreak.config.typed import settings_of
+from tiebreak.data.sources.source import DEMONSTRATIONS
+from tiebreak.stages.checkpoint import Checkpoint, given
+from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
+from tiebreak.stages.tokens import tokens_stage
+
+SCRATCH = ("checkpoints",)
+PRETRAIN_CHECKPOINTS = 200  # steps between two of them, where no setting says it
+# What SFT does not read of the group `train`: the settings of align.
+OF_ALIGN = frozenset(
+    "name learning_rate batch_size epochs max_steps schedule warmup_share weight_decay "
+    "max_grad_norm adapter lora reference drift execution".split()
 )
-from tiebreak.config.schema import Run, Start
-from tiebreak.home import checkpoint_folder
-from tiebreak.stages.hashing import files_hash
-from tiebreak.stages.stage import Paths, Stage, recipe
-
-# The files a tokenizer may be read from.
-TOKENIZER = re.compile(r".*token.*|vocab\..*|merges\.txt|.*\.model|.*template.*|.*\.tiktoken")
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Weights and tokenizer: a folder or Hub id, or what a stage will have made.
-
-    `identity` is plain JSON that determines the weights.
-    """
-
-    identity: Any
-    source: str | None = None
-    stage: Stage | None = None
-    revision: str | None = None
-    chat_template: str | None = None
-
-    def parents(self) -> Mapping[str, Stage]:
-        return {"start": self.stage} if self.stage else {}
-
-    def place(self, paths: Paths) -> str | Path:
-        """What `from_pretrained` takes."""
-        if self.stage is not None:
-            return paths["start"]
-        assert self.source is not None
-        return checkpoint_folder(self.source) or self.source
-
-    def tokenizer(self, paths: Paths) -> Any:
-        if self.source is None:
-            from tiebreak.data.world import build_tokenizer
-
-            return build_tokenizer()
-        from tiebreak.engine.models import load_tokenizer
-
-        place = checkpoint_folder(self.source) or self.source
-        return load_tokenizer(place, self.revision, self.chat_template)
-
-
-def start_checkpoint(run: Run) -> Checkpoint:
+def start_checkpoint(run: RunConfig) -> Checkpoint:
     """The model before the align stage."""
-    base_or_given = _given(run, run.scenario.start)
-    if run.scenario.start is Start.SFT and run.model.sft is None:
-        from tiebreak.stages.sft import sft_stage
-
-        base = _given(run, Start.BASE)
-        stage = sft_stage(run, base)
-        return Checkpoint(
-            identity=stage.inputs({}), stage=stage, source=base.source,
-            revision=base.revision, chat_template=base.chat_template,
-        )  # fmt: skip
-    return base_or_given
-
-
-def _given(run: Run, start: Start) -> Checkpoint:
-    source = getattr(run.model, str(start)) or run.model.base
-    assert source is not None, "config.checks has seen to it"
-    if source == "here":
-        from tiebreak.stages.pretrain import instruct_stage, pretrain_stage
-
-        stage = instruct_stage(run) if start is Start.INSTRUCT else pretrain_stage(run)
-        return Checkpoint(identity=stage.inputs({}), stage=stage)
-    content = checkpoint_content(source, run.model.revision)
+    if not run.trains_sft:
+        return _checkpoint(run, run.scenario.start)
+    base = _checkpoint(run, Start.BASE)
+    stage = _sft_stage(run, base)
     return Checkpoint(
-        {"checkpoint": content}, source, None, _commit(source, run), run.model.chat_template
+        stage, base.source, base.commit, base.chat_template, {}, base.tokenizer_settings
     )
 
 
-def _commit(source: str, run: Run) -> str | None:
-    """What `from_pretrained` must load for a Hub id: the commit that entered the keys."""
-    hub = checkpoint_folder(source) is None
-    return model_commit(source, run.model.revision) if hub else None
+def _checkpoint(run: RunConfig, start: Start) -> Checkpoint:
+    """The checkpoint that `model.START` names, or is made here."""
+    source = getattr(run.model, str(start)) or run.model.base
+    assert source is not None, "config.checks has seen to it"
+    if source != "here":
+        return given(source, run.model)
+    from tiebreak.data.world import WORLD_VERSION
+
+    stage = _instruct_stage(run) if start is Start.INSTRUCT else _pretrain_stage(run)
+    return Checkpoint(stage, None, None, None, {}, {"world_version": WORLD_VERSION})
 
 
-def tokenizer_inputs(run: Run) -> dict[str, Any]:
-    """What determines token ids beside the data: a checkpoint's tokenizer, or the world's."""
-    source = start_source(run)
-    if source == "here":
-        from tiebreak.data.world import WORLD_VERSION
-
-        return {"world_version": WORLD_VERSION}
-    folder = checkpoint_folder(source)
-    if folder is None:
-        content = checkpoint_content(source, run.model.revision)
-    else:
-        content = files_hash(sorted(f for f in folder.iterdir() if TOKENIZER.fullmatch(f.name)))
-    return {"tokenizer": content, "chat_template": start_content(run).get("chat_template")}
+def _sft_stage(run: RunConfig, base: Checkpoint) -> Stage:
+    """Supervised fine-tuning of all weights on the demonstrations; leaves a full model."""
+    settings = {**settings_of(run.train, OF_ALIGN), **base.settings, RUN_SEED: run.seed}
+    parents = {**base.parents, "tokens": tokens_stage(run, base, DEMONSTRATIONS)}
+    return Stage("sft", settings, _build_sft, parents, scratch=SCRATCH)
 
 
-def checkpoint_recipe(name: str, inputs: dict[str, Any], **rest: Any) -> Stage:
-    """A stage that trains: its checkpoints are scratch."""
-    return recipe(name, inputs, scratch=("checkpoints",), **rest)
+def _build_sft(context: Context, work: Path, paths: Paths) -> None:
+    from tiebreak.data.tokens import Tokens
+    from tiebreak.engine.models import load_start
+    from tiebreak.engine.supervised import Settings, fine_tune
+
+    run = context.run
+    base = _checkpoint(run, Start.BASE)
+    data = Tokens.load(paths["tokens"])
+    sft, execution = run.train.sft, run.train.execution
+    settings = Settings(
+        sft.learning_rate,
+        sft.batch_size,
+        sft.epochs,
+        run.seed,
+        schedule="cosine",  # the Zephyr and SimPO recipes
+        precision=run.train.precision,
+        checkpoint_every=execution.checkpoint_every,
+        rows_per_forward=max(1, execution.positions_per_cut // run.data.max_length),
+        gradient_checkpointing=execution.gradient_checkpointing,
+    )
+    keep = slice(0, sft.examples)
+    answers = [row[0] for row in data.responses[keep]]
+    model = load_start(base.place(paths), base.commit)
+    fine_tune(model, base.tokenizer(), data.prompts[keep], answers, settings, work)
+
+
+def _pretrain_stage(run: RunConfig) -> Stage:
+    """A Llama-shaped model of about a million parameters, trained on the world's corpus."""
+    from tiebreak.data.world import WORLD_VERSION
+
+    assert run.model.pretraining is not None
+    settings = {**settings_of(run.model.pretraining), "world_version": WORLD_VERSION}
+    return Stage("pretrain", settings, _build_pretrain, scratch=SCRATCH)
+
+
+def _build_pretrain(context: Context, work: Path, paths: Paths) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tiebreak.data import world
+    from tiebreak.engine.models import device
+    from tiebreak.engine.supervised import Settings, fine_tune
+
+    recipe = context.run.model.pretraining
+    assert recipe is not None
+    tokenizer = world.build_tokenizer()
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_size,
+        intermediate_size=recipe.intermediate_size,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=2 * tokenizer.model_max_length,
+        tie_word_embeddings=True,
+        # Short texts and few steps: nearer positions, and embeddings of a usable size at once.
+        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+        initializer_range=0.08,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config).to(device())
+    for layer in model.model.layers:  # blocks start as the identity: it learns in half the steps
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    texts = world.corpus(recipe.documents, recipe.seed)
+    documents = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    settings = Settings(
+        recipe.learning_rate, recipe.batch_size, recipe.epochs, recipe.seed,
+        rows_per_forward=recipe.batch_size, checkpoint_every=PRETRAIN_CHECKPOINTS,
+        adam_beta2=0.98,
+    )  # fmt: skip
+    fine_tune(model, tokenizer, [[]] * len(documents), documents, settings, work, "pretrain")
+
+
+def _instruct_stage(run: RunConfig) -> Stage:
+    """The instruct variant: the pretrained model tuned on more and better demonstrations."""
+    assert run.model.instruct_tuning is not None
+    parents = {"base": _pretrain_stage(run)}
+    settings = settings_of(run.model.instruct_tuning)
+    return Stage("instruct", settings, _build_instruct, parents, scratch=SCRATCH)
+
+
+def _build_instruct(context: Context, work: Path, paths: Paths) -> None:
+    from tiebreak.data import world
+    from tiebreak.data.tokenise import Limits, tokenise
+    from tiebreak.engine.models import load_model
+    from tiebreak.engine.supervised import Settings, fine_tune
+
+    recipe = context.run.model.instruct_tuning
+    assert recipe is not None and recipe.examples is not None
+    examples = world.demonstrations(recipe.examples, 0, "instruct")
+    tokenizer: Any = world.build_tokenizer()
+    tokens, _ = tokenise(examples, tokenizer, Limits(tokenizer.model_max_length))
+    answers = [row[0] for row in tokens.responses]
+    settings = Settings(
+        recipe.learning_rate, recipe.batch_size, recipe.epochs, seed=0,
+        rows_per_forward=recipe.batch_size,
+    )  # fmt: skip
+    model = load_model(paths["base"])
+    fine_tune(model, tokenizer, tokens.prompts, answers, settings, work, "instruct")

@@ -9,30 +9,31 @@ from __future__ import annotations
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from tiebreak.config.schema import Run
-from tiebreak.stages.evaluate import answer, compare, judge
-from tiebreak.stages.stage import Paths
-from tiebreak.stages.summary import Evaluated, metrics
-
-if TYPE_CHECKING:
-    from tiebreak.stages.align import Line
+from tiebreak.config.schema import RunConfig
+from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators.evaluator import Row, Subject
+from tiebreak.stages.plan import plan_of
 
 
-def validate(run: Run, line: Line, paths: Paths, model: Any) -> dict[str, float]:
-    """`summary.metrics` of a model in memory, as the evaluate stage would give them.
+def validate(run: RunConfig, tokens: Path, model: Any) -> dict[str, float]:
+    """The metrics of a model in memory, as the evaluators' stages would give them.
 
-    model: a causal LM with or without an adapter, on its device; not inside DDP. paths: the
-    folders of the align stage's parents, of which "tokens" is read. Call it between two optimiser
-    steps: weights, gradients, modes and random states are afterwards what they were.
+    model: a causal LM with or without an adapter, on its device; not inside DDP. tokens: folder of
+    the evaluation's rows as token ids. Call it between two optimiser steps: weights, gradients,
+    modes and random states are afterwards what they were.
     """
-    tokens = paths["tokens"]
+    metrics: dict[str, float] = {}
+    items: dict[str, list[Row]] = {}
+    plan = plan_of(run)
     with _undisturbed(model):
-        tokenizer = line.start.tokenizer(paths)
-        answers = answer(run, model, tokenizer, tokens, "validate, answers")
-        pairs = compare(run, model, tokens, "validate, pairs")
-    return metrics(Evaluated(judge(run, answers), pairs, answers))
+        for name in plan.evaluations:
+            subject = Subject(run, tokens, plan.start.tokenizer(), lambda: model, items=items)
+            items[name] = EVALUATORS[name].items(subject)
+            metrics |= EVALUATORS[name].metrics(items[name])
+    return metrics
 
 
 @contextmanager

@@ -12,28 +12,27 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tiebreak.config.identity import run_id
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.config.search import Choice, Space
 from tiebreak.errors import UserError
 from tiebreak.home import runs_dir
 from tiebreak.run import trials
 from tiebreak.sweep.sweep import folder
-from tiebreak.sweep.sweep_file import Sampler, Search, Study, Values, read_study
-from tiebreak.sweep.tasks import Answer, Grid, Report, Task
+from tiebreak.sweep.sweep_file import Sampler, Search, SweepFile, Values, read_sweep_file
+from tiebreak.sweep.tasks import Grid, SweepResult, Task, WorkerReply
 from tiebreak.track.record import read_result
 
 JOURNAL = "journal.log"
 
 
-class Cell:
+class TuningCell:
     """One point of the axes (without the seed): its method is tuned by itself."""
 
-    def __init__(self, study: Study, values: Values) -> None:
-        assert study.search is not None
-        self.study, self.search, self.values = study, study.search, values
+    def __init__(self, sweep: SweepFile, values: Values) -> None:
+        assert sweep.search is not None
+        self.sweep, self.search, self.values = sweep, sweep.search, values
         self.name = json.dumps(values, sort_keys=True)
-        self.space = study.space(values)
+        self.space = sweep.space(values)
         self.trials = trials.open_study(self.reference())
         self.left_over = deque(t for t in self.trials.trials if t.state.name == "RUNNING")
         _check(self.search, self.space, self.name)
@@ -42,8 +41,8 @@ class Cell:
         """What a worker needs to find the search: plain JSON."""
         search = self.search
         return {
-            "journal": str(folder(self.study.name) / JOURNAL),
-            "study": f"{self.name} {json.dumps(list(self.study.extra))}",
+            "journal": str(folder(self.sweep.name) / JOURNAL),
+            "study": f"{self.name} {json.dumps(list(self.sweep.extra))}",
             "sampler": str(search.sampler),
             "pruner": str(search.pruner),
             "metric": search.metric,
@@ -72,24 +71,24 @@ class Cell:
 
     def run(self, settings: Mapping[str, Any], seed: int, split: str) -> Run:
         more = {**settings, "seed": seed, "evaluation.split": split}
-        return self.study.run(self.values, more)
+        return self.sweep.run(self.values, more)
 
-    def answer(self, task: Task, answer: Answer) -> None:
+    def answer(self, task: Task, reply: WorkerReply) -> None:
         from optuna.trial import TrialState
 
         assert task.trial is not None
         number = task.trial["number"]
-        if "stopped" in answer:
+        if "stopped" in reply:
             return  # it stays open, and the next search goes on with it
-        if "pruned" in answer:
+        if "pruned" in reply:
             self.trials.tell(number, state=TrialState.PRUNED)
-        elif "error" in answer:
+        elif "error" in reply:
             self.trials.tell(number, state=TrialState.FAIL)
         else:
             self.trials.tell(number, self._value(task.run))
 
     def _value(self, run: Run) -> float:
-        metrics = read_result(runs_dir() / run_id(run))["metrics"]
+        metrics = read_result(runs_dir() / run.run_id, run.evaluation_id)["metrics"]
         if self.search.metric not in metrics:
             raise UserError(
                 f"search.metric={self.search.metric!r} is not in the result of a trial; it has "
@@ -115,25 +114,25 @@ class Cell:
         best = self.best() if self.is_through() else None
         if best is None:
             return []
-        return [self.run(best, seed, "test") for seed in self.study.seeds()]
+        return [self.run(best, seed, "test") for seed in self.sweep.seeds()]
 
 
 class Tuning:
     """The trials of all cells in turn, and each cell's final runs once its trials are done."""
 
-    def __init__(self, study: Study, retry: bool = False) -> None:
-        self.report = Report()
+    def __init__(self, sweep: SweepFile, retry: bool = False) -> None:
+        self.result = SweepResult()
         self._retry = retry
-        self._cells = deque(Cell(study, values) for values in study.cells())
+        self._cells = deque(TuningCell(sweep, values) for values in sweep.cells())
         self._by_name = {cell.name: cell for cell in self._cells}
         self._finals: deque[Task] = deque()
         self._given: set[str] = set()
-        per_cell = study.search.trials if study.search else 0
-        self.report.total = len(self._cells) * (per_cell + len(study.seeds()))
-        self.report.skipped = sum(
+        per_cell = sweep.search.trials if sweep.search else 0
+        self.result.total = len(self._cells) * (per_cell + len(sweep.seeds()))
+        self.result.skipped = sum(
             trial.state.is_finished() for cell in self._cells for trial in cell.trials.trials
         )
-        self._left = self.report.total - self.report.skipped
+        self._left = self.result.total - self.result.skipped
         for cell in self._cells:
             self._give_finals(cell)
 
@@ -151,46 +150,46 @@ class Tuning:
                 return Task(task.run, {**(task.trial or {}), "cell": cell.name})
         return None
 
-    def answer(self, task: Task, answer: Answer) -> None:
-        self.report.take(task, answer)
+    def answer(self, task: Task, reply: WorkerReply) -> None:
+        self.result.take(task, reply)
         if task.trial is not None:
             cell = self._by_name[task.trial["cell"]]
-            cell.answer(task, answer)
+            cell.answer(task, reply)
             self._give_finals(cell)
 
-    def _give_finals(self, cell: Cell) -> None:
+    def _give_finals(self, cell: TuningCell) -> None:
         if cell.name in self._given or not (runs := cell.finals()):
             return
         self._given.add(cell.name)
         grid = Grid(runs, self._retry)
-        self.report.skipped += grid.report.skipped
-        self.report.failed += grid.report.failed
+        self.result.skipped += grid.result.skipped
+        self.result.failed += grid.result.failed
         while (task := grid.next()) is not None:
             self._finals.append(task)
 
 
 def compared(name: str, extra: Sequence[str] = ()) -> list[Run]:
-    """The runs a table of a study compares: all; of a tuned one each cell's best setting, where it
+    """The runs a table of a sweep compares: all; of a tuned one each cell's best setting, where it
     is known."""
-    study = read_study(name, extra)
-    if study.search is None:
-        return study.runs()
-    if not (folder(study.name) / JOURNAL).is_file():
+    sweep = read_sweep_file(name, extra)
+    if sweep.search is None:
+        return sweep.runs()
+    if not (folder(sweep.name) / JOURNAL).is_file():
         return []
-    return [run for values in study.cells() for run in Cell(study, values).finals()]
+    return [run for values in sweep.cells() for run in TuningCell(sweep, values).finals()]
 
 
-def known(study: Study) -> tuple[list[Run], int]:
+def known(sweep: SweepFile) -> tuple[list[Run], int]:
     """The runs of a search as far as it has come: trials drawn, and each cell's final runs once its
     best setting is known; and how many are still to be chosen."""
-    assert study.search is not None
-    per_cell = study.search.trials + len(study.seeds())
-    if not (folder(study.name) / JOURNAL).is_file():
-        return [], per_cell * sum(1 for _ in study.cells())
+    assert sweep.search is not None
+    per_cell = sweep.search.trials + len(sweep.seeds())
+    if not (folder(sweep.name) / JOURNAL).is_file():
+        return [], per_cell * sum(1 for _ in sweep.cells())
     runs, left = [], 0
-    for values in study.cells():
-        cell = Cell(study, values)
-        drawn = [cell.run(t.params, study.search.seed, "validation") for t in cell.trials.trials]
+    for values in sweep.cells():
+        cell = TuningCell(sweep, values)
+        drawn = [cell.run(t.params, sweep.search.seed, "validation") for t in cell.trials.trials]
         finals = cell.finals()
         runs += [*drawn, *finals]
         left += per_cell - len(drawn) - len(finals)

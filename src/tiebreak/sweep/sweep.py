@@ -1,4 +1,4 @@
-"""A sweep: the runs of a study done by an engine, each stage made once.
+"""A sweep: the runs of a sweep file done by an engine, each stage made once.
 
 Finished runs are skipped, partial ones resumed, failed ones listed. Nothing is kept in memory that
 records and store do not know: a second `tiebreak sweep` picks up wherever the first was killed.
@@ -22,31 +22,33 @@ from typing import Protocol
 from tiebreak.errors import UserError
 from tiebreak.home import home
 from tiebreak.store import FULL, UNWRITABLE, disk_errors
-from tiebreak.sweep.local_workers import Told
-from tiebreak.sweep.tasks import Answer, Report, Task, Tasks, describe
+from tiebreak.sweep.tasks import SweepResult, Task, Tasks, Told, WorkerReply, describe
 from tiebreak.track import outage
 
 
 class Engine(Protocol):
-    """Where tasks are done: this machine's workers, a launcher, a cluster."""
+    """Where tasks are done: worker processes of this machine, the jobs of a cluster."""
 
     def run(self, tasks: Tasks, told: Told) -> None: ...
 
     def stop(self) -> None: ...
 
 
-def sweep(name: str, tasks: Tasks, engine: Engine, say: Callable[[str], None]) -> Report:
-    """Do every task. A failing run is reported and does not stop the rest."""
+def sweep(
+    name: str, tasks: Tasks, engine: Engine, say: Callable[[str], None], command: str = ""
+) -> SweepResult:
+    """Do every task. A failing run is reported and does not stop the rest. command: that goes on
+    with a sweep that was stopped."""
     done, left = itertools.count(1), len(tasks)
 
-    def told(task: Task, answer: Answer) -> None:
-        what = "done" if "stopped" not in answer else "stopped"
-        what = f"pruned: {answer['pruned']}" if "pruned" in answer else what
-        say(f"[{next(done)}/{left}] {describe(task.run)}: {answer.get('error', what)}")
+    def told(task: Task, reply: WorkerReply) -> None:
+        what = "done" if "stopped" not in reply else "stopped"
+        what = f"pruned: {reply['pruned']}" if "pruned" in reply else what
+        say(f"[{next(done)}/{left}] {describe(task.run)}: {reply.get('error', what)}")
 
-    with _alone(name), outage.shared_by(folder(name)), _stops(engine, tasks.report, say):
+    with _alone(name, command), outage.shared_by(folder(name)), _stops(engine, tasks.result, say):
         engine.run(tasks, told)
-    return tasks.report
+    return tasks.result
 
 
 def folder(name: str) -> Path:
@@ -55,8 +57,8 @@ def folder(name: str) -> Path:
 
 
 @contextmanager
-def _alone(name: str) -> Generator[None]:
-    """One sweep of a study at a time; the lock says who."""
+def _alone(name: str, command: str) -> Generator[None]:
+    """One sweep of a name at a time; its lock says who does it, and with which command."""
     place = folder(name)
     with disk_errors(place, FULL + UNWRITABLE):
         place.mkdir(parents=True, exist_ok=True)
@@ -70,13 +72,15 @@ def _alone(name: str) -> Generator[None]:
                 f"tiebreak stop {name}"
             ) from error
         lock.truncate(0)
-        lock.write(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
+        who = {"process": os.getpid(), "host": socket.gethostname(),
+               "command": command or f"tiebreak sweep {name}"}  # fmt: skip
+        lock.write(json.dumps(who))
         lock.flush()
         yield
 
 
 def stop(name: str) -> str:
-    """Tell the running sweep of a study to stop; says what was done."""
+    """Tell the running sweep of that name to stop; a sentence that says what was done."""
     path = folder(name) / "lock"
     if not path.is_file():
         raise UserError(
@@ -92,12 +96,15 @@ def stop(name: str) -> str:
                     f"the sweep of {name} runs on {who['host']}; stop it there"
                 ) from None
             os.kill(who["process"], signal.SIGTERM)
-            return f"told process {who['process']} to stop; its runs save a checkpoint first"
+            return (
+                f"told process {who['process']} to stop; its runs save a checkpoint first; go on "
+                f"later with: {who['command']}"
+            )
     return f"no sweep of {name} is running"
 
 
 @contextmanager
-def _stops(engine: Engine, report: Report, say: Callable[[str], None]) -> Generator[None]:
+def _stops(engine: Engine, result: SweepResult, say: Callable[[str], None]) -> Generator[None]:
     """SIGTERM and Ctrl-C end the sweep in order: runs in hand save a checkpoint."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -108,7 +115,7 @@ def _stops(engine: Engine, report: Report, say: Callable[[str], None]) -> Genera
         engine.stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        report.interrupted = True
+        result.interrupted = True
         # A handler must not wait for a lock that the interrupted code may hold.
         threading.Thread(target=leave).start()
 

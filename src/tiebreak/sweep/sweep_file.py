@@ -1,7 +1,8 @@
-"""A study: the runs of one file in `sweeps/`, and how its methods are tuned."""
+"""Sweep files: the runs of one file in `sweeps/`, and how its methods are tuned."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.compose import GROUPS, compose
-from tiebreak.config.identity import run_id
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run, compose
+from tiebreak.config.compose import GROUPS, parse
 from tiebreak.config.search import Space, dimension, search_space
 from tiebreak.config.typed import typed
 from tiebreak.errors import UserError, nearest
@@ -54,7 +54,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Study:
+class SweepFile:
     """The axes of a sweep file; every combination is a run, or with `search` a thing to tune.
 
     shared_space: what is tuned beside each method's own hyper-parameters, by key.
@@ -96,7 +96,7 @@ class Study:
         return {**self.fixed, **cell, **self.settings.get(method, {})}
 
     def space(self, cell: Values) -> Space:
-        """What is tuned in a cell: the method's own space, and the study's."""
+        """What is tuned in a cell: the method's own space, and the sweep file's."""
         method = self.run(cell, {}).method_name
         own = {f"method.{key}": values for key, values in search_space(method).items()}
         fixed = {*self.settings.get(method, {}), *(o.partition("=")[0] for o in self.extra)}
@@ -112,11 +112,11 @@ class Study:
 
     @uncollected
     def runs(self) -> list[Run]:
-        """The run of every point; equal runs once."""
-        unique: dict[str, Run] = {}
+        """The run of every point; runs that are equal and measured in the same way, once."""
+        unique: dict[tuple[str, str], Run] = {}
         for cell, seed in self.points():
             run = self.run(cell, seed)
-            unique.setdefault(run_id(run), run)
+            unique.setdefault((run.run_id, run.evaluation_id), run)
         return list(unique.values())
 
 
@@ -130,12 +130,7 @@ def _check_pruner(search: Search | None, run: Run) -> None:
         )
 
 
-def expand(name: str, extra: Sequence[str] = ()) -> list[Run]:
-    """The runs of a study, in the order they are best done."""
-    return read_study(name, extra).runs()
-
-
-def read_study(name: str, extra: Sequence[str] = ()) -> Study:
+def read_sweep_file(name: str, extra: Sequence[str] = ()) -> SweepFile:
     """`sweeps/NAME.yaml`, or a file. UserError names what is wrong in it, and the remedy."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else shipped("sweeps") / f"{name}.yaml"
     plan = _load(path, name)
@@ -152,7 +147,7 @@ def read_study(name: str, extra: Sequence[str] = ()) -> Study:
             )
     search, space = _search(plan["search"], path.name)
     fixed, settings = plan["fixed"], plan["settings"]
-    return Study(path.stem, axes, fixed, settings, search, space, tuple(extra))
+    return SweepFile(path.stem, axes, fixed, settings, search, space, tuple(extra))
 
 
 def _load(path: Path, name: str) -> Values:
@@ -205,6 +200,29 @@ def _search(given: Any, where: str) -> tuple[Search | None, Space]:
             raise UserError(f"{where}: search.{key}={getattr(search, key)} must be 1 or more")
     space = given.get("space") or {}
     return search, {k: dimension(f"search.space.{k}", v, where) for k, v in space.items()}
+
+
+def multirun(overrides: Sequence[str]) -> tuple[SweepFile, str | None]:
+    """`tiebreak run -m`: a sweep of all combinations, and the engine where `hydra/launcher=NAME`
+    asks for one, as Hydra's users write it.
+
+    Values are given in Hydra's grammar: `a,b`, `choice(a,b)`, `range(1,4)`.
+    """
+    engine, axes, plain = None, {}, []
+    for item in overrides:
+        key, _, value = item.partition("=")
+        if key == "hydra/launcher":
+            engine = "local" if value == "basic" else value  # basic: what Hydra does by itself
+            continue
+        values = parse(item)
+        if not values.is_sweep_override():
+            plain.append(item)
+            continue
+        if not values.is_discrete_sweep():
+            raise UserError(f"{item}: -m takes lists; an interval is searched in a sweep file")
+        axes[key] = tuple(values.sweep_string_iterator())
+    name = hashlib.sha256(" ".join(sorted(overrides)).encode()).hexdigest()[:8]
+    return SweepFile(f"multirun-{name}", axes, {}, {}, None, {}, tuple(plain)), engine
 
 
 def override(key: str, value: Any) -> str:

@@ -1,17 +1,21 @@
-"""What an engine is given to do, one task at a time, and what comes back."""
+"""The tasks of a sweep, one at a time, what comes back, and where each run stands before."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
-from tiebreak.config.identity import run_id
-from tiebreak.config.schema import Run
-from tiebreak.sweep.standing import Standing, State, standings
+from tiebreak.compose import Run
+from tiebreak.home import runs_dir
+from tiebreak.track.record import is_done, is_live, read_manifest, read_status
 
-Answer = Mapping[str, Any]
+WorkerReply = Mapping[str, Any]  # plain JSON: "artefacts", or one of "error", "stopped", "pruned"
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,12 @@ class Task:
     run: Run
     trial: dict[str, Any] | None = None
 
-    def payload(self) -> dict[str, Any]:
-        return {"run": self.run.resolved, "trial": self.trial}
+
+Told = Callable[[Task, WorkerReply], None]
 
 
 @dataclass
-class Report:
+class SweepResult:
     """What a sweep did. interrupted: it was told to stop; artefacts: (stage, key) -> found in the
     store, not built."""
 
@@ -40,10 +44,14 @@ class Report:
     artefacts: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     @property
+    def finished(self) -> int:
+        """How many need no more work; those that failed do."""
+        return self.skipped + self.done + self.pruned
+
+    @property
     def left(self) -> int:
         """How many were not begun."""
-        ended = self.skipped + self.done + self.pruned + self.stopped + len(self.failed)
-        return self.total - ended
+        return self.total - self.finished - self.stopped - len(self.failed)
 
     def stages(self) -> dict[str, tuple[int, int]]:
         """Stage -> (artefacts built, artefacts found in the store)."""
@@ -53,15 +61,16 @@ class Report:
             counts[stage] = (built + (not reused), found + reused)
         return counts
 
-    def take(self, task: Task, answer: Answer) -> None:
-        for stage, key, reused in answer.get("artefacts", []):
+    def take(self, task: Task, reply: WorkerReply) -> None:
+        """Count the reply to a task."""
+        for stage, key, reused in reply.get("artefacts", []):
             at = (stage, key)
             self.artefacts[at] = self.artefacts.get(at, True) and reused
-        if "error" in answer:
-            self.failed.append((task.run, answer["error"]))
-        elif "pruned" in answer:
+        if "error" in reply:
+            self.failed.append((task.run, reply["error"]))
+        elif "pruned" in reply:
             self.pruned += 1
-        elif "stopped" in answer:
+        elif "stopped" in reply:
             self.stopped += 1
         else:
             self.done += 1
@@ -70,7 +79,7 @@ class Report:
 class Tasks(Protocol):
     """Tasks that come one by one; some only once others are answered."""
 
-    report: Report
+    result: SweepResult
 
     def __len__(self) -> int:
         """How many are left, as far as is known at the start."""
@@ -80,24 +89,53 @@ class Tasks(Protocol):
         """A task, or None: nothing to do now (more may come when a task in hand is answered)."""
         ...
 
-    def answer(self, task: Task, answer: Answer) -> None: ...
+    def answer(self, task: Task, reply: WorkerReply) -> None: ...
+
+
+class State(StrEnum):
+    """done, running, pruned (ended early by a search) and failed as the record says; stopped: begun
+    and no process works on it; waiting: not begun."""
+
+    DONE = "done"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    UNMEASURED = "to be evaluated"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One run and where it stands. error: why it failed; step, steps: of its training."""
+
+    run: Run
+    state: State
+    error: str | None = None
+    step: int | None = None
+    steps: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        return runs_dir() / self.run.run_id
 
 
 class Grid:
-    """The runs of a study that are not done. Failed ones are left, unless `retry`: then only they
-    are done."""
+    """The runs of a sweep that are not done. Failed ones are left, unless `retry`: then only they
+    are done, and those that a retry began and did not end."""
 
     def __init__(self, runs: Iterable[Run], retry: bool = False) -> None:
-        self.report = Report()
+        self.result = SweepResult()
         self._waiting: deque[Run] = deque()
-        for one in standings(runs):
-            self.report.total += 1
-            if one.state is State.DONE:
-                self.report.skipped += 1
-            elif one.state is State.FAILED and not retry:
-                self.report.failed.append((one.run, f"{one.error} (before; see tiebreak retry)"))
-            elif one.state is State.FAILED or not retry:
-                self._waiting.append(one.run)
+        for standing in standings(runs):
+            self.result.total += 1
+            if standing.state is State.DONE:
+                self.result.skipped += 1
+            elif standing.state is State.FAILED and not retry:
+                why = f"{standing.error} (before; see tiebreak retry)"
+                self.result.failed.append((standing.run, why))
+            elif standing.state in (State.FAILED, State.STOPPED) or not retry:
+                self._waiting.append(standing.run)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -105,13 +143,42 @@ class Grid:
     def next(self) -> Task | None:
         return Task(self._waiting.popleft()) if self._waiting else None
 
-    def answer(self, task: Task, answer: Answer) -> None:
-        self.report.take(task, answer)
+    def answer(self, task: Task, reply: WorkerReply) -> None:
+        self.result.take(task, reply)
+
+
+def standings(runs: Iterable[Run]) -> list[Standing]:
+    """Where each run stands. The runs' folder is listed once; only records there are opened."""
+    folder = runs_dir()
+    begun = frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+    return [_standing(run, folder / run.run_id, begun) for run in runs]
+
+
+def _standing(run: Run, folder: Path, begun: frozenset[str]) -> Standing:
+    status = read_status(folder) if folder.name in begun else None
+    if status is None:
+        return Standing(run, State.WAITING)
+    state = _STATES.get(status["status"], State.STOPPED)
+    if is_done(folder, run.evaluation_id, run.evaluators):
+        state = State.DONE
+    elif status["status"] == "running":
+        state = State.RUNNING if is_live(folder) else State.STOPPED
+    return Standing(run, state, status["error"], status["step"], status["steps"])
+
+
+_STATES = {"failed": State.FAILED, "pruned": State.PRUNED, "finished": State.UNMEASURED}
+
+
+def wall_seconds(folder: Path) -> float | None:
+    """Seconds from a run's first start to its end; None when it was interrupted in between."""
+    manifest = read_manifest(folder)
+    times = manifest["times"]
+    if manifest.get("earlier") or not times["finished"]:
+        return None
+    began, ended = (datetime.fromisoformat(times[k]) for k in ("started", "finished"))
+    return (ended - began).total_seconds()
 
 
 def describe(run: Run) -> str:
     names = run.names
-    return f"{names['scenario']} · {names['method']} · seed {run.seed} ({run_id(run)})"
-
-
-__all__ = ["Answer", "Grid", "Report", "Standing", "Task", "Tasks", "describe"]
+    return f"{names['scenario']} · {names['method']} · seed {run.seed} ({run.run_id})"

@@ -1,6 +1,6 @@
-"""A study as a W&B sweep: the YAML whose agent does the same runs, under the same run ids.
+"""A sweep file as a W&B sweep: the YAML whose agent does the same runs, under the same run ids.
 
-An agent calls `tiebreak run` with KEY=VALUE for each parameter. Where every run of a study is a
+An agent calls `tiebreak run` with KEY=VALUE for each parameter. Where every run of a sweep is a
 point of the product of its axes, the axes are the parameters. Where runs have keys of their own
 (`settings`), there is one parameter, `run`, whose values are whole lists of overrides.
 """
@@ -12,11 +12,11 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tiebreak.config.identity import run_id
-from tiebreak.config.schema import Run, TrackerMode
+from tiebreak.compose import Run
+from tiebreak.config.schema import TrackerMode
 from tiebreak.config.search import Choice, Interval, Space
 from tiebreak.errors import UserError
-from tiebreak.sweep.sweep_file import Pruner, Sampler, Search, Study, Values, override
+from tiebreak.sweep.sweep_file import Pruner, Sampler, Search, SweepFile, Values, override
 
 ARGUMENTS = "${args_no_hyphens}"
 # W&B gives one argument, run=..., and the overrides in it are quoted for a shell.
@@ -24,25 +24,25 @@ SPLIT = ["${env}", "sh", "-c", 'eval "exec tiebreak run ${0#*=}"', ARGUMENTS]
 METHODS = {Sampler.RANDOM: "random", Sampler.TPE: "bayes", Sampler.GRID: "grid"}
 
 
-def export(study: Study) -> str:
-    """The YAML for `wandb sweep`. UserError: the study has what a W&B sweep cannot do."""
+def export(sweep: SweepFile) -> str:
+    """The YAML for `wandb sweep`. UserError: the file has what a W&B sweep cannot do."""
     import yaml
 
-    runs = study.runs()
+    runs = sweep.runs()
     for run in runs:
         _check_tracker(run)
     notes: list[str] = []
-    if study.search is not None:
-        config = _tuned(study, study.search, notes)
-    elif _is_product(study):
-        config = _product(study)
+    if sweep.search is not None:
+        config = _tuned(sweep, sweep.search, notes)
+    elif _is_product(sweep):
+        config = _product(sweep)
     else:
-        config = _listed(study)
+        config = _listed(sweep)
     tracker = runs[0].tracker
-    head = {"name": study.name, "project": tracker.project, "entity": tracker.entity}
+    head = {"name": sweep.name, "project": tracker.project, "entity": tracker.entity}
     whole = {**{k: v for k, v in head.items() if v is not None}, "program": "tiebreak", **config}
     text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=10_000)
-    return "".join(f"# {line}\n" for line in [*_usage(study.name), *notes]) + text
+    return "".join(f"# {line}\n" for line in [*_usage(sweep.name), *notes]) + text
 
 
 def _usage(name: str) -> list[str]:
@@ -62,28 +62,28 @@ def _check_tracker(run: Run) -> None:
         )
 
 
-def _is_product(study: Study) -> bool:
+def _is_product(sweep: SweepFile) -> bool:
     """Whether the axes alone tell the runs apart, and the order of the overrides is no matter."""
-    keys = [*study.fixed, *study.axes, *_keys(study.extra)]
+    keys = [*sweep.fixed, *sweep.axes, *_keys(sweep.extra)]
     nested = any("." in one and other.startswith(f"{one}.") for one in keys for other in keys)
-    return not study.settings and not nested and bool(_free_axes(study))
+    return not sweep.settings and not nested and bool(_free_axes(sweep))
 
 
 def _keys(overrides: Iterable[str]) -> set[str]:
     return {one.partition("=")[0] for one in overrides}
 
 
-def _free_axes(study: Study) -> dict[str, tuple[Any, ...]]:
+def _free_axes(sweep: SweepFile) -> dict[str, tuple[Any, ...]]:
     """The axes that the command line has not fixed."""
-    given = _keys(study.extra)
-    return {axis: values for axis, values in study.axes.items() if axis not in given}
+    given = _keys(sweep.extra)
+    return {axis: values for axis, values in sweep.axes.items() if axis not in given}
 
 
-def _product(study: Study) -> Values:
-    axes = _free_axes(study)
-    fixed = {key: value for key, value in study.fixed.items() if key not in study.axes}
+def _product(sweep: SweepFile) -> Values:
+    axes = _free_axes(sweep)
+    fixed = {key: value for key, value in sweep.fixed.items() if key not in sweep.axes}
     return {
-        "command": _command(fixed, study.extra),
+        "command": _command(fixed, sweep.extra),
         "method": "grid",
         "parameters": {
             axis: {"values": [_value(value) for value in values]} for axis, values in axes.items()
@@ -91,13 +91,13 @@ def _product(study: Study) -> Values:
     }
 
 
-def _listed(study: Study) -> Values:
-    """Each run's overrides as one value, in the order in which the study itself applies them."""
+def _listed(sweep: SweepFile) -> Values:
+    """Each run's overrides as one value, in the order in which `tiebreak sweep` applies them."""
     unique: dict[str, str] = {}
-    for cell, seed in study.points():
-        values = {**study.values(cell), **seed}
-        words = [*(override(key, value) for key, value in values.items()), *study.extra]
-        unique.setdefault(run_id(study.run(cell, seed)), shlex.join(words))
+    for cell, seed in sweep.points():
+        values = {**sweep.values(cell), **seed}
+        words = [*(override(key, value) for key, value in values.items()), *sweep.extra]
+        unique.setdefault(sweep.run(cell, seed).run_id, shlex.join(words))
     return {
         "command": SPLIT,
         "method": "grid",
@@ -105,10 +105,10 @@ def _listed(study: Study) -> Values:
     }
 
 
-def _tuned(study: Study, search: Search, notes: list[str]) -> Values:
+def _tuned(sweep: SweepFile, search: Search, notes: list[str]) -> Values:
     """One method's search: the trials as `tiebreak sweep` does them, on validation rows."""
-    cell = _only_cell(study)
-    space = study.space(cell)
+    cell = _only_cell(sweep)
+    space = sweep.space(cell)
     if not space:
         raise UserError(
             f"nothing to tune for {json.dumps(cell)}: its method has no search space; give "
@@ -122,10 +122,10 @@ def _tuned(study: Study, search: Search, notes: list[str]) -> Values:
         notes.append(f"search.pruner={search.pruner} is left out: W&B's agent ends no run early.")
     notes.append("It tunes only: the best setting at every seed is the part of tiebreak sweep.")
     always = {"seed": search.seed, "evaluation.split": "validation"}
-    study.run(cell, {**always, **_corner(space)})  # mistakes come now
-    fixed = {k: v for k, v in {**study.values(cell), **always}.items() if k not in space}
+    sweep.run(cell, {**always, **_corner(space)})  # mistakes come now
+    fixed = {k: v for k, v in {**sweep.values(cell), **always}.items() if k not in space}
     return {
-        "command": _command(fixed, study.extra),
+        "command": _command(fixed, sweep.extra),
         "method": METHODS[search.sampler],
         "metric": {"name": search.metric, "goal": "maximize" if search.maximise else "minimize"},
         "run_cap": search.trials,
@@ -133,15 +133,15 @@ def _tuned(study: Study, search: Search, notes: list[str]) -> Values:
     }
 
 
-def _only_cell(study: Study) -> Values:
-    for axis, values in study.axes.items():
+def _only_cell(sweep: SweepFile) -> Values:
+    for axis, values in sweep.axes.items():
         if axis != "seed" and len(values) > 1:
             raise UserError(
-                f"{study.name}: a W&B sweep tunes one method in one place, and axis {axis} has "
+                f"{sweep.name}: a W&B sweep tunes one method in one place, and axis {axis} has "
                 f"{len(values)} values; leave one of them in a copy of the file, or tune all with: "
-                f"tiebreak sweep {study.name}"
+                f"tiebreak sweep {sweep.name}"
             )
-    return next(study.cells())
+    return next(sweep.cells())
 
 
 def _corner(space: Space) -> Values:

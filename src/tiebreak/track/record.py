@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +30,8 @@ from tiebreak.track.record_format import (
     STATUS,
     STATUSES,
     THROUGHPUT,
+    foreign_format,
+    path_in_record,
 )
 
 
@@ -40,15 +42,16 @@ class Record:
         self.folder = folder
         self.manifest = manifest
         self._lock = lock
-        self._last = {name: _cut(folder / name, None) for name in (METRICS, THROUGHPUT)}
+        self._last_speed = _cut(folder / THROUGHPUT, None)
+        self._copied: int | None = None
 
     @classmethod
     def open(cls, run_dir: Path, config_yaml: str, manifest: Mapping[str, Any]) -> Self:
         """Create the record, or reopen the one a killed run left.
 
-        On reopening, `times.started` stays, and the versions, commit and host of the earlier
-        process are kept under `earlier` where they differ. UserError: another process writes this
-        record, its format is not ours, or it belongs to another run.
+        On reopening, times, stages and hashes stay, and the versions, commit and host of the
+        earlier process are kept under `earlier` where they differ. UserError: another process
+        writes this record, its format is not ours, or it belongs to another run.
         """
         lock = _take_lock(run_dir)
         try:
@@ -101,26 +104,40 @@ class Record:
         }
         self.write_json(STATUS, content, sync=status != "running")
 
-    def metrics(self, step: int, row: Mapping[str, Any]) -> None:
-        """Append `row` for optimiser step `step` (1, 2, ...) to `metrics.jsonl`, flushed."""
-        self._append(METRICS, step, row)
+    def copy_log(self, log: Path) -> list[dict[str, Any]]:
+        """Make `metrics.jsonl` equal to the training log of an artefact; the rows it had not yet.
+
+        The log grows while training goes on: what is new is appended. Where ours is no beginning
+        of it (another attempt came further than this one's checkpoint), ours is written anew.
+        """
+        content = log.read_bytes()
+        content = content[: content.rfind(b"\n") + 1]  # whole lines
+        ours = self.folder / METRICS
+        if self._copied is None:
+            written = ours.read_bytes() if ours.is_file() else b""
+            begins = written[-1:] in (b"", b"\n") and content.startswith(written)
+            self._copied = len(written) if begins else 0
+            if not begins or not ours.is_file():
+                _write(ours, content[: self._copied])
+        new = content[self._copied :]
+        with disk_errors(self.folder, FULL), ours.open("ab") as stream:
+            stream.write(new)
+        self._copied = len(content)
+        return [json.loads(line) for line in new.splitlines()]
 
     def throughput(self, step: int, row: Mapping[str, Any]) -> None:
-        """The same for what a clock or the machine decides: `throughput.jsonl`."""
-        self._append(THROUGHPUT, step, row)
-
-    def _append(self, name: str, step: int, row: Mapping[str, Any]) -> None:
+        """Append what a clock or the machine decides for optimiser step `step` (1, 2, ...)."""
         assert "step" not in row, "the step is an argument"
-        assert step > self._last[name], f"{name}: step {step} after step {self._last[name]}"
-        line = dumps({"step": step, **row}, f"{self.folder / name}, step {step}")
-        with disk_errors(self.folder, FULL), open(self.folder / name, "a") as stream:
+        assert step > self._last_speed, f"step {step} after step {self._last_speed}"
+        line = dumps({"step": step, **row}, f"{self.folder / THROUGHPUT}, step {step}")
+        with disk_errors(self.folder, FULL), open(self.folder / THROUGHPUT, "a") as stream:
             stream.write(line + "\n")
-        self._last[name] = step
+        self._last_speed = step
 
-    def cut_back(self, step: int) -> None:
-        """Drop rows after `step` from both logs: the run goes on from that step's checkpoint."""
-        for name in (METRICS, THROUGHPUT):
-            self._last[name] = _cut(self.folder / name, step)
+    def resume(self, step: int) -> None:
+        """Training goes on from the checkpoint at `step`: what was measured after it goes."""
+        self._last_speed = _cut(self.folder / THROUGHPUT, step)
+        self._copied = None
 
     def update_manifest(self, **fields: Any) -> None:
         """Replace top-level fields of `manifest.json` (stages, hashes, dropped, ...)."""
@@ -136,7 +153,7 @@ class Record:
         lines = [dumps(row, f"{path}:{number}") for number, row in enumerate(rows, 1)]
         _write(path, "".join(line + "\n" for line in lines).encode())
 
-    def write_parquet(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    def write_parquet(self, name: str, columns: Mapping[str, Any]) -> None:
         """A table by columns of equal length, in the order given; None is a missing value."""
         import pyarrow
         import pyarrow.parquet
@@ -145,13 +162,21 @@ class Record:
         pyarrow.parquet.write_table(pyarrow.table(dict(columns)), sink)
         _write(self.folder / name, sink.getvalue().to_pybytes())
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write `result.json` from {"metrics", "start"}, then the time, then the status."""
+    def earlier_result(self, evaluation_id: str) -> dict[str, Any]:
+        """What `result.json` of an evaluation holds so far; empty before there is one."""
+        try:
+            return read_result(self.folder, evaluation_id)
+        except FileNotFoundError:
+            return {}
+
+    def finish(self, evaluation_id: str, result: Mapping[str, Any]) -> None:
+        """Write an evaluation's `result.json` (its other files are there), the time, the status."""
         of_run = {k: self.manifest[k] for k in ("run_id", "group_id", "seed")}
-        for name, value in of_run.items():
-            assert result.get(name, value) == value, f"result of another run: {name}"
-        self.write_json(RESULT, {**result, **of_run, "format": FORMAT})
-        self.update_manifest(times={**self.manifest["times"], "finished": provenance.now()})
+        name = path_in_record(RESULT, evaluation_id)
+        self.write_json(name, {**result, **of_run, "evaluation": evaluation_id, "format": FORMAT})
+        times = self.manifest["times"]
+        if not times["finished"]:
+            self.update_manifest(times={**times, "finished": provenance.now()})
         self.status("finished")
 
 
@@ -182,7 +207,7 @@ def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     earlier = list(before.get("earlier", []))
     if made_by != {k: fresh.get(k) for k in made_by}:
         earlier.append(made_by)
-    kept = {"times": {"started": before["times"]["started"], "finished": None}}
+    kept = {k: before[k] for k in ("times", "stages", "dropped", "hashes") if before.get(k)}
     return {**fresh, **kept, **({"earlier": earlier} if earlier else {})}
 
 
@@ -250,11 +275,8 @@ def _read(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error}); move {path.parent} away") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise UserError(
-            f"{path.parent} is a record of format {found!r}, expected {FORMAT}; "
-            "move it away or set TIEBREAK_HOME"
-        )
+    if (why := foreign_format(found)) is not None:
+        raise UserError(f"{path.parent} is {why}")
     return content
 
 
@@ -267,16 +289,18 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     return _read(run_dir / STATUS) if (run_dir / STATUS).exists() else None
 
 
-def read_result(run_dir: Path) -> dict[str, Any]:
-    """`result.json` of a finished run; FileNotFoundError before that."""
-    return _read(run_dir / RESULT)
+def read_result(run_dir: Path, evaluation_id: str) -> dict[str, Any]:
+    """`result.json` of an evaluation that was made; FileNotFoundError before that."""
+    return _read(run_dir / path_in_record(RESULT, evaluation_id))
 
 
-def is_finished(run_dir: Path) -> bool:
-    """Whether the run has its result and said so."""
-    status = read_status(run_dir)
-    said_so = status is not None and status["status"] == "finished"
-    return said_so and (run_dir / RESULT).is_file()
+def is_done(run_dir: Path, evaluation_id: str, evaluators: Mapping[str, str]) -> bool:
+    """Whether everything was measured that is asked for (evaluator -> definition)."""
+    try:
+        made = read_result(run_dir, evaluation_id)["evaluators"]
+    except FileNotFoundError:
+        return False
+    return all(made.get(name) == definition for name, definition in evaluators.items())
 
 
 def mark_failed(run_dir: Path, why: str) -> None:

@@ -14,14 +14,21 @@ from page_study import page_of
 from test_page_write import Parsed
 
 from tiebreak_analysis.figures.palette import look
-from tiebreak_analysis.page import displaced
-from tiebreak_analysis.page.answers import BUDGET, LONGEST, MOST, answers, shown_runs
-from tiebreak_analysis.page.curves import LEAST, curves, largest_triangles
-from tiebreak_analysis.page.groups import Group, groups_of
-from tiebreak_analysis.page.intervals import WIDTH, drawing, scale_of
-from tiebreak_analysis.page.looks import looks_of, plotly
-from tiebreak_analysis.page.results import results
-from tiebreak_analysis.page.settings import differences
+from tiebreak_analysis.page import displacement as displaced
+from tiebreak_analysis.page.charts import (
+    LONGEST,
+    MAX_CHARACTERS,
+    MAX_PROMPTS,
+    MIN_POINTS,
+    answers,
+    curves,
+    largest_triangles,
+    results,
+    shown_runs,
+)
+from tiebreak_analysis.page.groups import Group, groups_of, looks_of, plotly
+from tiebreak_analysis.page.leaderboard import WIDTH, drawing, scale_of
+from tiebreak_analysis.page.provenance import differences
 from tiebreak_analysis.records.runs import Record, load
 from tiebreak_analysis.statistics import Interval
 from tiebreak_analysis.tables.comparison import comparison
@@ -91,7 +98,7 @@ def test_a_hundred_long_runs_stay_within_two_megabytes() -> None:
     log.insert(0, "run_id", np.repeat([f"r{at:03}" for at in range(100)], 500))
     groups = [group(record(f"r{at:03}", f"g{at:03}")) for at in range(100)]
     found = curves(log, groups)
-    assert LEAST <= found["points"] < 300
+    assert MIN_POINTS <= found["points"] < 300
     assert len(json.dumps(found, separators=(",", ":"))) < 2_500_000
 
 
@@ -108,7 +115,7 @@ def generations(length: int, count: int = 50) -> pd.DataFrame:
 def test_prompts_are_spread_and_start_answers_told_once() -> None:
     found = answers(generations(3), None, {"g": "a", "h": "b"})
     names = [name for name, _ in found["prompts"]]
-    assert len(names) == MOST and found["of"] == 50
+    assert len(names) == MAX_PROMPTS and found["of"] == 50
     assert names[0] == "p00" and names[-1] > "p45"
     assert found["texts"] == ["b", "xxx"]
     assert found["groups"]["h"]["p00"] == [0, 1, None, None]
@@ -122,8 +129,8 @@ def test_long_answers_are_cut_and_say_so() -> None:
 def test_fewer_prompts_where_texts_are_long() -> None:
     many = pd.concat([generations(LONGEST).assign(run_id=f"r{at}") for at in range(40)])
     found = answers(many, None, {f"g{at}": f"r{at}" for at in range(40)})
-    assert 1 <= len(found["prompts"]) < MOST
-    assert len(found["prompts"]) * 40 * LONGEST <= BUDGET
+    assert 1 <= len(found["prompts"]) < MAX_PROMPTS
+    assert len(found["prompts"]) * 40 * LONGEST <= MAX_CHARACTERS
 
 
 def test_rewards_stand_beside_the_answers() -> None:
@@ -158,7 +165,7 @@ def test_the_frontier_has_the_intervals_of_the_table(study: Path) -> None:
     runs = load(study)
     table = comparison(runs)
     row = next(row for row in table.sections[0].rows if row.method == "dpo")
-    found = results(groups_of(runs.records, [table]), [table], 0.5)
+    found = results(groups_of(runs.records, [table]), [table])
     told = found["groups"][row.group_id]["gold/reward"]
     cell = row.cells[0]
     assert cell is not None and told[1] == pytest.approx(cell.interval.low, rel=1e-4)

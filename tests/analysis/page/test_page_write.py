@@ -15,7 +15,7 @@ from page_study import HOSTILE, page_of
 
 from tiebreak_analysis.page import write
 from tiebreak_analysis.page.markup import tag
-from tiebreak_analysis.page.write import script_safe
+from tiebreak_analysis.page.page import script_safe
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 

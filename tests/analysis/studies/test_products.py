@@ -16,7 +16,7 @@ from tiebreak_analysis.records import load
 from tiebreak_analysis.studies import StudyReport, TableSpec, products, write_products
 from tiebreak_analysis.studies.products import MANIFEST, Products
 from tiebreak_analysis.studies.study import EFFECTS, FIGURES, PAGE
-from tiebreak_analysis.tables.planned import Planned
+from tiebreak_analysis.tables.rows import Planned
 
 WriteRun = Callable[..., str]
 ALL = {EFFECTS, "table one", "table two", FIGURES, PAGE}

@@ -8,8 +8,14 @@ import re
 import pytest
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.published import PAPERS, REPLICATION_SPREAD, listed, published
-from tiebreak_analysis.published.read import COLUMNS, FILE
+from tiebreak_analysis.published import (
+    COLUMNS,
+    FILE,
+    PAPERS,
+    REPLICATION_SPREAD,
+    listed,
+    published,
+)
 
 README = FILE.with_name("README.md").read_text(encoding="utf-8")
 

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
+from tests.analysis.made_plans import planned_by
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
+from tiebreak_analysis.tables.data import csv
 from tiebreak_analysis.tables.labels import material
-from tiebreak_analysis.tables.planned import Planned, planned_by
-from tiebreak_analysis.tables.render import csv, latex, markdown
+from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.table import Row, Table
+from tiebreak_analysis.tables.text import latex, markdown
 
 Write = Callable[..., str]
 
@@ -46,7 +46,8 @@ def planned_of(runs_dir: Path) -> list[Planned]:
 def test_a_row_short_of_runs_says_so(runs_dir: Path, write_run: Write):
     done = [write_run("dpo", seed) for seed in (1, 2)]
     failed = write_run("dpo", 3, status="failed")
-    table = comparison(load(runs_dir), run_ids={*done, failed})
+    assert {*done, failed} == {run.run_id for run in planned_of(runs_dir)}
+    table = comparison(load(runs_dir), planned=planned_of(runs_dir))
     row = rows(table)["align-from-base", "dpo"]
     assert (row.n, row.planned, row.count) == (2, 3, "2 of 3")
     assert "| 2 of 3 |" in markdown(table)
@@ -98,13 +99,6 @@ def test_a_missing_row_stands_with_the_data_it_asks_for(runs_dir: Path, write_ru
     assert "missing whole, nothing finished to put it beside: kto" in "\n".join(table.notes)
 
 
-def test_filters_hold_for_planned_runs_too(runs_dir: Path, write_run: Write):
-    write_run("dpo", 1)
-    wanted = [*planned_of(runs_dir), plan("kto", 1), plan("dpo", 1, "sft-then-align")]
-    table = comparison(load(runs_dir), ["align-from-base"], ["dpo"], planned=wanted)
-    assert list(rows(table)) == [("align-from-base", "start model"), ("align-from-base", "dpo")]
-
-
 def set_manifest(runs_dir: Path, run_id: str, **facts: object) -> None:
     path = runs_dir / run_id / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
@@ -142,9 +136,3 @@ def test_two_evaluators_never_share_a_column(runs_dir: Path, write_run: Write):
             assert {by_evaluator[one] for one in row.run_ids} == {section.evaluator}
             for cell in row.cells:
                 assert cell is None or len(cell.run_ids) <= 3
-
-
-def test_planned_runs_carry_their_ids(runs_dir: Path, write_run: Write):
-    write_run()
-    with pytest.raises(AssertionError, match="carry their ids"):
-        comparison(load(runs_dir), planned=[], run_ids=[])

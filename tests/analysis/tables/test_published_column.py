@@ -1,4 +1,4 @@
-"""A published figure beside ours, footnotes of the methods shown, and columns of one's own."""
+"""A published figure beside ours, footnotes of the methods shown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tiebreak_analysis.page.leaderboard import fragment
+from tiebreak_analysis.published import PublishedFigure, references, within_spread
 from tiebreak_analysis.records.runs import load
-from tiebreak_analysis.tables.columns import Column
 from tiebreak_analysis.tables.comparison import comparison
-from tiebreak_analysis.tables.published import Published, references, within_spread
-from tiebreak_analysis.tables.render import csv, fragment, latex, markdown
+from tiebreak_analysis.tables.data import csv
+from tiebreak_analysis.tables.text import latex, markdown
 
 Write = Callable[..., str]
 PAPER = "arXiv 2404.14723 v2, Table 1"
@@ -28,9 +29,13 @@ def study(runs_dir: Path, write_run: Write) -> Path:
 
 def test_beside_ours_with_its_marks(study: Path):
     figures = {
-        ("align-from-base", "dpo", "win_rate/start"): Published(59.5, "%", PAPER, ("secondary",)),
-        (None, "kto", "win_rate/start"): Published(12.25, "%", PAPER, ("secondary", "SUSPECT"), 3),
-        (None, "simpo", "win_rate/start"): Published(99, "%", PAPER),
+        ("align-from-base", "dpo", "win_rate/start"): PublishedFigure(
+            59.5, "%", PAPER, ("secondary",)
+        ),
+        (None, "kto", "win_rate/start"): PublishedFigure(
+            12.25, "%", PAPER, ("secondary", "SUSPECT"), 3
+        ),
+        (None, "simpo", "win_rate/start"): PublishedFigure(99, "%", PAPER),
     }
     table = comparison(load(study), metrics=["win_rate/start"], published=figures)
     text = markdown(table)
@@ -44,18 +49,20 @@ def test_beside_ours_with_its_marks(study: Path):
     assert f"- published b: {PAPER} (secondary)" in text
     assert "99" not in text and "within the known spread" not in text
     assert r"$12.25^{\mathrm{a}}$" in latex(table)
-    assert f"title='{PAPER}; secondary'" in fragment(table)
+    html = fragment(table).text
+    assert f'title="{PAPER}">published 12.25 (secondary, SUSPECT) <sup>a</sup></small>' in html
+    assert f'title="{PAPER}">published 59.5 (secondary) <sup>b</sup></small>' in html
     assert f',59.5,%,"{PAPER}",secondary,' in csv(table)
 
 
 def test_no_figure_no_column(study: Path):
-    figures = {(None, "simpo", "win_rate/start"): Published(50, "%", PAPER)}
+    figures = {(None, "simpo", "win_rate/start"): PublishedFigure(50, "%", PAPER)}
     text = markdown(comparison(load(study), published=figures))
     assert "published" not in text
 
 
 def test_inside_the_spread_of_replications(study: Path):
-    figure = Published(62, "%", PAPER, spread=2.5)
+    figure = PublishedFigure(62, "%", PAPER, spread=2.5)
     table = comparison(load(study), published={(None, "dpo", "win_rate/start"): figure})
     (note,) = [one for one in table.notes if one.startswith("within the known spread")]
     assert note.endswith(
@@ -67,13 +74,13 @@ def test_inside_the_spread_of_replications(study: Path):
 @pytest.mark.parametrize(
     ("figure", "expected"),
     [
-        (Published(62.5, "%", PAPER, spread=2.5), True),
-        (Published(62.6, "%", PAPER, spread=2.5), False),
-        (Published(62, "%", PAPER), None),
-        (Published(62, "points", PAPER, spread=9), None),
+        (PublishedFigure(62.5, "%", PAPER, spread=2.5), True),
+        (PublishedFigure(62.6, "%", PAPER, spread=2.5), False),
+        (PublishedFigure(62, "%", PAPER), None),
+        (PublishedFigure(62, "points", PAPER, spread=9), None),
     ],
 )
-def test_only_like_units_are_compared(figure: Published, expected: bool | None):
+def test_only_like_units_are_compared(figure: PublishedFigure, expected: bool | None):
     assert within_spread(60.0, figure, "%") is expected
 
 
@@ -81,9 +88,9 @@ def test_the_start_model_and_a_label_have_figures_too(runs_dir: Path, write_run:
     for beta in (0.1, 0.5):
         write_run("dpo", method_settings={"beta": beta})
     figures = {
-        ("align-from-base", "start model", "gold/reward"): Published(0.25, "", PAPER),
-        (None, "dpo (beta=0.5)", "gold/reward"): Published(0.75, "", PAPER),
-        (None, "dpo", "gold/reward"): Published(9.0, "", PAPER),
+        ("align-from-base", "start model", "gold/reward"): PublishedFigure(0.25, "", PAPER),
+        (None, "dpo (beta=0.5)", "gold/reward"): PublishedFigure(0.75, "", PAPER),
+        (None, "dpo", "gold/reward"): PublishedFigure(9.0, "", PAPER),
     }
     (section,) = comparison(load(runs_dir), published=figures).sections
     told = {row.label: row.published for row in section.rows}
@@ -97,29 +104,16 @@ def test_the_start_model_and_a_label_have_figures_too(runs_dir: Path, write_run:
 )
 def test_a_figure_must_be_one(wrong: dict):
     with pytest.raises(ValueError, match="published value|spread"):
-        Published(**{"value": 1.0, "unit": "%", "source": PAPER, **wrong})
+        PublishedFigure(**{"value": 1.0, "unit": "%", "source": PAPER, **wrong})
 
 
 def test_letters_go_on_after_z():
-    found = references(Published(1, "", f"source {at}") for at in range(28))
+    found = references(PublishedFigure(1, "", f"source {at}") for at in range(28))
     assert list(found.values())[24:] == ["y", "z", "aa", "ab"]
 
 
 def test_footnotes_of_the_methods_shown(study: Path):
     notes = {"ipo": "a mean over tokens", "kto": "KL over the batch", "dpo": "sums"}
-    table = comparison(load(study), methods=["dpo"], footnotes=notes)
-    told = [one for one in table.notes if one.split(":")[0] in notes]
-    assert told == ["dpo: sums"]
     table = comparison(load(study), footnotes=notes)
     told = [one for one in table.notes if one.split(":")[0] in notes]
     assert told == ["dpo: sums", "kto: KL over the batch"]
-
-
-def test_a_column_of_ones_own(runs_dir: Path, write_run: Write):
-    for seed in (1, 2, 3):
-        write_run("dpo", seed, metrics={"mmlu/acc": 0.6 + seed / 100})
-        write_run("kto", seed, metrics={"mmlu/acc": 0.4 + seed**2 / 500})
-    own = Column("mmlu/acc", unit="%", scale=100, decimals=2, higher_is_better=True)
-    table = comparison(load(runs_dir), metrics=[own])
-    assert [column.heading for column in table.sections[0].columns] == ["mmlu/acc (%)"]
-    assert "**62.00** ± 2.48" in markdown(table)

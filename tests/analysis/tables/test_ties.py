@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tiebreak.metrics import Direction, Metric
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.statistics import Sample, difference, holm
+from tiebreak_analysis.tables import table as table_module
 from tiebreak_analysis.tables import ties
 from tiebreak_analysis.tables.comparison import comparison
-from tiebreak_analysis.tables.render import latex, markdown
 from tiebreak_analysis.tables.table import Cell, Table, Verdict
+from tiebreak_analysis.tables.text import latex, markdown
 
 Write = Callable[..., str]
 WriteStudy = Callable[..., dict[tuple[str, int], str]]
@@ -178,16 +180,6 @@ def test_one_with_items_and_one_without_meet_over_seeds(
     assert cpo.behind is not None and cpo.behind.num_items == 0 and cpo.p is not None
 
 
-def test_level_is_that_of_the_tests(runs_dir: Path, write_study: WriteStudy):
-    write_study({"kto": 0.8, "cpo": 0.75}, seeds=3)
-    runs = load(runs_dir)
-    p = cell_of(comparison(runs, metrics=["gold/reward"]), "cpo").p
-    assert p is not None
-    strict = comparison(runs, metrics=["gold/reward"], level=1 - p / 2)
-    loose = comparison(runs, metrics=["gold/reward"], level=1 - 2 * p)
-    assert marks(strict)["cpo"] == "tied" and marks(loose)["cpo"] == ""
-
-
 def test_long_lists_are_counted(runs_dir: Path, write_study: WriteStudy):
     good = {f"good{at}": 0.8 for at in range(8)}
     bad = {f"bad{at}": 0.1 for at in range(8)}
@@ -212,3 +204,20 @@ def test_points_for_shares(runs_dir: Path, write_run: Write):
         write_run("ipo", seed, metrics={"win_rate/start": 0.5 + seed**2 / 500})
     text = only_verdict(comparison(load(runs_dir))).text
     assert text.startswith("dpo has the best win_rate/start; ipo lower by 41.1 points [")
+
+
+def test_less_can_be_better(
+    runs_dir: Path, write_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lowest mean is best; a gap is told as a positive number."""
+    perplexity = Metric("text/perplexity", "1", "mean over texts", "", Direction.DOWN, 2)
+    monkeypatch.setattr(table_module, "table_metric", lambda name: perplexity)
+    for seed in (1, 2, 3):
+        write_run("dpo", seed, metrics={"text/perplexity": 9.0 + seed / 100})
+        write_run("ipo", seed, metrics={"text/perplexity": 12.0 + seed**2 / 50})
+    table = comparison(load(runs_dir), metrics=["text/perplexity"])
+    assert marks(table) == {"dpo": "best", "ipo": ""}
+    assert only_verdict(table).text.startswith(
+        "dpo has the best text/perplexity; ipo higher by 3.07 [2."
+    )
+    assert "bold: best mean (the lowest where less is better)" in "\n".join(table.notes)

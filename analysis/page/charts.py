@@ -1,0 +1,238 @@
+"""The data behind the charts and answers of a page: logs, final numbers, what the models wrote.
+
+Thin enough for one file: few points a curve, five digits a number, a few prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tiebreak.metrics import axis_unit
+from tiebreak_analysis.page.groups import Group
+from tiebreak_analysis.statistics import Interval, mean_interval
+from tiebreak_analysis.tables.table import LEVEL, Table, entry_key
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MAX_POINTS = 300  # points of a curve
+MIN_POINTS = 40
+MAX_NUMBERS = 200_000  # in all curves together: about 1.5 MB of JSON
+MAX_PROMPTS = 16
+MAX_CHARACTERS = 700_000  # of all texts together
+LONGEST = 1500  # characters of one text; the rest is cut, and that is said
+DIGITS = 5
+FIRST = ("kl/reference", "gold/reward")  # what the frontier opens with, where measured
+
+
+def curves(history: pd.DataFrame, groups: Sequence[Group]) -> dict[str, Any]:
+    """`history`: run_id, step, one column per metric. Steps are kept, values are never averaged.
+
+    All runs of a group keep the same steps of a metric, so that a mean over seeds can be taken.
+    The result: `points` (at most so many per curve), `cut` (whether any curve was longer),
+    `steps` (lists that curves point into), `metrics`: name -> group id -> `[steps, run id ->
+    values]`, a missing value being None.
+    """
+    names = [n for n in history.columns if n not in ("run_id", "step") and history[n].notna().any()]
+    points = MAX_NUMBERS // max(1, history["run_id"].nunique() * len(names))
+    points = int(np.clip(points, MIN_POINTS, MAX_POINTS))
+    logs = {str(run): log.set_index("step")[names] for run, log in history.groupby("run_id")}
+    steps: dict[tuple[int, ...], int] = {}
+    metrics: dict[str, dict[str, Any]] = {name: {} for name in names}
+    cut = False
+    for group in groups:
+        runs = [key for r in group.records if (key := entry_key(r)) in logs]
+        for of_metrics, x, values in _same_steps([logs[run] for run in runs]):
+            cut = cut or len(x) > points
+            kept = largest_triangles(x, _mean(values), points)
+            for at, keep in zip(of_metrics, kept, strict=True):
+                place = steps.setdefault(tuple(x[keep].tolist()), len(steps))
+                rows = values[:, of_metrics.index(at), keep]
+                rounded = {run: _rounded(row) for run, row in zip(runs, rows, strict=True)}
+                metrics[names[at]][group.group_id] = [place, rounded]
+    return {"points": points, "cut": cut, "steps": [list(s) for s in steps], "metrics": metrics}
+
+
+def _same_steps(logs: Sequence[pd.DataFrame]) -> Iterator[tuple[list[int], Array, Array]]:
+    """Metrics (by column) that the runs of a group measured at the same steps (S,), those steps,
+    and the values (runs, metrics, S), NaN where a run has none."""
+    if not logs:
+        return
+    every = np.unique(np.concatenate([np.asarray(log.index) for log in logs]))
+    values = np.stack([log.reindex(every).to_numpy(dtype=float).T for log in logs])
+    measured: Array = np.asarray(np.isfinite(values).any(axis=0))
+    same: dict[bytes, list[int]] = {}
+    for at, row in enumerate(measured):
+        if row.any():
+            same.setdefault(row.tobytes(), []).append(at)
+    for metrics in same.values():
+        present = measured[metrics[0]]
+        yield metrics, every[present], values[:, metrics][:, :, present]
+
+
+def _mean(values: Array) -> Array:
+    """(metrics, S): mean over the runs that have a value; each step has one or more."""
+    present = np.isfinite(values)
+    return np.where(present, values, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+
+
+def largest_triangles(x: Array, y: Array, count: int) -> Array:
+    """Which `count` of the points (S,) to draw of each curve (M, S), so that peaks stay visible:
+    (M, count), ascending.
+
+    Largest-Triangle-Three-Buckets: first and last point, and of each bucket between them the one
+    that spans the largest triangle with the point kept before and the mean of the next bucket.
+    Source: Steinarsson (2013), "Downsampling time series for visual representation", 4.2.
+    """
+    if len(x) <= count:
+        return np.tile(np.arange(len(x)), (len(y), 1))
+    edges = np.linspace(1, len(x) - 1, count - 1).astype(int)
+    rows, kept = np.arange(len(y)), [np.zeros(len(y), dtype=int)]
+    for start, end, after in zip(edges, edges[1:], [*edges[2:], len(x)], strict=False):
+        x0, y0 = x[kept[-1]][:, None], y[rows, kept[-1]][:, None]  # the point kept before
+        x2, y2 = x[end:after].mean(), y[:, end:after].mean(axis=1, keepdims=True)
+        area = np.abs((x0 - x2) * (y[:, start:end] - y0) - (x0 - x[start:end]) * (y2 - y0))
+        kept.append(start + area.argmax(axis=1))
+    return np.stack([*kept, np.full(len(y), len(x) - 1)], axis=1)
+
+
+def _rounded(values: Array) -> list[float | None]:
+    return [float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None for value in values]
+
+
+def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
+    """The final numbers of every run, and per group their mean and interval.
+
+    `runs`: run id -> metric -> value; `groups`: group id -> metric -> [mean, low, high];
+    `starts`: group id -> metric -> the start model's values (distinct ones).
+
+    `axes`: the metrics to open with, x then y. Where a table has the interval, it is that one;
+    else over seeds.
+    """
+    printed = _printed(tables)
+    finished = [(g, [r for r in g.records if r.finished]) for g in groups]
+    names = sorted({name for _, rs in finished for r in rs for name in r.metrics})
+    axes = [name for name in FIRST if name in names]
+    axes += [name for name in reversed(names) if name not in axes]
+    intervals: dict[str, dict[str, list[float | None]]] = {}
+    starts: dict[str, dict[str, list[float]]] = {}
+    for group, records in finished:
+        for name in names:
+            values = [r.metrics[name] for r in records if name in r.metrics]
+            if values:
+                interval = printed.get((*group.row, name)) or mean_interval(values, LEVEL)
+                ends = [_short(v) for v in (interval.mean, interval.low, interval.high)]
+                intervals.setdefault(group.group_id, {})[name] = ends
+            before = {_short(r.start[name]) for r in records if name in r.start}
+            if before:
+                distinct = sorted(v for v in before if v is not None)
+                starts.setdefault(group.group_id, {})[name] = distinct
+    return {
+        "names": names,
+        "units": {name: unit for name in names if (unit := axis_unit(name))},
+        "axes": axes[:2] if len(axes) > 1 else axes * 2,
+        "runs": {
+            entry_key(r): {name: _short(value) for name, value in r.metrics.items()}
+            for _, records in finished
+            for r in records
+        },
+        "groups": intervals,
+        "starts": starts,
+    }
+
+
+def _printed(tables: Sequence[Table]) -> dict[tuple[str | None, str | None, str], Interval]:
+    """(group id, evaluation, metric) -> the interval of the first table that has it."""
+    return {
+        (row.group_id, section.evaluator, column.metric): cell.interval
+        for table in reversed(tables)
+        for section in table.sections
+        for row in section.rows
+        for column, cell in zip(section.columns, row.cells, strict=True)
+        if cell is not None and not column.gain
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")
+
+
+def shown_runs(groups: Sequence[Group]) -> dict[str, str]:
+    """Group id -> the run whose answers are shown: the finished one of the lowest seed."""
+    finished = {g.group_id: [entry_key(r) for r in g.records if r.finished] for g in groups}
+    return {group: runs[0] for group, runs in finished.items() if runs}
+
+
+def answers(
+    generations: pd.DataFrame, items: pd.DataFrame | None, shown: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the models wrote: the same few prompts for every group, one run of each.
+
+    `generations`: run_id, id, prompt, before, after. `items`: run_id, id, reward/before and
+    reward/after, or None. `shown`: group id -> run id.
+
+    Prompts are taken at even distances, without a look at the answers; fewer where the texts are
+    long. `texts` holds each text once (start models repeat themselves), `prompts`: [id, text],
+    `groups`: group id -> prompt id -> [before, after, reward before, reward after].
+    """
+    wanted = set(shown.values())
+    rows = [
+        _Answer(*map(str, row[:3]), *map(_cut, row[3:]))
+        for row in generations[["run_id", "id", "prompt", "before", "after"]].to_numpy().tolist()
+        if row[0] in wanted
+    ]
+    rewards, keep = _rewards(items), _within_budget(rows)
+    texts: dict[str, int] = {}
+    by_run: dict[str, dict[str, list[Any]]] = {run: {} for run in wanted}
+    for row in rows:
+        if row.id in keep:
+            pair = [texts.setdefault(text, len(texts)) for text in (row.before, row.after)]
+            by_run[row.run_id][row.id] = [*pair, *rewards.get((row.run_id, row.id), (None, None))]
+    return {
+        "texts": list(texts),
+        "prompts": list(keep.items()),
+        "of": len({row.id for row in rows}),
+        "groups": {group: by_run[run] for group, run in shown.items() if by_run[run]},
+    }
+
+
+class _Answer(NamedTuple):
+    run_id: str
+    id: str
+    prompt: str
+    before: str
+    after: str
+
+
+def _within_budget(rows: Sequence[_Answer]) -> dict[str, str]:
+    """Every n-th prompt by its id, as few as it takes for the texts of all groups to fit."""
+    prompts = {row.id: _cut(row.prompt) for row in sorted(rows, key=lambda row: row.id)}
+    lengths = {name: len(prompt) for name, prompt in prompts.items()}
+    for row in rows:
+        lengths[row.id] += len(row.before) + len(row.after)
+    names = list(prompts)
+    for count in range(min(MAX_PROMPTS, len(names)), 0, -1):
+        keep = [names[at * len(names) // count] for at in range(count)]
+        if count == 1 or sum(lengths[name] for name in keep) <= MAX_CHARACTERS:
+            return {name: prompts[name] for name in keep}
+    return {}
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]} … [{len(text) - LONGEST} more characters]"
+
+
+def _rewards(items: pd.DataFrame | None) -> dict[tuple[str, str], tuple[float, float]]:
+    if items is None or not {"reward/before", "reward/after"} <= set(items.columns):
+        return {}
+    table = items[["run_id", "id", "reward/before", "reward/after"]].dropna()
+    return {
+        (run, name): (float(f"{before:.3g}"), float(f"{after:.3g}"))
+        for run, name, before, after in table.itertuples(index=False)
+    }

@@ -1,0 +1,146 @@
+"""The displacement panel of every group: a table in the page, its buckets for the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tiebreak.metrics import PANEL, axis_label
+from tiebreak_analysis import displacement
+from tiebreak_analysis.displacement import PairSet, Panel
+from tiebreak_analysis.displacement.verdict import MIN_PAIRS
+from tiebreak_analysis.page.groups import Group
+from tiebreak_analysis.page.markup import Markup, scroll, tag
+from tiebreak_analysis.records.runs import Runs
+from tiebreak_analysis.statistics import Interval
+from tiebreak_analysis.tables.table import entry_key
+
+HEADS = {
+    "method": "",
+    "displaced?": "the verdict on all runs of the group",
+    "all": "displaced share of all pairs",
+    "near": "displaced share of near-duplicate pairs",
+    "others": "displaced share of the other pairs",
+    "chosen": "mean drift of chosen responses, nats",
+    "rejected": "mean drift of rejected responses, nats",
+    "margin": "chosen minus rejected, nats",
+    "up": "share of the margin's growth that came from chosen responses going up",
+    "undone": "how much of that growth the other side took back",
+    "in words": "",
+}
+DIGITS = 4
+
+
+def panels_of(runs: Runs, groups: Sequence[Group]) -> dict[str, Panel]:
+    """Group id -> the panel over its finished runs; only groups of which some run left pairs."""
+    keys = {g.group_id: [entry_key(r) for r in g.records if r.finished] for g in groups}
+    pairs = runs.pairs([key for keys_of_group in keys.values() for key in keys_of_group])
+    present = set(pairs["run_id"])
+    measured = {group: some for group, some in keys.items() if present & set(some)}
+    return dict(zip(measured, displacement.compare(pairs, measured), strict=True))
+
+
+def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
+    """A row per group, by scenario and, where there are several, by model and data; the verdict in
+    words is its last column."""
+    if not panels:
+        return tag("p", "No finished run has left its held-out pairs.", class_="nothing")
+    bodies: dict[str, list[Markup]] = {}
+    several = len({group.section for group in groups}) > 1
+    for group in groups:
+        if group.group_id in panels:
+            place = f"{group.scenario} · {group.section}" if several else group.scenario
+            rows = bodies.setdefault(place, [])
+            rows.append(_row(group.label, panels[group.group_id]))
+    blocks = []
+    for place, rows in bodies.items():
+        span = tag("th", place, colspan=len(HEADS), scope="rowgroup")
+        blocks.append(tag("tbody", tag("tr", span, class_="scenario"), *rows))
+    heads = (tag("th", head, scope="col", title=why or None) for head, why in HEADS.items())
+    top = tag("thead", tag("tr", *heads))
+    return scroll(tag("table", top, *blocks, class_="panels"))
+
+
+def _row(label: str, panel: Panel) -> Markup:
+    whole, near, distant = panel.groups.whole, panel.groups.near, panel.groups.distant
+    answer = panel.answer.found
+    badge = tag("span", answer, class_=f"badge {answer.replace(' ', '-')}")
+    cells = [
+        tag("td", badge),
+        *(_displaced(part) for part in (whole, near, distant)),
+        *(_nats(value) for value in (whole.chosen, whole.rejected, whole.margin)),
+        *(_share(value) for value in (whole.chosen_share, whole.undone)),
+        tag("td", _words(panel), class_="words"),
+    ]
+    return tag("tr", tag("th", label, scope="row"), *cells)
+
+
+def _words(panel: Panel) -> str:
+    text = panel.verdict.partition(" - ")[2] or panel.verdict
+    missing = ", ".join(panel.without_pairs)
+    return f"{text} (without pairs, not counted: {missing})" if missing else text
+
+
+def _displaced(part: PairSet) -> Markup:
+    """The displaced share; none of too few pairs, as none is judged."""
+    few = min(part.num_chosen, default=0) < MIN_PAIRS
+    title = f"fewer than {MIN_PAIRS} pairs in a run"
+    return tag("td", "–", class_="number", title=title) if few else _share(part.displaced)
+
+
+def _share(value: Interval | None) -> Markup:
+    return _number(value, 100, 0, " %")
+
+
+def _nats(value: Interval | None) -> Markup:
+    return _number(value, 1, 2, "", "+")
+
+
+def _number(
+    value: Interval | None, scale: float, decimals: int, unit: str, sign: str = ""
+) -> Markup:
+    """The mean; its interval on hover."""
+    if value is None:
+        return tag("td", "–", class_="number")
+    title = None
+    if value.low is not None and value.high is not None:
+        ends = (f"{scale * end:{sign}.{decimals}f}" for end in (value.low, value.high))
+        title = f"95 % interval: {' to '.join(ends)}{unit}"
+    mean = f"{scale * value.mean:{sign}.{decimals}f}{unit}"
+    return tag("td", mean, class_="number", title=title)
+
+
+def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
+    """For the charts. `groups`: group id -> edit_distance and length -> per bucket `[name,
+    fewest responses in a run, measure -> [mean, low, high]]`; buckets of too few are left out."""
+    return {
+        "measures": {measure: axis_label(metric) for measure, metric in PANEL.items()},
+        "groups": {
+            group: {
+                "edit_distance": _parts(panel.by_edit_distance),
+                "length": _parts(panel.by_length),
+            }
+            for group, panel in panels.items()
+        },
+    }
+
+
+def _parts(parts: Sequence[PairSet]) -> list[list[Any]]:
+    return [
+        [part.name, min(part.num_chosen), _values(part)]
+        for part in parts
+        if min(part.num_chosen, default=0) >= MIN_PAIRS
+    ]
+
+
+def _values(part: PairSet) -> dict[str, list[float | None]]:
+    found = {name: getattr(part, name) for name in PANEL}
+    return {
+        name: [_short(end) for end in (value.mean, value.low, value.high)]
+        for name, value in found.items()
+        if value is not None
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")

@@ -1,0 +1,140 @@
+"""A table as data: a line per cell as CSV, and all of it with where each run came from as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from csv import writer
+from dataclasses import asdict
+from typing import Any
+
+from tiebreak.metrics import Direction
+from tiebreak_analysis.published import PublishedFigure
+from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table
+
+FORMAT = 1
+HEADER = (
+    "model data data_hash evaluator validation scenario row method metric gain "
+    "mean low high num_seeds num_items best tied behind behind_low behind_high p "
+    "published published_unit published_source published_marks "
+    "n planned group_id run_ids stale"
+).split()
+
+
+def csv(table: Table) -> str:
+    """Full precision, unscaled. An empty field: not measured, not tested or not known."""
+    stream = io.StringIO()
+    out = writer(stream, lineterminator="\n")
+    out.writerows([HEADER, *lines(table)])
+    return stream.getvalue()
+
+
+def lines(table: Table) -> Iterator[list[Any]]:
+    """One per cell, as HEADER names them. None: empty. `p` is Holm's, against the best."""
+    for section in table.sections:
+        for row in section.rows:
+            for column, cell, figure in section.slots(row):
+                if cell is not None or figure is not None or row.missing:
+                    yield _line(section, row, column, cell, figure)
+
+
+def _line(
+    section: Section, row: Row, column: Column, cell: Cell | None, figure: PublishedFigure | None
+) -> list[Any]:
+    place = [section.model, section.data, section.data_hash, section.evaluator]
+    who = [int(section.validation), row.scenario, row.label, row.method]
+    run_ids = () if cell is None else cell.run_ids
+    stale = [run_id for run_id in run_ids if run_id in row.stale]
+    ids = [row.group_id, " ".join(run_ids), " ".join(stale)]
+    what = [column.metric, int(column.gain)]
+    beside: list[Any] = [None] * 4
+    if figure is not None:
+        beside = [figure.value, figure.unit, figure.source, " ".join(figure.marks)]
+    return [*place, *who, *what, *_numbers(cell), *beside, row.n, row.planned, *ids]
+
+
+def _numbers(cell: Cell | None) -> list[Any]:
+    if cell is None:
+        return [None] * 11
+    i, behind = cell.interval, cell.behind
+    gap = [None] * 3 if behind is None else [behind.mean, behind.low, behind.high]
+    counts = [cell.num_seeds, cell.num_items]
+    return [i.mean, i.low, i.high, *counts, int(cell.best), int(cell.tied), *gap, cell.p]
+
+
+def sidecar(table: Table) -> str:
+    """The table as JSON, keys sorted, no NaN; a run id in a cell is a key of `runs`."""
+    content = {
+        "format": FORMAT,
+        "command": table.command,
+        "level": LEVEL,
+        "notes": list(table.notes),
+        "num_runs": table.num_runs,
+        "runs": {run_id: asdict(facts) for run_id, facts in table.facts.items()},
+        "sections": [_section(section) for section in table.sections],
+    }
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "columns": [_column(column) for column in section.columns],
+        "data": section.data,
+        "data_hash": section.data_hash,
+        "evaluator": section.evaluator,
+        "model": section.model,
+        "num_tests": section.num_tests,
+        "rows": [_row(section, row) for row in section.rows],
+        "stale": dict(section.stale),
+        "validation": section.validation,
+        "verdicts": [asdict(verdict) for verdict in section.verdicts],
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    content = asdict(column) | {"key": column.key}
+    direction = content.pop("direction")
+    content["higher_is_better"] = direction is Direction.UP
+    return content | ({"lower_is_better": True} if direction is Direction.DOWN else {})
+
+
+def _row(section: Section, row: Row) -> dict[str, Any]:
+    return {
+        "cells": {
+            column.key: _cell(cell, figure)
+            for column, cell, figure in section.slots(row)
+            if cell is not None or figure is not None
+        },
+        "group_id": row.group_id,
+        "label": row.label,
+        "method": row.method,
+        "n": row.n,
+        "planned": row.planned,
+        "run_ids": list(row.run_ids),
+        "scenario": row.scenario,
+        "stale": list(row.stale),
+    }
+
+
+def _cell(cell: Cell | None, figure: PublishedFigure | None) -> dict[str, Any]:
+    """In the metric's own unit, unscaled; a published figure in the unit it was published in."""
+    published: dict[str, Any] = {"published": None if figure is None else asdict(figure)}
+    if cell is None:
+        return published
+    interval, behind = cell.interval, cell.behind
+    return published | {
+        "behind_best": None if behind is None else asdict(behind),
+        "best": cell.best,
+        "high": interval.high,
+        "low": interval.low,
+        "mean": interval.mean,
+        "num_items": cell.num_items,
+        "p_adjusted": cell.p,
+        "run_ids": list(cell.run_ids),
+        "seeds": list(cell.sample.seeds),
+        "tied": cell.tied,
+        "values": [
+            float(value) for value in cell.sample.values.reshape(cell.num_seeds, -1).mean(1)
+        ],
+    }

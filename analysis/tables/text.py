@@ -1,0 +1,185 @@
+r"""A table as Markdown, and as LaTeX: a float per section, which needs \usepackage{booktabs}."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from tiebreak_analysis.published import PublishedFigure, Reference
+from tiebreak_analysis.tables.table import Cell, Column, Row, Section, Table, Verdict
+
+DAGGER = "†"
+MISSING = "missing"
+NO_INTERVAL = "-"
+
+WriteCell = Callable[[Row, Column, Cell], str]
+WriteFigure = Callable[[str, str], str]
+"""Takes the value as it was published and the letter of its note."""
+
+
+def markdown(table: Table) -> str:
+    """One pipe table per section, its verdicts; then the notes, number of runs and command."""
+    lines: list[str] = []
+    for section in table.sections:
+        lines += [f"### {_escape(section.title)}", "", *_pipes(section, table.references), ""]
+        for verdict in section.verdicts:
+            lines.append(f"- **{_escape(verdict.scenario)}**: {_escape(verdict.text)}")
+        lines += [""] * bool(section.verdicts)
+    if table.sections[-1].verdicts:
+        lines.pop()  # one list: a blank line would only spread it
+    lines += [f"- {_escape(note)}" for note in table.notes]
+    lines.append(f"- {table.runs_counted}; made by `{table.command.replace('`', '')}`")
+    return "\n".join(lines) + "\n"
+
+
+def header(section: Section) -> list[str]:
+    """One text per printed column: a published column stands beside ours where there is one."""
+    texts = ["scenario", "method"]
+    for column, beside in zip(section.columns, section.published, strict=True):
+        texts.append(column.heading)
+        texts += ["published"] * beside
+    return [*texts, "n"]
+
+
+def printed_cells(
+    section: Section,
+    row: Row,
+    letters: Mapping[Reference, str],
+    write: WriteCell,
+    write_figure: WriteFigure,
+) -> Iterator[str]:
+    """A row's cells between its label and its n: ours, each with the published figure beside it."""
+    for (column, cell, figure), beside in zip(section.slots(row), section.published, strict=True):
+        if cell is not None:
+            yield write(row, column, cell)
+        else:
+            yield MISSING if row.missing else ""
+        if beside:
+            yield "" if figure is None else write_figure(*_published(figure, letters))
+
+
+def _published(figure: PublishedFigure, letters: Mapping[Reference, str]) -> tuple[str, str]:
+    return f"{figure.value:.10g}", letters[figure.source, figure.marks]
+
+
+def cell_parts(row: Row, column: Column, cell: Cell) -> tuple[str, str, str]:
+    """A cell's mean, half width, and ` (n=2)` where only two of the row's runs have the metric."""
+    interval = cell.interval
+    width = interval.half_width
+    half = NO_INTERVAL if width is None else column.text(width)
+    fewer = "" if interval.n == row.n else f" (n={interval.n})"
+    return column.text(interval.mean, signed=column.gain), half, fewer
+
+
+def _opens_scenario(rows: Sequence[Row]) -> Iterator[tuple[Row, bool]]:
+    """Each row, and whether it is the first of its scenario."""
+    before = None
+    for row in rows:
+        yield row, row.scenario != before
+        before = row.scenario
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _pipes(section: Section, letters: Mapping[Reference, str]) -> list[str]:
+    """A pipe table whose columns line up in plain text too; numbers to the right."""
+    head = [_escape(text) for text in header(section)]
+    body = []
+    for row, first in _opens_scenario(section.rows):
+        cells = printed_cells(section, row, letters, _markdown_cell, "{} {}".format)
+        body.append([_escape(row.scenario) if first else "", _escape(row.label), *cells, row.count])
+    widths = [max(3, *(len(row[at]) for row in [head, *body])) for at in range(len(head))]
+    rule = [f":{'-' * (w - 1)}" if at < 2 else f"{'-' * (w - 1)}:" for at, w in enumerate(widths)]
+    lines = []
+    for row in [head, rule, *body]:
+        texts = [
+            text.ljust(width) if at < 2 else text.rjust(width)
+            for at, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(f"| {' | '.join(texts)} |")
+    return lines
+
+
+def _markdown_cell(row: Row, column: Column, cell: Cell) -> str:
+    mean, half, fewer = cell_parts(row, column, cell)
+    mean = f"**{mean}**" if cell.best else mean + DAGGER * cell.tied
+    return f"{mean} ± {half}{fewer}"
+
+
+def _escape(text: str) -> str:
+    """Text in which no name can open emphasis, code, a link, HTML or a new cell."""
+    text = re.sub(r"([\\|*`<&\[\]~])", r"\\\1", one_line(text))
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
+
+
+def latex(table: Table) -> str:
+    """Verdicts under their section's table, the notes under the last one; ASCII only."""
+    lines = [f"% made by: {one_line(table.command)}", r"% needs: \usepackage{booktabs}"]
+    for section in table.sections:
+        lines += [r"\begin{table}[htbp]", r"\centering\small", *_tabular(section, table.references)]
+        texts = [_latex_verdict(verdict) for verdict in section.verdicts]
+        texts += _latex_notes(table) if section is table.sections[-1] else []
+        if texts:
+            lines.append(r"\par\smallskip\footnotesize\raggedright")
+            lines += [rf"{text}.\par" for text in texts]
+        lines.append(r"\end{table}")
+    return "\n".join(lines) + "\n"
+
+
+def _tabular(section: Section, letters: Mapping[Reference, str]) -> Iterator[str]:
+    width = len(header(section)) - 2
+    yield rf"\caption{{{_latex_escape(section.title[:1].upper() + section.title[1:])}}}"
+    yield rf"\begin{{tabular}}{{ll{'r' * width}}}"
+    yield r"\toprule"
+    yield from _latex_head(section)
+    for row, first in _opens_scenario(section.rows):
+        texts = [_latex_escape(row.scenario) if first else "", _latex_escape(row.label)]
+        texts += printed_cells(section, row, letters, _latex_cell, _latex_figure)
+        if first:
+            yield r"\midrule"
+        yield " & ".join([*texts, row.count]) + r" \\"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _latex_head(section: Section) -> list[str]:
+    """Two lines, broken after the group of a metric: pages are narrow."""
+    broken = [heading.rpartition("/") for heading in header(section)]
+    lines = [group + slash for group, slash, _ in broken], [name for *_, name in broken]
+    return [" & ".join(map(_latex_escape, line)) + r" \\" for line in lines]
+
+
+def _latex_cell(row: Row, column: Column, cell: Cell) -> str:
+    mean, half, fewer = cell_parts(row, column, cell)
+    mean = rf"\mathbf{{{mean}}}" if cell.best else mean
+    mean += r"^{\dagger}" * cell.tied
+    return (rf"${mean}$ --" if half == NO_INTERVAL else rf"${mean} \pm {half}$") + fewer
+
+
+def _latex_figure(value: str, letter: str) -> str:
+    return rf"${value}^{{\mathrm{{{letter}}}}}$"
+
+
+def _latex_verdict(verdict: Verdict) -> str:
+    return rf"\textbf{{{_latex_escape(verdict.scenario)}}}: {_latex_escape(verdict.text)}"
+
+
+def _latex_notes(table: Table) -> list[str]:
+    made = rf"{table.runs_counted}; made by \texttt{{{_latex_escape(table.command)}}}"
+    return [*map(_latex_escape, table.notes), made]
+
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}",
+    "±": r"$\pm$", "·": r"$\cdot$", "†": r"$\dagger$",
+}  # fmt: skip
+
+
+def _latex_escape(text: str) -> str:
+    """Each special character once, in one pass; braces keep `--` from becoming a dash."""
+    escaped = "".join(LATEX.get(character, character) for character in one_line(text))
+    return escaped.replace("--", "-{}-")

@@ -1,0 +1,64 @@
+"""Overrides -> a run with everything that names it settled: ids, keys, hashes.
+
+Whoever holds a `Run` asks nobody else what it is called or what it is made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiebreak.config.compose import configure, read_config
+from tiebreak.config.schema import RunConfig
+from tiebreak.stages.plan import RunPlan, plan_of
+
+
+@dataclass(frozen=True)
+class Run(RunConfig):
+    """One composed point, named.
+
+    run_id         12 hex digits of what determines the policy, and of nothing else
+    group_id       the same without the seed: what is averaged in a table
+    data_hash      which training rows, whatever the scenario
+    evaluation_id  how the policy is measured, whichever evaluators do it
+    evaluators     name -> definition: the same for every model that is measured in the same way
+    plan           every stage with its key
+    """
+
+    run_id: str
+    group_id: str
+    data_hash: str
+    evaluation_id: str
+    evaluators: Mapping[str, str] = field(hash=False)
+    plan: RunPlan = field(repr=False, hash=False, compare=False)
+
+
+def compose(overrides: Sequence[str]) -> Run:
+    """`["method=kto", "train.learning_rate=1e-4"]` -> Run. UserError for any mistake, and for a
+    file or a model that is not there."""
+    return settle(configure(overrides))
+
+
+def to_run(container: dict[str, Any]) -> Run:
+    """A configuration as a record keeps it -> Run."""
+    return settle(read_config(container))
+
+
+def settle(config: RunConfig) -> Run:
+    """The run of a checked configuration; files are read for their content, nothing is built."""
+    plan = plan_of(config)
+    return Run(
+        **vars(config),
+        run_id=_id(plan.align.key),
+        group_id=_id(plan.align.seedless_key),
+        data_hash=plan.data_hash,
+        evaluation_id=plan.evaluation_id,
+        evaluators={name: one.definition for name, one in plan.evaluations.items()},
+        plan=plan,
+    )
+
+
+def _id(policy: str) -> str:
+    return hashlib.sha256(f"run {policy}".encode()).hexdigest()[:12]

@@ -1,0 +1,195 @@
+"""What an evaluator is: something measured on a model, row by row, as an artefact of its own.
+
+An evaluator is one file of this folder with an `EVALUATOR`. It is asked of the start model and of
+the policy; each answer is an artefact under a key of its own, so that adding an evaluator to a
+finished study makes that evaluator alone, and the start model is measured once for all methods.
+docs/extending.md adds one step by step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tiebreak import store
+from tiebreak.config.schema import RunConfig
+from tiebreak.config.typed import settings_of
+from tiebreak.stages.checkpoint import Checkpoint
+from tiebreak.stages.reference import OF_TRAINING
+from tiebreak.stages.stage import Context, Paths, Stage
+
+Row = dict[str, Any]
+ITEMS = "items.jsonl"
+# Settings of the group `evaluation` that belong to answers a model writes, and to nothing else.
+OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
+# A label; what else is measured; which rows, that the key of their token ids tells.
+_NEVER = frozenset({"name", "evaluators", "split"})
+
+
+@dataclass
+class Subject:
+    """A model under evaluation, with the rows it is measured on.
+
+    model: the causal LM, loaded when it is first read. start: the start model in the same way,
+    while the model is a policy; else None. tokens: folder of the held-out rows as token ids.
+    items: rows of the evaluators that this one needs, by name.
+    """
+
+    run: RunConfig
+    tokens: Path
+    tokenizer: Any
+    load: Callable[[], Any]
+    load_start: Callable[[], Any] | None = None
+    items: Mapping[str, list[Row]] = field(default_factory=dict)
+    what: str = ""
+    _model: Any = None
+
+    @property
+    def model(self) -> Any:
+        if self._model is None:
+            self._model = self.load()
+        return self._model
+
+    def take_start(self) -> Any:
+        """The start model in the place of the model: one at a time in memory."""
+        assert self.load_start is not None
+        self._model = None
+        return self.load_start()
+
+
+def always(run: RunConfig) -> bool:
+    return True
+
+
+def nothing(start: Sequence[Row], policy: Sequence[Row], run: RunConfig) -> dict[str, float]:
+    return {}
+
+
+def no_files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """One file of this folder.
+
+    items(subject)           one row per question, as plain JSON
+    metrics(items)           what can be said of one model by itself: name -> value
+    compared(start, policy, run)  what needs the rows of both models: name -> value
+    files(start, policy)     files of the record, by name: columns of a .parquet, rows of a .jsonl
+    needs                    evaluators whose items it reads
+    ignores                  settings of the group `evaluation` that do not change its items
+    reads_model              whether it runs the model, or only reads what others left
+    applies(run)             whether this run can be asked for it
+    version                  raised when the same settings start to give other items
+    """
+
+    name: str
+    items: Callable[[Subject], list[Row]]
+    metrics: Callable[[Sequence[Row]], dict[str, float]]
+    compared: Callable[[Sequence[Row], Sequence[Row], RunConfig], dict[str, float]] = nothing
+    files: Callable[[Sequence[Row], Sequence[Row]], Mapping[str, Any]] = no_files
+    needs: tuple[str, ...] = ()
+    ignores: frozenset[str] = frozenset()
+    reads_model: bool = True
+    applies: Callable[[RunConfig], bool] = always
+    version: int = 1
+
+    def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
+        """What its items depend on beside the model and the rows."""
+        settings = settings_of(run.evaluation, _NEVER | self.ignores)
+        if self.reads_model:
+            settings = {**settings, **settings_of(run.train, OF_TRAINING)}
+            settings = {**settings, "tokenizer": dict(start.tokenizer_settings)}
+        return settings
+
+    def definition(self, run: RunConfig, needed: Mapping[str, str]) -> str:
+        """8 hex digits that are the same for every model measured in the same way. A table never
+        mixes two of them in a column."""
+        content: dict[str, Any] = {
+            "settings": settings_of(run.evaluation, _NEVER | self.ignores),
+            "rows": run.data.content(str(run.evaluation.split)),
+            "needs": dict(needed),
+        }
+        content |= {"version": self.version} if self.version != 1 else {}
+        return store.key(self.name, content)[:8]
+
+    def stage(
+        self, run: RunConfig, start: Checkpoint, rows: Stage, needed: Mapping[str, Stage]
+    ) -> Stage:
+        """Its items for the start model."""
+
+        def build(context: Context, work: Path, paths: Paths) -> None:
+            write_rows(work / ITEMS, self.items(_subject(context.run, self, start, paths)))
+
+        parents, settings = dict(needed), self.settings(run, start)
+        if self.reads_model:
+            parents |= {**start.parents, "tokens": rows}
+            settings |= start.settings
+        return Stage(self.name, settings, build, parents, version=self.version, what="start model")
+
+    def of_policy(self, start: Stage, policy: Stage, needed: Mapping[str, Stage]) -> Stage:
+        """The same for the policy, given the stage for the start model."""
+        parents = {**start.parents, **needed} | ({"policy": policy} if self.reads_model else {})
+        return replace(start, parents=parents, what="policy")
+
+
+def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths) -> Subject:
+    from tiebreak.engine.models import load_policy, load_start
+
+    items = {name: read_rows(paths[name] / ITEMS) for name in evaluator.needs}
+    if not evaluator.reads_model:
+        return Subject(run, Path(), None, lambda: None, items=items)
+    place = start.place(paths)
+
+    def load_this_start() -> Any:
+        return load_start(place, start.commit)
+
+    if "policy" not in paths:
+        return Subject(run, paths["tokens"], start.tokenizer(), load_this_start, items=items)
+    return Subject(
+        run, paths["tokens"], start.tokenizer(),
+        lambda: load_policy(place, paths["policy"], start.commit), load_this_start, items,
+    )  # fmt: skip
+
+
+def score(run: RunConfig, model: Any, rows: Sequence[Any], what: str) -> list[list[Any]]:
+    """Log-prob of every token (tensors (tokens,), nats) of every response."""
+    from tiebreak.engine.models import autocast
+    from tiebreak.engine.progress import progress
+    from tiebreak.engine.reference import score_all
+    from tiebreak.engine.scoring import install
+
+    execution = run.train.execution
+    install(model, execution.head_chunk)
+    with progress(what, len(rows)) as advance, autocast(run.train.precision):
+        return score_all(
+            model, rows, pad_id=0, budget=execution.positions_per_cut,
+            overhead=execution.cut_overhead, progress=advance,
+        )  # fmt: skip
+
+
+def summed(scored: list[list[Any]]) -> list[list[float]]:
+    """Log-prob (nats) of every response, summed in double precision."""
+    return [[float(t.double().sum()) for t in row] for row in scored]
+
+
+def mean(values: Sequence[float]) -> float:
+    assert values, "an evaluation has at least one row"
+    return sum(values) / len(values)
+
+
+def above(a: float, b: float) -> float:
+    """1 where a is above b, 0 where it is below, a half where they are equal."""
+    return 0.5 if a == b else float(a > b)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+
+
+def read_rows(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,107 @@
+"""generations: what a model answers to held-out prompts, how long, and how far from its start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tiebreak.config.schema import RunConfig
+from tiebreak.stages.evaluators.evaluator import Evaluator, Row, Subject, mean, score, summed
+from tiebreak.stages.tokens import PROMPTS, read_report
+from tiebreak.track.record_format import GENERATIONS, items_file
+
+
+def items(subject: Subject) -> list[Row]:
+    """A row per prompt: its text and ids, the response, its tokens; of a policy's response also the
+    log-prob (nats) under the policy and under the start model."""
+    rows = _answers(subject)
+    if subject.load_start is None:
+        return rows
+    from tiebreak.engine.rows import Branches
+
+    branches = [Branches(row["prompt_ids"], [row["response_ids"]]) for row in rows]
+    logp = summed(score(subject.run, subject.model, branches, "generations, policy"))
+    start = subject.take_start()
+    before = summed(score(subject.run, start, branches, "generations, start model"))
+    return [
+        row | {"logp": policy, "logp_start": start}
+        for row, (policy,), (start,) in zip(rows, logp, before, strict=True)
+    ]
+
+
+def _answers(subject: Subject) -> list[Row]:
+    from tiebreak.data.tokenise import encode_prompts
+    from tiebreak.engine.generate import generate
+    from tiebreak.engine.models import autocast
+    from tiebreak.engine.progress import progress
+
+    run, evaluation, tokenizer = subject.run, subject.run.evaluation, subject.tokenizer
+    asked = _prompts(subject)
+    prompts = encode_prompts([row["prompt"] for row in asked], tokenizer)
+    with progress("generations", len(prompts)) as advance, autocast(run.train.precision):
+        responses = generate(
+            subject.model,
+            prompts,
+            pad_id=tokenizer.pad_token_id,
+            end_ids=read_report(subject.tokens)["end_ids"],
+            max_new_tokens=evaluation.max_new_tokens,
+            temperature=evaluation.temperature,
+            batch_size=evaluation.batch_size,
+            seed=evaluation.seed,
+            progress=advance,
+        )
+    return [
+        {"id": row["id"], "prompt": shown(row["prompt"]), "prompt_ids": prompt,
+         "response_ids": response, "tokens": len(response),
+         "response": tokenizer.decode(response, skip_special_tokens=True)}
+        for row, prompt, response in zip(asked, prompts, responses, strict=True)
+    ]  # fmt: skip
+
+
+def _prompts(subject: Subject) -> list[Row]:
+    evaluation = subject.run.evaluation
+    own = subject.run.data.prompts(str(evaluation.split), evaluation.num_prompts, evaluation.seed)
+    if own is not None:
+        return [{"id": example.id, "prompt": example.prompt} for example in own]
+    return json.loads((subject.tokens / PROMPTS).read_text())[: evaluation.num_prompts]
+
+
+def shown(prompt: Any) -> str:
+    """A prompt as one text: the last user turn of a conversation, earlier turns before it."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+
+
+def metrics(rows: Sequence[Row]) -> dict[str, float]:
+    return {"length/generated": mean([row["tokens"] for row in rows])}
+
+
+def compared(start: Sequence[Row], policy: Sequence[Row], run: RunConfig) -> dict[str, float]:
+    """The divergence from the start model, estimated on the policy's own samples; answers drawn at
+    another temperature than 1 are not that, and give none."""
+    if run.evaluation.temperature != 1:
+        return {}
+    return {"kl/reference": mean([row["logp"] - row["logp_start"] for row in policy])}
+
+
+def files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
+    both = list(zip(start, policy, strict=True))
+    answers = [
+        {"id": s["id"], "prompt": s["prompt"], "before": s["response"], "after": p["response"]}
+        for s, p in both
+    ]
+    columns = {
+        "id": [s["id"] for s, _ in both],
+        "tokens/before": [s["tokens"] for s, _ in both],
+        "tokens/after": [p["tokens"] for _, p in both],
+        "logp": [p["logp"] for _, p in both],
+        "logp_start": [p["logp_start"] for _, p in both],
+    }
+    return {GENERATIONS: answers, items_file("generations"): columns}
+
+
+EVALUATOR = Evaluator("generations", items, metrics, compared, files)

@@ -1,0 +1,178 @@
+"""Every stage of a run, evaluations included, with all their keys, before anything is built."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tiebreak import store
+from tiebreak.config.schema import (
+    EvaluationConfig,
+    ModelConfig,
+    RunConfig,
+    ScenarioConfig,
+    TrainConfig,
+)
+from tiebreak.config.typed import settings_of
+from tiebreak.data.sources import Data
+from tiebreak.data.sources.source import TRAIN
+from tiebreak.errors import UserError, nearest
+from tiebreak.stages.align import align_stage
+from tiebreak.stages.checkpoint import Checkpoint, source_stamps
+from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.reference import References
+from tiebreak.stages.stage import Stage, order
+from tiebreak.stages.start import start_checkpoint
+from tiebreak.stages.tokens import tokens_stage
+from tiebreak.store import Store
+
+
+class Measured(NamedTuple):
+    """One evaluator in a plan. definition: the same for all models measured in the same way."""
+
+    definition: str
+    start: Stage
+    policy: Stage
+
+
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """The stages of one run, by what they are for.
+
+    tokens, held_out: training rows, and rows that are measured on, as token ids. data_hash: names
+    the training rows before they are token ids. evaluation_id: names how a model is measured,
+    whichever evaluators do it.
+    """
+
+    start: Checkpoint
+    tokens: Stage
+    align: Stage
+    held_out: Stage
+    data_hash: str
+    evaluation_id: str
+    evaluations: Mapping[str, Measured]
+
+    def targets(self) -> list[Stage]:
+        """What a run is done for, in the order it is done: a mistake in the data comes first."""
+        measured = self.evaluations.values()
+        ends = [stage for one in measured for stage in (one.start, one.policy)]
+        return [self.tokens, self.held_out, self.align, *ends]
+
+    def stages(self) -> list[Stage]:
+        """Every stage, parents first, each once."""
+        return order(self.targets(), lambda stage: False)
+
+    def missing(self, store: Store) -> list[Stage]:
+        """Those to be built, parents first; nothing that only a stored stage needs."""
+        return [stage for stage, stored in self.standing(store) if not stored]
+
+    def standing(self, store: Store) -> list[tuple[Stage, bool]]:
+        """Stages that matter now, parents first, and whether each is in the store."""
+        stored: dict[tuple[str, str], bool] = {}
+
+        def is_stored(stage: Stage) -> bool:
+            at = stage.name, stage.key
+            if at not in stored:
+                stored[at] = store.has(*at)
+            return stored[at]
+
+        return [(stage, is_stored(stage)) for stage in order(self.targets(), is_stored)]
+
+
+def plan_of(run: RunConfig) -> RunPlan:
+    """The stages of a run. UserError: an evaluator is unknown, or a file or model is not there."""
+    shared = _shared(_Question.of(run))
+    align = align_stage(run, shared.start, shared.tokens, shared.references)
+    measured: dict[str, Measured] = {}
+    for name, (definition, of_start) in shared.measured.items():
+        evaluator = EVALUATORS[name]
+        needed = {need: measured[need].policy for need in evaluator.needs}
+        policy = evaluator.of_policy(of_start, align, needed)
+        measured[name] = Measured(definition, of_start, policy)
+    return RunPlan(
+        shared.start, shared.tokens, align, shared.rows, shared.data_hash, shared.evaluation_id,
+        measured,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What the stages that many runs share depend on: the methods and most seeds are no part.
+
+    stamps: of the files that a model or data set given by its place consists of.
+    """
+
+    model: ModelConfig
+    scenario: ScenarioConfig
+    data: Data
+    train: TrainConfig
+    evaluation: EvaluationConfig
+    seed: int | None
+    stamps: Hashable
+    run: RunConfig = field(compare=False)
+
+    @classmethod
+    def of(cls, run: RunConfig) -> _Question:
+        return cls(
+            run.model, run.scenario, run.data, run.train, run.evaluation,
+            run.seed if run.trains_sft else None, (source_stamps(run), run.data.stamps()), run,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """measured: evaluator -> (definition, its stage for the start model)."""
+
+    start: Checkpoint
+    tokens: Stage
+    references: References
+    rows: Stage
+    data_hash: str
+    evaluation_id: str
+    measured: Mapping[str, tuple[str, Stage]]
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(question: _Question) -> _Shared:
+    run = question.run
+    start = start_checkpoint(run)
+    tokens = tokens_stage(run, start, TRAIN)
+    rows = tokens_stage(run, start, str(run.evaluation.split))
+    data = store.key("data", run.data.content(TRAIN))
+    return _Shared(
+        start, tokens, References.of(run, start, tokens), rows, data, _evaluation_id(run),
+        _measured(run, start, rows),
+    )  # fmt: skip
+
+
+def _evaluation_id(run: RunConfig) -> str:
+    rows = run.data.content(str(run.evaluation.split))
+    how = settings_of(run.evaluation, frozenset({"name", "evaluators"}))
+    return store.key("evaluation", {"rows": rows, "how": how})[:8]
+
+
+def _measured(run: RunConfig, start: Checkpoint, rows: Stage) -> dict[str, tuple[str, Stage]]:
+    """The evaluators asked for, and those they need, that apply to this run."""
+    measured: dict[str, tuple[str, Stage]] = {}
+
+    def add(name: str) -> None:
+        evaluator = EVALUATORS[name]
+        if name in measured or not evaluator.applies(run):
+            return
+        for need in evaluator.needs:
+            add(need)
+        definitions = {need: measured[need][0] for need in evaluator.needs}
+        stages = {need: measured[need][1] for need in evaluator.needs}
+        definition = evaluator.definition(run, definitions)
+        measured[name] = definition, evaluator.stage(run, start, rows, stages)
+
+    for name in run.evaluation.evaluators:
+        if name not in EVALUATORS:
+            raise UserError(
+                f"evaluation.evaluators: unknown evaluator {name!r}{nearest(name, EVALUATORS)}; "
+                f"there are {', '.join(EVALUATORS)}"
+            )
+        add(name)
+    return measured

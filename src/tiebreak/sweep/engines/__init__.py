@@ -1,0 +1,78 @@
+"""Where the tasks of a sweep are done: name -> engine, found in the files of this folder.
+
+An engine NAME is a module NAME.py whose `engine(order)` gives an `Engine`, or refuses before the
+first run what cannot work. What it imports beyond tiebreak's own packages comes with the extra
+tiebreak[NAME].
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tiebreak.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from tiebreak.compose import Run
+    from tiebreak.sweep.sweep import Engine
+
+ENGINES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+WITH_WORKERS = "--engine local --workers N"
+INSTEAD = {
+    "basic": "--engine local --workers 1",
+    "joblib": WITH_WORKERS,
+    "submitit_local": WITH_WORKERS,
+    "submitit_slurm": "--engine slurm",
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an engine is made for. workers: runs at once, None: the engine chooses; folder: for
+    files of its jobs; settings: what `--launcher KEY=VALUE` says."""
+
+    workers: int | None
+    runs: Sequence[Run]
+    folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def refuse_settings_but(self, engine: str, known: Sequence[str]) -> None:
+        """UserError for a setting that an engine does not have."""
+        for key in self.settings:
+            if key not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none; leave it out"
+                raise UserError(
+                    f"--launcher {key}: no setting of --engine {engine}{nearest(key, known)}; {has}"
+                )
+
+
+def engine_for(
+    name: str, workers: int | None, runs: Sequence[Run], folder: Path, settings: Sequence[str] = ()
+) -> Engine:
+    """The engine of that name. UserError: an unknown name or setting, or a package is missing."""
+    if name in INSTEAD:
+        raise UserError(f"--engine {name} is no more; give {INSTEAD[name]}")
+    if name not in ENGINES:
+        raise UserError(f"--engine {name}{nearest(name, ENGINES)}; there are {', '.join(ENGINES)}")
+    order = Order(workers, runs, folder, dict(map(_setting, settings)))
+    try:
+        return importlib.import_module(f"{__name__}.{name}").engine(order)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--engine {name} needs {error.name}; install it: pip install 'tiebreak[{name}]'"
+        ) from None
+
+
+def _setting(item: str) -> tuple[str, Any]:
+    """KEY=VALUE, the value as Hydra's grammar reads it."""
+    from tiebreak.config.compose import parse
+
+    key, equals, value = item.partition("=")
+    if not equals:
+        raise UserError(f"--launcher {item}: give KEY=VALUE, such as partition=gpu")
+    parsed = parse(f"{key}={value}")
+    return key, value if parsed.is_sweep_override() else parsed.value()  # a,b: a list of nodes
