@@ -55,25 +55,13 @@ Reference = tuple[str, tuple[str, ...]]
 """Source and marks: cells of one table of one paper share a letter."""
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The largest known distance of a replication by others from the published figures."""
+REPLICATION_SPREAD = {"2405.14734": 7.0}
+"""Paper -> by how many per cent a re-run by others lay from its figures on RERUN, at most.
 
-    value: float
-    unit: str
-    source: str
-
-
-REPLICATION_SPREAD = {
-    "2405.14734": Spread(
-        7.0,
-        "%",
-        "RePO's re-run of Mistral-Instruct DPO: 20.3, 17.9 and 13.4 where SimPO's README has 26.8, "
-        "24.9 and 16.3",
-    )
-}
-"""A difference below this on AlpacaEval 2 or Arena-Hard needs repeats before it is claimed."""
-RERUN = ("alpacaeval2/lc", "alpacaeval2/wr", "arena-hard/wr")  # what that re-run measured
+A smaller difference needs repeats before it is claimed. RePO's re-run of Mistral-Instruct DPO has
+20.3, 17.9 and 13.4 where SimPO's README has 26.8, 24.9 and 16.3.
+"""
+RERUN = ("alpacaeval2/lc", "alpacaeval2/wr", "arena-hard/wr")
 
 
 @dataclass(frozen=True)
@@ -90,44 +78,36 @@ class FigureRow:
     figure: PublishedFigure
 
 
-def listed(paper: str, version: str | None = None, table: str | None = None) -> list[FigureRow]:
+def listed(paper: str) -> list[FigureRow]:
     """The rows of a paper in the order of the file. UserError: an unknown paper."""
     if paper not in PAPERS:
         raise UserError(
             f"no published figures of {paper!r}{nearest(paper, PAPERS)}; there are those of "
             f"{', '.join(PAPERS)}"
         )
-    return [
-        row
-        for row in _rows()
-        if row.paper == PAPERS[paper]
-        and version in (None, row.version)
-        and table in (None, row.table)
-    ]
+    return [row for row in _rows() if row.paper == PAPERS[paper]]
 
 
-def published(
-    paper: str, model: str, *, versions: Sequence[str] = (), table: str | None = None
-) -> Figures:
+def published(paper: str, model: str, *, versions: Sequence[str] = ()) -> Figures:
     """(scenario, method, metric) -> figure, for runs of `model`.
 
     `versions`: where a cell was published more than once, the first of these that has it.
     UserError: a cell that several versions have and `versions` does not decide.
     """
-    found: dict[tuple[str | None, str, str], FigureRow] = {}
-    rows = [row for row in listed(paper, table=table) if row.model == model]
+    cells: dict[tuple[str | None, str, str], FigureRow] = {}
+    rows = [row for row in listed(paper) if row.model == model]
     rows = [row for row in rows if not versions or row.version in versions]
     if versions:
         rows.sort(key=lambda row: versions.index(row.version))
     for row in rows:
-        here = found.setdefault((row.scenario, row.method, row.metric), row)
-        decided = here.version != row.version and versions
-        if here.figure.value != row.figure.value and not decided:
+        first = cells.setdefault((row.scenario, row.method, row.metric), row)
+        decided = first.version != row.version and versions
+        if first.figure.value != row.figure.value and not decided:
             raise UserError(
                 f"{paper}: {row.metric} of {row.method} in {row.scenario} was published twice "
-                f"({here.version}, {here.table}; {row.version}, {row.table}); name the version"
+                f"({first.version}, {first.table}; {row.version}, {row.table}); name the version"
             )
-    return {key: row.figure for key, row in found.items()}
+    return {key: row.figure for key, row in cells.items()}
 
 
 def figure_of(
@@ -179,7 +159,7 @@ def _row(line: dict[str, str]) -> FigureRow:
         line["unit"],
         where,
         tuple(line["marks"].split()),
-        None if spread is None else spread.value,
+        spread,
     )
     names = [line[name] for name in ("paper", "version", "table", "scenario", "model", "method")]
     return FigureRow(*names, metric=line["metric"], figure=figure)

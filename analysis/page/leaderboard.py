@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from tiebreak_analysis.figures.palette import look
 from tiebreak_analysis.page.markup import Child, Markup, join, scroll, tag
-from tiebreak_analysis.page.markup import table as plain_table
 from tiebreak_analysis.published import PublishedFigure, Reference
 from tiebreak_analysis.statistics import Interval
 from tiebreak_analysis.tables.table import (
     LEVEL,
-    SHORT,
     Cell,
     Column,
-    Provenance,
     Row,
     Section,
     Table,
@@ -24,7 +21,6 @@ from tiebreak_analysis.tables.table import (
 
 TIED = "†"  # as in every other table
 WIDTH, HEIGHT, EDGE = 116, 16, 6  # CSS pixels of a drawn interval
-FACTS = ("run", "config", "seed", "code", "data", "start model", "model", "evaluator")
 
 Anchors = Mapping[tuple[str | None, str | None], str]
 """(group id, evaluation) -> the id on the page of that group's runs."""
@@ -37,13 +33,10 @@ def verdicts(tables: Mapping[str, Table]) -> list[Markup]:
         for section in table.sections:
             place = [name] if len(tables) > 1 else []
             place += [section.title] if len(table.sections) > 1 else []
-            items += _verdict_items(section, f" ({' · '.join(place)})" if place else "")
+            where = f" ({' · '.join(place)})" if place else ""
+            for verdict in section.verdicts:
+                items.append(tag("li", tag("b", verdict.scenario), f"{where}: {verdict.text}"))
     return items
-
-
-def _verdict_items(section: Section, where: str = "") -> Iterator[Markup]:
-    for verdict in section.verdicts:
-        yield tag("li", tag("b", verdict.scenario), f"{where}: {verdict.text}")
 
 
 def leaderboards(tables: Mapping[str, Table], anchors: Anchors) -> Markup:
@@ -52,28 +45,10 @@ def leaderboards(tables: Mapping[str, Table], anchors: Anchors) -> Markup:
     for name, table in tables.items():
         parts += [tag("h3", name, class_="table")] if len(tables) > 1 else []
         for section in table.sections:
-            rows = {
-                at: anchors[row.group_id, section.evaluator]
-                for at, row in enumerate(section.rows)
-                if (row.group_id, section.evaluator) in anchors
-            }
-            parts += [tag("h3", section.title), _board(section, table, rows)]
+            board = _Board(section, table.references, anchors)
+            parts += [tag("h3", section.title), scroll(board.markup())]
         parts.append(_notes(table))
     return join(parts)
-
-
-def fragment(table: Table) -> Markup:
-    """One table by itself: verdicts and, at its end, the runs of each row, where its n leads."""
-    parts: list[Child] = []
-    for number, section in enumerate(table.sections):
-        rows = {at: f"runs-{number}-{at}" for at in range(len(section.rows))}
-        parts += [tag("h3", section.title), _board(section, table, rows)]
-        if section.verdicts:
-            parts.append(tag("ul", *_verdict_items(section), class_="verdicts"))
-        runs = (_runs_of(section, row, table, rows[at]) for at, row in enumerate(section.rows))
-        summary = tag("summary", "Where these numbers come from")
-        parts.append(tag("details", summary, *runs, class_="notes"))
-    return join([*parts, _notes(table)])
 
 
 def _notes(table: Table) -> Markup:
@@ -88,46 +63,13 @@ def _notes(table: Table) -> Markup:
     return join([key, tag("details", summary, tag("ul", *notes), class_="notes")])
 
 
-def _runs_of(section: Section, row: Row, table: Table, anchor: str) -> Markup:
-    """A line per run. The id is inside the details: following a link to it opens them."""
-    body = []
-    for run_id in row.run_ids:
-        facts = table.facts[run_id]
-        hashes = (facts.data, facts.start_model, facts.model, section.evaluator)
-        why = section.stale.get(run_id)
-        name = tag("span", run_id, class_="stale", title=why) if why else run_id
-        numbers = [name, facts.group_id, str(facts.seed), _code(facts)]
-        body.append([*numbers, *map(short_hash, hashes)])
-    box = tag("div", plain_table(FACTS, body, "provenance"), id=anchor)
-    name = f"{row.scenario}: {row.label} ({row.count})"
-    return tag("details", tag("summary", name), box)
-
-
-def _code(facts: Provenance) -> Child:
-    if facts.commit is None:
-        return "not recorded"
-    return join([short_hash(facts.commit), " with uncommitted changes" if facts.dirty else ""])
-
-
-def short_hash(full: str | None) -> Child:
-    """The first characters of a hash; the rest on hover. A Hub model is named as it is."""
-    if not full:
-        return "–"
-    return tag("code", full if full.startswith("hub:") else full[:SHORT], title=full)
-
-
-def _board(section: Section, table: Table, anchors: Mapping[int, str]) -> Markup:
-    return scroll(_Board(section, table.references, anchors).markup())
-
-
 @dataclass(frozen=True)
 class _Board:
     """One section. A body per scenario: sorting stays inside it, as ties and bold do."""
 
     section: Section
     letters: Mapping[Reference, str]
-    anchors: Mapping[int, str]
-    """Number of a row -> where its n leads."""
+    anchors: Anchors
 
     @property
     def drawn(self) -> int | None:
@@ -146,17 +88,16 @@ class _Board:
                                  class_="drawing"))  # fmt: skip
         heads.append(tag("th", "n", scope="col", class_="number"))
         bodies = []
-        numbered = enumerate(self.section.rows)
-        for scenario, block in groupby(numbered, key=lambda pair: pair[1].scenario):
+        for scenario, block in groupby(self.section.rows, key=lambda row: row.scenario):
             rows, span = list(block), tag("th", scenario, colspan=len(heads), scope="rowgroup")
             scale = (0.0, 1.0) if self.drawn is None else scale_of(
-                [cell.interval for _, row in rows if (cell := row.cells[self.drawn]) is not None]
+                [cell.interval for row in rows if (cell := row.cells[self.drawn]) is not None]
             )  # fmt: skip
-            lines = [self._row(row, scale, self.anchors.get(at)) for at, row in rows]
+            lines = [self._row(row, scale) for row in rows]
             bodies.append(tag("tbody", tag("tr", span, class_="scenario"), *lines))
         return tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="leaderboard")
 
-    def _row(self, row: Row, scale: tuple[float, float], anchor: str | None) -> Markup:
+    def _row(self, row: Row, scale: tuple[float, float]) -> Markup:
         colour = look(row.method).colour if row.method else "currentColor"
         cells = [tag("th", *([dot(colour)] if row.method else []), row.label, scope="row",
                      class_="method")]  # fmt: skip
@@ -166,6 +107,7 @@ class _Board:
             if at == self.drawn:
                 picture = [drawing(cell.interval, scale, colour, column.gain)] if cell else []
                 cells.append(tag("td", *picture, class_="drawing"))
+        anchor = self.anchors.get((row.group_id, self.section.evaluator))
         linked = anchor is not None and not row.missing
         count = tag("a", row.count, href=f"#{anchor}") if linked else row.count
         cells.append(tag("td", count, class_="number", data_value=row.n))

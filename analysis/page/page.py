@@ -23,7 +23,7 @@ from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.page import displacement
 from tiebreak_analysis.page.charts import answers, curves, results, shown_runs
 from tiebreak_analysis.page.groups import Group, groups_of, looks_of, plotly
-from tiebreak_analysis.page.leaderboard import fragment, leaderboards, verdicts
+from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
 from tiebreak_analysis.page.markup import Markup, join, tag
 from tiebreak_analysis.page.provenance import differences, provenance
 from tiebreak_analysis.records.runs import Runs
@@ -63,7 +63,7 @@ def write(
         leaderboard=leaderboards(named, {group.row: group.group_id for group in groups}).text,
         displacement=displacement.table(panels, groups).text,
         settings=differences(groups).text,
-        provenance=provenance(runs, groups).text,
+        provenance=provenance(groups, runs).text,
         data=script_safe(payload | {"live": live}),
         live=live,
     )
@@ -71,7 +71,7 @@ def write(
 
 def table_document(table: Table) -> str:
     """One table as a document: light and dark, no script, nothing loaded."""
-    style = _asset("page.css")
+    groups, style = groups_of(table.records, [table]), _asset("page.css")
     rules = f"default-src 'none'; style-src {policy(style)}; base-uri 'none'; form-action 'none'"
     title = " ".join(table.command.split())
     head = [
@@ -81,7 +81,13 @@ def table_document(table: Table) -> str:
         tag("title", title),
         tag("style", Markup(style)),
     ]
-    body = tag("body", tag("main", fragment(table)), class_="alone")
+    parts = [
+        leaderboards({"": table}, {group.row: group.group_id for group in groups}),
+        tag("ul", *verdicts({"": table}), class_="verdicts"),
+        tag("h3", "Where these numbers come from"),
+        provenance(groups),
+    ]
+    body = tag("body", tag("main", *parts), class_="alone")
     document = tag("html", tag("head", *head), body, lang="en")
     return f"<!doctype html>\n{document.text}\n"
 

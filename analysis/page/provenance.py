@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tiebreak_analysis.page.groups import Group
-from tiebreak_analysis.page.leaderboard import short_hash
 from tiebreak_analysis.page.markup import Child, Markup, join, scroll, table, tag
 from tiebreak_analysis.records.runs import Record, Runs, setting_text, varying
 from tiebreak_analysis.tables.labels import shared_settings
-from tiebreak_analysis.tables.table import evaluation_of
+from tiebreak_analysis.tables.table import SHORT, evaluation_of
 
 ABSENT = "·"
 
 
-def provenance(runs: Runs, groups: Sequence[Group]) -> Markup:
-    """What all runs share is said once; then a row per run, and each record left out, by name."""
+def provenance(groups: Sequence[Group], runs: Runs | None = None) -> Markup:
+    """What all runs share is said once; then a row per run, and each record of `runs` that is left
+    out, by name."""
     manifests = {r.run_id: r.manifest for group in groups for r in group.records}
     body, seen = [], set()
     for group in groups:
@@ -28,11 +28,11 @@ def provenance(runs: Runs, groups: Sequence[Group]) -> Markup:
             seen.add(group.group_id)
             body.append(row)
     parts = [_shared(manifests), table(HEADS, body, "provenance")]
-    if runs.skipped:
+    if runs is not None and runs.skipped:
         items = [tag("li", f"{path.name}: {why}") for path, why in runs.skipped]
         lead = f"Records that could not be used and are in no number here ({len(items)}):"
         parts += [tag("p", lead), tag("ul", *items)]
-    if runs.damaged:
+    if runs is not None and runs.damaged:
         items = [tag("li", f"{run}: {file}: {why}") for (run, file), why in runs.damaged.items()]
         lead = f"Damaged files, whose rows are in no chart here ({len(items)}):"
         parts += [tag("p", lead), tag("ul", *sorted(items, key=lambda item: item.text))]
@@ -45,7 +45,7 @@ HEADS = ("run", "group", "scenario", "method", "seed", "status", "commit", "data
 
 def _row(group: Group, record: Record, manifest: Mapping[str, Any]) -> list[Child]:
     git, hashes = manifest.get("git", {}), manifest.get("hashes", {})
-    commit = short_hash(git.get("commit")), " + changes" if git.get("dirty") else ""
+    commit = _hash(git.get("commit")), " + changes" if git.get("dirty") else ""
     return [
         tag("code", record.run_id),
         tag("code", record.group_id),
@@ -54,10 +54,10 @@ def _row(group: Group, record: Record, manifest: Mapping[str, Any]) -> list[Chil
         str(record.seed),
         _status(record),
         join(commit),
-        short_hash(record.data_hash),
-        short_hash(evaluation_of(record)),
-        short_hash(record.start_model),
-        short_hash(hashes.get("model")),
+        _hash(record.data_hash),
+        _hash(evaluation_of(record)),
+        _hash(record.start_model),
+        _hash(hashes.get("model")),
     ]
 
 
@@ -65,6 +65,13 @@ def _status(record: Record) -> str:
     if record.finished or record.step is None:
         return record.status
     return f"{record.status}: {record.stage} {record.step}/{record.steps}"
+
+
+def _hash(full: str | None) -> Child:
+    """The first characters of a hash; the rest on hover. A Hub model is named as it is."""
+    if not full:
+        return "–"
+    return tag("code", full if full.startswith("hub:") else full[:SHORT], title=full)
 
 
 def _shared(manifests: Mapping[str, Mapping[str, Any]]) -> Markup:

@@ -13,17 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tiebreak_analysis.page import table_document
 from tiebreak_analysis.published import FigureRow, Figures, listed
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.studies.effect import Effect, EffectTest, holding
 from tiebreak_analysis.studies.products import Products, code_and_versions, key
 from tiebreak_analysis.studies.samples import finished
+from tiebreak_analysis.tables import data, text
 from tiebreak_analysis.tables.comparison import comparison
-from tiebreak_analysis.tables.data import csv as table_csv
-from tiebreak_analysis.tables.data import sidecar
 from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.table import Table
-from tiebreak_analysis.tables.text import latex, markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -275,12 +274,10 @@ def published_csv(result: StudyResult) -> str:
 
 
 def _table_files(name: str, table: Table) -> dict[str, str]:
-    from tiebreak_analysis.page.page import table_document
-
     return {
-        f"{name}.md": markdown(table),
-        f"{name}.tex": latex(table),
-        f"{name}.csv": table_csv(table),
+        f"{name}.md": text.markdown(table),
+        f"{name}.tex": text.latex(table),
+        f"{name}.csv": data.csv(table),
         f"{name}.html": table_document(table),
-        f"{name}.json": sidecar(table),
+        f"{name}.json": data.sidecar(table),
     }

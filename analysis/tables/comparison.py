@@ -17,7 +17,7 @@ from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables.notes import notes_of
 from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.sections import sections_of
-from tiebreak_analysis.tables.table import Provenance, Table, throughput_of
+from tiebreak_analysis.tables.table import Table, throughput_of
 
 TIMES = tuple(metric.name for metric in THROUGHPUT)
 
@@ -48,8 +48,7 @@ def comparison(
         raise UserError(f"none of the runs asked for is finished under {runs.root}")
     finished = _with_times(finished, metrics or ())
     _check_metrics(finished, metrics or ())
-    facts = {record.run_id: Provenance.of(record) for record in finished}
-    sections = tuple(sections_of(runs, finished, planned or (), metrics, published or {}, facts))
+    sections = tuple(sections_of(runs, finished, planned or (), metrics, published or {}))
     figures = [f for s in sections for row in s.rows for f in row.published if f is not None]
     letters = references(figures)
     return Table(
@@ -57,7 +56,7 @@ def comparison(
         notes=tuple(notes_of(runs, chosen, finished, planned, sections, footnotes or {}, letters)),
         num_runs=len({record.run_id for record in finished}),
         command=command,
-        facts=facts,
+        records=tuple(finished),
         references=letters,
     )
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from tiebreak.metrics import Direction
 from tiebreak_analysis.published import PublishedFigure
-from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table
+from tiebreak_analysis.records.runs import Record
+from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table, evaluation_of
 
 FORMAT = 1
 HEADER = (
@@ -71,10 +72,29 @@ def sidecar(table: Table) -> str:
         "level": LEVEL,
         "notes": list(table.notes),
         "num_runs": table.num_runs,
-        "runs": {run_id: asdict(facts) for run_id, facts in table.facts.items()},
+        "runs": {record.run_id: _run(record) for record in table.records},
         "sections": [_section(section) for section in table.sections],
     }
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _run(record: Record) -> dict[str, Any]:
+    """Where one run came from: code, versions and hashes. None: its record does not say."""
+    manifest = record.manifest
+    git, hashes = manifest.get("git", {}), manifest.get("hashes", {})
+    return {
+        "run_id": record.run_id,
+        "group_id": record.group_id,
+        "seed": record.seed,
+        "commit": git.get("commit"),
+        "dirty": git.get("dirty"),
+        "data": record.data_hash,
+        "tokens": hashes.get("tokens"),
+        "evaluator": evaluation_of(record),
+        "start_model": record.start_model,
+        "model": hashes.get("model"),
+        "versions": manifest.get("versions", {}),
+    }
 
 
 def _section(section: Section) -> dict[str, Any]:

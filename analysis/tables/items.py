@@ -36,24 +36,21 @@ class ItemValues:
     """(items,) of its start model, where the metric has a meaning there."""
 
 
-@dataclass(frozen=True)
-class PerItem:
-    """What the runs of one section have item by item."""
-
-    values: Mapping[tuple[str, str], ItemValues]
-    """(run id, metric) -> its values."""
-    odd: Mapping[str, str]
-    """Run id -> why its items are not used, though it has some."""
+PerItem = Mapping[tuple[str, str], ItemValues]
+"""(run id, metric) -> its values, for the runs of one section."""
 
 
 def _frame(runs: Runs, records: Sequence[Record], evaluator: str) -> pd.DataFrame:
     """What an evaluator measured item by item, for these runs."""
     ids = [entry_key(record) for record in records]
-    return runs.pairs(ids) if evaluator == "pairs" else runs.items(ids)
+    return runs.pairs(ids) if evaluator == "pairs" else runs.items(ids, evaluator)
 
 
-def per_item(runs: Runs, records: Sequence[Record], metrics: Iterable[str]) -> PerItem:
-    """The items of these metrics for the runs of one section, checked against their results."""
+def per_item(
+    runs: Runs, records: Sequence[Record], metrics: Iterable[str]
+) -> tuple[PerItem, dict[str, str]]:
+    """The items of these metrics for the runs of one section, checked against their results; and
+    run id -> why its items are not used, though it has some."""
     known = [evaluation_metric(name) for name in sorted(set(metrics))]
     known = [metric for metric in known if metric.items]
     evaluators = sorted({str(metric.evaluator) for metric in known})
@@ -70,7 +67,7 @@ def per_item(runs: Runs, records: Sequence[Record], metrics: Iterable[str]) -> P
             else:
                 odd.setdefault(record.run_id, why)
     odd = {**_other_items(values, records, known), **odd}
-    return PerItem({key: items for key, items in values.items() if key[0] not in odd}, odd)
+    return {key: items for key, items in values.items() if key[0] not in odd}, odd
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def _disagreement(record: Record, metric: str, values: ItemValues) -> str | None
 
 
 def _other_items(
-    values: Mapping[tuple[str, str], ItemValues],
+    values: PerItem,
     records: Sequence[Record],
     metrics: Iterable[Metric],
 ) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tiebreak_analysis.published import Figures, figure_of
 from tiebreak_analysis.records.runs import Record
-from tiebreak_analysis.statistics import Interval, Sample
+from tiebreak_analysis.statistics import Sample
 from tiebreak_analysis.statistics.crossed import interval, item_interval
 from tiebreak_analysis.tables import labels
 from tiebreak_analysis.tables.items import Array, PerItem
@@ -38,6 +38,8 @@ class Planned:
     method: str
     material: str
     """Model and data with all their settings: `labels.material`."""
+    evaluation: str | None = None
+    """Id of the evaluation it asks for; None: any."""
 
 
 def scenario_rows(
@@ -193,54 +195,49 @@ def with_published(
 
 def _method_cell(records: Sequence[Record], column: Column, items: PerItem) -> Cell | None:
     """One value per run of a method, one run per seed. None: no run has the metric."""
-    values = [(record, column.value(record)) for record in records]
-    having = [(record, value) for record, value in values if value is not None]
-    if not having:
-        return None
-    per_run = [_run_items(items, record, column) for record, _ in having]
-    seeds = [record.seed for record, _ in having]
-    sample = _sample(seeds, [value for _, value in having], per_run)
-    return Cell(interval(sample, LEVEL), tuple(record.run_id for record, _ in having), sample)
+    having = [record for record in records if column.value(record) is not None]
+    per_run = []
+    for record in having:
+        measured = items.get((record.run_id, column.metric))
+        values = None if measured is None else measured.after
+        if measured is not None and column.gain:
+            values = None if measured.before is None else measured.after - measured.before
+        per_run.append(None if measured is None or values is None else (measured.items, values))
+    seeds = [record.seed for record in having]
+    return _cell(having, seeds, [column.value(record) for record in having], per_run)
 
 
 def _start_cell(records: Sequence[Record], column: Column, items: PerItem) -> Cell | None:
     """One value per start model. One alone is fixed: its interval is over the items."""
-    if column.gain or not records:
+    if column.gain:
         return None
     seeds = [record.seed for record in records]
     if len(set(seeds)) < len(seeds):  # two start models of one seed: a note under the table says so
         seeds = list(range(len(records)))
-    per_run: list[RunItems | None] = []
+    per_run = []
     for record in records:
-        measured = items.values.get((record.run_id, column.metric))
+        measured = items.get((record.run_id, column.metric))
         before = None if measured is None else measured.before
         per_run.append(None if measured is None or before is None else (measured.items, before))
-    sample = _sample(seeds, [record.start[column.metric] for record in records], per_run)
-    return Cell(_of_models(sample), tuple(record.run_id for record in records), sample)
+    cell = _cell(records, seeds, [record.start[column.metric] for record in records], per_run)
+    if cell is None or cell.num_seeds > 1 or cell.num_items < 2:
+        return cell
+    over_items = item_interval(cell.sample.values[0], LEVEL)
+    return replace(cell, interval=replace(over_items, n=1))  # n counts models
 
 
-def _of_models(sample: Sample) -> Interval:
-    """The interval over start models; `n` counts models, also where only items give it."""
-    if len(sample.seeds) == 1 and len(sample.items) > 1:
-        return replace(item_interval(sample.values[0], LEVEL), n=1)
-    return interval(sample, LEVEL)
-
-
-def _sample(
-    seeds: Sequence[int], values: Sequence[float], per_run: Sequence[RunItems | None]
-) -> Sample:
-    known = [measured for measured in per_run if measured is not None]
-    if len(known) == len(seeds) and len({names for names, _ in known}) == 1:
-        return Sample(tuple(seeds), known[0][0], np.stack([items for _, items in known]))
-    return Sample(tuple(seeds), (), np.array(values, dtype=float))
-
-
-def _run_items(items: PerItem, record: Record, column: Column) -> RunItems | None:
-    """The column item by item for one run. None: the run has no such items."""
-    measured = items.values.get((record.run_id, column.metric))
-    if measured is None or (column.gain and measured.before is None):
+def _cell(
+    records: Sequence[Record],
+    seeds: Sequence[int],
+    values: Sequence[float | None],
+    per_run: Sequence[RunItems | None],
+) -> Cell | None:
+    """The interval over these runs, item by item where each has the same items. None: no runs."""
+    if not records:
         return None
-    if not column.gain:
-        return measured.items, measured.after
-    assert measured.before is not None
-    return measured.items, measured.after - measured.before
+    known = [measured for measured in per_run if measured is not None]
+    if len(known) == len(records) and len({names for names, _ in known}) == 1:
+        sample = Sample(tuple(seeds), known[0][0], np.stack([items for _, items in known]))
+    else:
+        sample = Sample(tuple(seeds), (), np.array(values, dtype=float))
+    return Cell(interval(sample, LEVEL), tuple(record.run_id for record in records), sample)

@@ -18,7 +18,6 @@ from tiebreak_analysis.tables.items import per_item
 from tiebreak_analysis.tables.rows import Planned, counted, scenario_rows, with_published
 from tiebreak_analysis.tables.table import (
     Column,
-    Provenance,
     Section,
     evaluation_of,
     evaluator_keys,
@@ -36,13 +35,12 @@ def sections_of(
     planned: Sequence[Planned],
     metrics: Sequence[str] | None,
     figures: Figures,
-    facts: Mapping[str, Provenance],
 ) -> Iterator[Section]:
     """The sections of a table, in the order of model, data and evaluation."""
     alike = sections_alike(finished)
     placed = _placed(planned, alike)
     for key, records in alike.items():
-        yield _section(runs, key, records, placed[key], metrics, figures, facts)
+        yield _section(runs, key, records, placed[key], metrics, figures)
 
 
 def _section(
@@ -52,13 +50,12 @@ def _section(
     planned: Sequence[Planned],
     metrics: Sequence[str] | None,
     figures: Figures,
-    facts: Mapping[str, Provenance],
 ) -> Section:
     outdated = _outdated(members)
     records = [_without(record, outdated) for record in members]
     columns = columns_of(records, metrics)
-    items = per_item(runs, records, {column.metric for column in columns})
-    old = stale([facts[record.run_id] for record in records])
+    items, odd_items = per_item(runs, records, {column.metric for column in columns})
+    old = stale(records)
     blocks = []
     for scenario, rows, one_start in scenario_rows(records, planned, columns, items):
         rows = counted(rows, planned, old)
@@ -72,7 +69,7 @@ def _section(
         verdicts=tuple(verdicts),
         num_tests=num_tests,
         stale=old,
-        odd_items=items.odd,
+        odd_items=odd_items,
         outdated=outdated,
     )
 
@@ -135,12 +132,13 @@ def _without(record: Record, outdated: Mapping[str, Sequence[str]]) -> Record:
     return replace(record, metrics=metrics, start=start)
 
 
-def stale(facts: Sequence[Provenance]) -> dict[str, str]:
+def stale(records: Sequence[Record]) -> dict[str, str]:
     """Run id -> in what it differs from most runs of its section: commit, versions."""
     made_by: dict[str, dict[str, str | None]] = {}
-    for run in facts:
-        commit = {} if run.commit is None else {"commit": run.commit}
-        made_by[run.run_id] = {**commit, **run.versions}
+    for record in records:
+        commit = record.manifest.get("git", {}).get("commit")
+        versions = record.manifest.get("versions", {})
+        made_by[record.run_id] = ({"commit": commit} if commit else {}) | versions
     usual: dict[str, str | None] = {}
     for name in sorted({name for made in made_by.values() for name in made}):
         counts = Counter(made.get(name) for made in made_by.values())

@@ -139,44 +139,6 @@ class Verdict:
     untested: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where one run came from: code, versions and hashes. None: its record does not say."""
-
-    run_id: str
-    group_id: str
-    """The hash of its config without the seed."""
-    seed: int
-    commit: str | None
-    dirty: bool | None
-    """The checkout held changes that no commit has."""
-    data: str | None
-    tokens: str | None
-    evaluator: str | None
-    start_model: str | None
-    model: str | None
-    """sha256 over the weights, as of the start model."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, record: Record) -> Provenance:
-        manifest = record.manifest
-        git, hashes = manifest.get("git", {}), manifest.get("hashes", {})
-        return cls(
-            run_id=record.run_id,
-            group_id=record.group_id,
-            seed=record.seed,
-            commit=git.get("commit"),
-            dirty=git.get("dirty"),
-            data=record.data_hash,
-            tokens=hashes.get("tokens"),
-            evaluator=evaluation_of(record),
-            start_model=record.start_model,
-            model=hashes.get("model"),
-            versions=manifest.get("versions", {}),
-        )
-
-
 def evaluation_of(record: Record) -> str | None:
     """How a run was measured, as a hash: only runs with the same one may share a section."""
     return record.evaluation
@@ -251,8 +213,8 @@ class Table:
     notes: tuple[str, ...]
     num_runs: int
     command: str
-    facts: Mapping[str, Provenance] = field(default_factory=dict)
-    """Run id -> where it came from, for every run of a row."""
+    records: tuple[Record, ...] = field(default=(), repr=False)
+    """Every run of a row."""
     references: Mapping[Reference, str] = field(default_factory=dict)
     """Source and marks of the published figures shown -> the letter that stands in the cells."""
 

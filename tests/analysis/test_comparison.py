@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis.conftest import measured
 from tests.analysis.made_plans import planned_by
 from tiebreak.errors import UserError
+from tiebreak.track.record_format import RESULT
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.labels import natural
@@ -110,8 +112,7 @@ def test_groups_with_equal_settings_are_told_by_their_id(runs_dir: Path, write_r
     """The id also hashes what no config key shows (a file's content): still two rows."""
     ids = [write_run("dpo", 1), write_run("dpo", 2)]
     for run_id in ids:
-        for name in ("manifest.json", "result.json"):
-            path = runs_dir / run_id / name
+        for path in (runs_dir / run_id / "manifest.json", measured(runs_dir / run_id) / RESULT):
             group = load(runs_dir).records[0].group_id
             if run_id == ids[1]:
                 path.write_text(path.read_text().replace(group, "abcdef012345"))
@@ -126,8 +127,7 @@ def test_groups_with_equal_settings_are_told_by_their_id(runs_dir: Path, write_r
         {"config": {"model": {"name": "tiny", "layers": 4}}},
         {"data": "letters"},
         {"data_hash": "f" * 64},
-        {"evaluator": "f" * 64},
-        {"evaluator": None},
+        {"evaluation": "f" * 64},
     ],
 )
 def test_only_like_is_compared_with_like(runs_dir: Path, write_run: WriteRun, other: dict):
@@ -183,7 +183,7 @@ def test_what_is_not_in_the_table_is_counted(runs_dir: Path, write_run: WriteRun
     write_run("dpo", 3, status="failed")
     write_run("dpo", 4, status="running")
     torn = write_run("dpo", 5)
-    (runs_dir / torn / "result.json").write_text("{")
+    (measured(runs_dir / torn) / RESULT).write_text("{")
     table = comparison(load(runs_dir))
     assert table.num_runs == 1
     assert "2 failed, 1 running: not in the table" in notes(table)
@@ -197,7 +197,7 @@ def test_a_study(runs_dir: Path, write_run: WriteRun):
     plan += [replace(plan[0], run_id="0" * 12), replace(plan[0], run_id="1" * 12)]
     write_run("dpo", 4)
     torn = write_run("dpo", 5)
-    (runs_dir / torn / "result.json").write_text("{")
+    (measured(runs_dir / torn) / RESULT).write_text("{")
     table = comparison(load(runs_dir), planned=plan)
     assert set(rows(table)[1].run_ids) == wanted
     assert "2 not started: not in the table" in notes(table)

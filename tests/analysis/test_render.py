@@ -119,7 +119,7 @@ def test_two_sections_have_their_own_columns(runs_dir: Path, write_run: WriteRun
 
 def test_a_section_of_validation_results_says_so(runs_dir: Path, write_run: WriteRun):
     for split, evaluator in (("test", "e" * 64), ("validation", "f" * 64)):
-        write_run("dpo", evaluator=evaluator, config={"evaluation": {"split": split}})
+        write_run("dpo", evaluation=evaluator, config={"evaluation": {"split": split}})
     table = comparison(load(runs_dir))
     assert re.findall("^### .* · (.*)$", markdown(table), re.MULTILINE) == [
         "evaluator eeeeeeee", "evaluator ffffffff (validation)",

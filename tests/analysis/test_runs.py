@@ -141,7 +141,7 @@ def test_analysis_imports_no_torch():
         "import sys\n"
         "from tiebreak_analysis import statistics\n"
         "from tiebreak_analysis.records import cache, runs, wandb\n"
-        "from tiebreak_analysis.tables import comparison, render\n"
+        "from tiebreak_analysis.tables import comparison, data, text\n"
         "heavy = ('torch', 'transformers', 'trl', 'wandb', 'pandas', 'pyarrow', 'scipy.stats')\n"
         "inside = ('tiebreak.engine', 'tiebreak.stages', 'tiebreak.methods')\n"
         "print([name for name in heavy + inside if name in sys.modules])\n"

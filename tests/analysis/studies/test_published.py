@@ -61,9 +61,9 @@ def test_two_versions_of_a_cell_are_not_decided_by_chance() -> None:
 
 def test_the_replication_spread_is_that_of_the_win_rates() -> None:
     spread = REPLICATION_SPREAD["2405.14734"]
-    assert spread.value == max(26.8 - 20.3, 24.9 - 17.9, 16.3 - 13.4)
+    assert spread == max(26.8 - 20.3, 24.9 - 17.9, 16.3 - 13.4)
     figures = published("simpo", "mistral-7b", versions=("README v0.1", "v3"))
-    assert figures["align-from-instruct", "dpo", "alpacaeval2/wr"].spread == spread.value
+    assert figures["align-from-instruct", "dpo", "alpacaeval2/wr"].spread == spread
     assert figures["align-from-instruct", "dpo", "mt-bench"].spread is None
 
 

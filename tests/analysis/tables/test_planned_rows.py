@@ -126,9 +126,10 @@ def test_runs_of_other_code_are_named(runs_dir: Path, write_run: Write):
 def test_two_evaluators_never_share_a_column(runs_dir: Path, write_run: Write):
     """Even of one method and seed, and however the rows are asked for."""
     evaluations = ("e" * 64, "f" * 64)
-    ids = [write_run("dpo", seed, evaluation=e) for e in evaluations for seed in (1, 2, 3)]
-    ids += [write_run("kto", seed, evaluation=evaluations[0]) for seed in (1, 2, 3)]
-    table = comparison(load(runs_dir), run_ids=ids)
+    for seed in (1, 2, 3):
+        for method, evaluation in (("dpo", 0), ("dpo", 1), ("kto", 0)):
+            write_run(method, seed, evaluation=evaluations[evaluation])
+    table = comparison(load(runs_dir), planned=planned_by(load(runs_dir).records))
     by_evaluator = {r.run_id: r.evaluation for r in load(runs_dir).records}
     assert {s.evaluator for s in table.sections} == set(evaluations)
     for section in table.sections:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak_analysis.page.leaderboard import fragment
+from tiebreak_analysis.page import table_document
 from tiebreak_analysis.published import PublishedFigure, references, within_spread
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
@@ -49,7 +49,7 @@ def test_beside_ours_with_its_marks(study: Path):
     assert f"- published b: {PAPER} (secondary)" in text
     assert "99" not in text and "within the known spread" not in text
     assert r"$12.25^{\mathrm{a}}$" in latex(table)
-    html = fragment(table).text
+    html = table_document(table)
     assert f'title="{PAPER}">published 12.25 (secondary, SUSPECT) <sup>a</sup></small>' in html
     assert f'title="{PAPER}">published 59.5 (secondary) <sup>b</sup></small>' in html
     assert f',59.5,%,"{PAPER}",secondary,' in csv(table)
