@@ -84,13 +84,21 @@ class Runs:
         columns = [*PLAIN, *settings, *metrics, *(f"start/{name}" for name in start)]
         return pd.DataFrame(rows, columns=pd.Index(columns))
 
-    def measured_by(self, wanted: Mapping[str, str]) -> Runs:
-        """These runs without other evaluations than the wanted ones (run id -> evaluation id);
-        runs that `wanted` does not name stay as they are."""
+    def measured_by(self, wanted: Iterable[tuple[str, str | None]]) -> Runs:
+        """These runs without evaluations that are not wanted.
+
+        wanted: run ids with the id of an evaluation; None is any. Runs that have no evaluation
+        yet, or that `wanted` does not name, stay as they are.
+        """
+        ids: dict[str, set[str | None]] = defaultdict(set)
+        for run_id, evaluation in wanted:
+            ids[run_id].add(evaluation)
         chosen = [
             record
             for record in self.records
-            if record.evaluation in (None, wanted.get(record.run_id, record.evaluation))
+            if record.evaluation is None
+            or record.run_id not in ids
+            or ids[record.run_id] & {record.evaluation, None}
         ]
         return replace(self, records=tuple(chosen))
 
