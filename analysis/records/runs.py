@@ -27,7 +27,15 @@ from tiebreak_analysis.records.files import (
     history_table,
     parquet,
 )
-from tiebreak_analysis.records.record import PLAIN, Entry, Folder, Record, Skipped, Source, key_of
+from tiebreak_analysis.records.record import (
+    PLAIN,
+    Entry,
+    Folder,
+    Record,
+    RunSource,
+    Skipped,
+    key_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +144,7 @@ class Runs:
         return rows
 
 
-def source_from(text: str) -> Source:
+def source_from(text: str) -> RunSource:
     """The source that `--source` names. UserError: no such folder, nothing in it, or no source."""
     kind, colon, rest = text.partition(":")
     if colon and kind == "wandb":
@@ -159,7 +167,7 @@ def cache_below(home: Path) -> Path:
     return home / ".tiebreak" / "cache"
 
 
-def _offline_logs(folder: Path) -> Source:
+def _offline_logs(folder: Path) -> RunSource:
     from tiebreak_analysis.records.wandb import PATTERN, OfflineLogs
 
     if not folder.is_dir():
@@ -172,7 +180,7 @@ def _offline_logs(folder: Path) -> Source:
     return OfflineLogs(folder)
 
 
-def _project(text: str) -> Source:
+def _project(text: str) -> RunSource:
     from tiebreak_analysis.records.wandb import Project
 
     entity, _, project = text.partition("/")
@@ -181,7 +189,7 @@ def _project(text: str) -> Source:
     return Project(entity, project)
 
 
-def load(source: Path | Source) -> Runs:
+def load(source: Path | RunSource) -> Runs:
     """Read every record of `source`; a path is a runs folder. One that is not there has no runs."""
     if isinstance(source, Path):
         source = Folder(source, cache_below(home()) if source == runs_dir() else None)
