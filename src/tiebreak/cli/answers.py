@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tiebreak.catalogue.cards import parts
 from tiebreak.compose import Run
@@ -54,17 +53,15 @@ def _beginning(lines: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What records say so far about a sweep, a study, or all runs. run_ids None: all."""
+    """What `runs` say so far about a sweep, a study, or all of them. run_ids None: all."""
 
     title: str
+    runs: Runs
+    """Without evaluations that nobody asks for here: a search judges its trials on rows of their
+    own, and another sweep may have measured the same policy in another way."""
     tables: Mapping[str, Table]
     run_ids: frozenset[str] | None
     findings: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, result: StudyResult, run_ids: Iterable[str]) -> Answer:
-        findings = tuple(effect.words for effect in result.effects)
-        return cls(result.title, result.tables, frozenset(run_ids), findings)
 
 
 def answer(
@@ -81,7 +78,7 @@ def answer(
     """
     if name is None:
         table = comparison(runs, metrics=metrics, command=command, footnotes=footnotes())
-        return Answer("All runs", {"comparison": table}, None)
+        return Answer("All runs", runs, {"comparison": table}, None)
     if name in STUDIES and extra:
         raise UserError(f"{extra[0]}: a study has its own settings; leave it out")
     if name in STUDIES and metrics is None:
@@ -101,7 +98,7 @@ def answer(
         command=command,
         footnotes=footnotes(),
     )
-    return Answer(name, {name: table}, frozenset(asked))
+    return Answer(name, runs, {name: table}, frozenset(asked))
 
 
 def _nothing_finished(name: str) -> str:
@@ -120,21 +117,12 @@ def study_answer(
 ) -> tuple[StudyResult, Answer]:
     """What the runs of these sweeps answer so far. draw: with figures."""
     asked = [run for runs_of_sweep in sweeps.values() for run in runs_of_sweep]
-    result = study.build(_as_asked(runs, asked), sweeps, command, footnotes(), draw)
-    return result, Answer.of(result, (run.run_id for run in asked))
+    runs = _as_asked(runs, asked)
+    result = study.build(runs, sweeps, command, footnotes(), draw)
+    findings = tuple(effect.words for effect in result.effects)
+    ids = frozenset(run.run_id for run in asked)
+    return result, Answer(result.title, runs, result.tables, ids, findings)
 
 
 def _as_asked(runs: Runs, asked: Iterable[Planned]) -> Runs:
-    """The runs without evaluations that nobody asks for here: a search judges its trials on rows of
-    their own, and another sweep may have measured the same policy in another way."""
-    wanted: dict[str, set[str | None]] = defaultdict(set)
-    for run in asked:
-        wanted[run.run_id].add(run.evaluation)
-    records = tuple(
-        record
-        for record in runs.records
-        if record.evaluation is None
-        or record.run_id not in wanted
-        or wanted[record.run_id] & {record.evaluation, None}
-    )
-    return replace(runs, records=records)
+    return runs.measured_by((run.run_id, run.evaluation) for run in asked)

@@ -90,8 +90,7 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 def page(options: argparse.Namespace) -> None:
-    runs = _loaded(options)
-    give(_page(_answer(options, runs), runs), options.out, "page")
+    give(_page(_answer(options, _loaded(options))), options.out, "page")
 
 
 def dashboard(options: argparse.Namespace) -> None:
@@ -100,8 +99,7 @@ def dashboard(options: argparse.Namespace) -> None:
     from tiebreak_analysis.page.server import HOST, serve
 
     def build() -> str:
-        runs = _loaded(options)
-        return _page(_answer(options, runs), runs, live=True)
+        return _page(_answer(options, _loaded(options)), live=True)
 
     server = serve(build, runs_dir(), options.port)
     say(f"dashboard: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)")
@@ -111,11 +109,11 @@ def dashboard(options: argparse.Namespace) -> None:
         server.server_close()
 
 
-def _page(answer: Answer, runs: Runs, live: bool = False) -> str:
+def _page(answer: Answer, live: bool = False) -> str:
     from tiebreak_analysis.page import write
 
     return write(
-        answer.title, runs, answer.tables, run_ids=answer.run_ids, findings=answer.findings,
+        answer.title, answer.runs, answer.tables, run_ids=answer.run_ids, findings=answer.findings,
         live=live,
     )  # fmt: skip
 
@@ -184,11 +182,11 @@ def _make(study: StudyReport, products: Products, sweeps: Sweeps) -> dict[str, l
     from tiebreak_analysis.records import load
     from tiebreak_analysis.studies.study import FIGURES, PAGE, write_products
 
-    runs = load(runs_dir())
-    result, answer = study_answer(study, runs, sweeps, study.command, draw=FIGURES in stale)
+    draw = FIGURES in stale
+    result, answer = study_answer(study, load(runs_dir()), sweeps, study.command, draw)
     written = write_products(result, products.folder, stale)
     if PAGE in stale:
         written[PAGE] = [products.folder / "page.html"]
-        written[PAGE][0].write_text(_page(answer, runs), encoding="utf-8")
+        written[PAGE][0].write_text(_page(answer), encoding="utf-8")
     products.record({name: written.get(name, []) for name in stale})
     return written
