@@ -39,6 +39,12 @@ class Planned:
     material: str
     """Model and data with all their settings: `labels.material`."""
 
+    @classmethod
+    def of(cls, record: Record) -> Planned:
+        """A run that has a record already, whatever became of it."""
+        names = record.model, record.data, record.scenario, record.method
+        return cls(record.run_id, record.group_id, *names, labels.material(record.settings))
+
 
 def scenario_rows(
     records: Sequence[Record],

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tiebreak_analysis.tables.planned import Planned
 
 from tests.analysis.conftest import measured
 from tiebreak_analysis.records import load
 from tiebreak_analysis.studies import StudyReport, TableSpec, products, write_products
 from tiebreak_analysis.studies.products import MANIFEST, Products
 from tiebreak_analysis.studies.study import EFFECTS, FIGURES, PAGE
+from tiebreak_analysis.tables.rows import Planned
 
 WriteRun = Callable[..., str]
 ALL = {EFFECTS, "table one", "table two", FIGURES, PAGE}
