@@ -85,8 +85,9 @@ class Clock:
 
 def measure(side: str, task: Task, folder: Path) -> dict[str, float]:
     """Run one side. Peak memory: MiB of the device, else of this process."""
-    from tiebreak.engine.trainer import peak_memory
     from tiebreak.stages.threads import use_threads
+
+    from tiebreak.engine.trainer import peak_memory
 
     pairs, clock = task.read(), Clock()
     use_threads(task.train().execution.num_threads)
@@ -104,11 +105,11 @@ def measure(side: str, task: Task, folder: Path) -> dict[str, float]:
 
 def ours(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
     """The store's pass over the pairs, then training that reads it."""
+    from tiebreak.engine.precision import resolve_precision
     from transformers import TrainingArguments, set_seed
 
     from tiebreak.engine.batches import plan_batches
     from tiebreak.engine.models import load_model, trainable
-    from tiebreak.engine.precision import resolve_precision
     from tiebreak.engine.scorer import Scorer, TrainingData
     from tiebreak.engine.trainer import PreferenceTrainer
     from tiebreak.methods.dpo import DPO
@@ -133,8 +134,9 @@ def ours(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
 
 
 def _reference(model: Any, pairs: PairSet, train: TrainConfig, clock: Clock) -> Any:
-    from tiebreak.engine.models import autocast
     from tiebreak.engine.precision import resolve_precision
+
+    from tiebreak.engine.models import autocast
     from tiebreak.engine.reference import ReferenceTable, score_all
     from tiebreak.engine.scorer import TrainingData
     from tiebreak.engine.scoring import install
@@ -182,8 +184,9 @@ def trl(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
 
 def _arguments(task: Task, folder: Path) -> dict[str, Any]:
     """The same on both sides; nothing is saved, nothing is reported."""
-    from tiebreak.engine.arguments import common_arguments
     from tiebreak.engine.precision import resolve_precision
+
+    from tiebreak.engine.arguments import common_arguments
 
     train = task.train()
     common = common_arguments(folder, resolve_precision(train.precision), task.seed, 1)

@@ -12,6 +12,7 @@ import pytest
 from tiebreak import cli
 from tiebreak.cli import HELP, main
 from tiebreak.methods import METHODS
+from tiebreak.sweep.engines import ENGINES
 
 
 def code_of(*arguments: str) -> int:
@@ -126,3 +127,14 @@ def test_the_installed_command() -> None:
         pytest.skip("the package is on the path and not installed")
     done = subprocess.run([program, "methods", "nope"], capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_engines_of_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("run", "--engine", "slurm", "method=kto") == 2
+    assert "--workers are for run -m" in capsys.readouterr().err
+    assert code_of("run", "-m", "seed=1,2", "tracker=none", "hydra/launcher=submitit_slurm") == 2
+    assert capsys.readouterr().err == (
+        "tiebreak: --engine submitit_slurm is no more; give --engine slurm\n"
+    )
+    assert code_of("sweep", "--help") == 0
+    assert f"{', '.join(ENGINES)} (default: local)" in " ".join(capsys.readouterr().out.split())

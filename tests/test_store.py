@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tiebreak import store as stores
 from tiebreak.errors import UserError
-from tiebreak.store import ARTEFACT, Store, key, read_artefact, weights_hash
+from tiebreak.store import ARTEFACT, Settings, Store, key, read_artefact, weights_hash
 
 INPUTS = {"data": "d1", "lr": 0.1}
 KEY = key("sft", INPUTS)
@@ -79,6 +79,16 @@ def test_equal_keys_mean_equal_json(left: dict, right: dict) -> None:
     same = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
     assert (key("s", left) == key("s", right)) == same
     assert key("s", json.loads(json.dumps(left))) == key("s", left)
+    inputs = json.dumps({"inputs": left, "stage": "s"}, sort_keys=True, separators=(",", ":"))
+    assert key("s", left) == hashlib.sha256(inputs.encode()).hexdigest()[:16]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.text(), json_values))
+def test_shared_settings_are_hashed_like_any_mapping(part: dict) -> None:
+    shared = Settings(part)
+    assert key("s", {"a": shared, "b": 1}) == key("s", {"a": part, "b": 1})
+    assert key("s", {"a": [shared, shared]}) == key("s", {"a": [part, part]})
 
 
 @pytest.mark.parametrize(

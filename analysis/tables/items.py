@@ -41,8 +41,8 @@ PerItem = Mapping[tuple[str, str], ItemValues]
 
 def _frame(runs: Runs, records: Sequence[Record], evaluator: str) -> pd.DataFrame:
     """What an evaluator measured item by item, for these runs."""
-    ids = [record.key for record in records]
-    return runs.pairs(ids) if evaluator == "pairs" else runs.items(ids)
+    keys = [record.key for record in records]
+    return runs.pairs(keys) if evaluator == "pairs" else runs.items(keys, evaluator)
 
 
 def per_item(

@@ -5,6 +5,7 @@ Whoever holds a `Run` asks nobody else what it is called or what it is made of.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ class Run(RunConfig):
     """One composed point, named.
 
     run_id         12 hex digits of what determines the policy, and of nothing else
-    group_id       the same without the seed: what is averaged in a table
     data_hash      which training rows, whatever the scenario
     evaluation_id  how the policy is measured, whichever evaluators do it
     evaluators     name -> definition: the same for every model that is measured in the same way
@@ -28,11 +28,15 @@ class Run(RunConfig):
     """
 
     run_id: str
-    group_id: str
     data_hash: str
     evaluation_id: str
     evaluators: Mapping[str, str] = field(hash=False)
     plan: RunPlan = field(repr=False, hash=False, compare=False)
+
+    @functools.cached_property
+    def group_id(self) -> str:
+        """The run id without the seed: what is averaged in a table."""
+        return _id(self.plan.align.seedless_key)
 
 
 def compose(overrides: Sequence[str]) -> Run:
@@ -52,7 +56,6 @@ def settle(config: RunConfig) -> Run:
     return Run(
         **vars(config),
         run_id=_id(plan.align.key),
-        group_id=_id(plan.align.seedless_key),
         data_hash=plan.data_hash,
         evaluation_id=plan.evaluation_id,
         evaluators={name: one.definition for name, one in plan.evaluations.items()},

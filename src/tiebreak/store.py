@@ -44,35 +44,63 @@ class Artefact:
     reused: bool
 
 
+class Settings(dict[str, Any]):
+    """Settings that many keys hash, with their JSON text kept: not to be changed."""
+
+    @functools.cached_property
+    def text(self) -> str:
+        return _text(dict(self), "settings")
+
+
 def key(stage: str, inputs: Mapping[str, Any]) -> str:
     """16 hex characters that name the artefact `stage` makes from `inputs`.
 
     Order of keys does not count; 1 and 1.0 differ, as they do in JSON. ValueError for a value that
     JSON has no one way to write (NaN, a set, a path, an object): it would not name anything.
     """
-    checked = _canonical(inputs, stage)
-    text = json.dumps({"stage": stage, "inputs": checked}, sort_keys=True, separators=(",", ":"))
+    text = f'{{"inputs":{_text(inputs, stage)},"stage":{_quoted(stage)}}}'
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _canonical(value: Any, where: str) -> Any:
-    if isinstance(value, _PLAIN):  # first, since most are and a plan has very many of them
-        return value
-    if isinstance(value, Mapping):
-        wrong = [k for k in value if not isinstance(k, str)]
-        if wrong:
-            raise ValueError(f"{where}: key {wrong[0]!r} is not a string")
-        return {k: _canonical(v, f"{where}.{k}") for k, v in value.items()}
+_quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
+_PLAIN: dict[type, Callable[[Any], str]] = {
+    str: _quoted,
+    int: int.__repr__,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): {None: "null"}.__getitem__,
+}
+
+
+def _text(value: Any, where: str) -> str:
+    """The one JSON text of a value: keys sorted, no spaces."""
+    if (plain := _PLAIN.get(type(value))) is not None:
+        return plain(value)
+    if isinstance(value, Settings):
+        return value.text
+    if isinstance(value, dict | Mapping):
+        return _mapping_text(value, where)
     if isinstance(value, list | tuple):
-        return [_canonical(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return f"[{','.join(_text(v, f'{where}[{i}]') for i, v in enumerate(value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where}: {value} is not a number that JSON can hold")
-    if isinstance(value, float):
-        return value
+    if type(value) is float:
+        return float.__repr__(value)
+    if isinstance(value, str | int | float):
+        return json.dumps(value)
     raise ValueError(f"{where}: cannot hash {value!r} ({type(value).__name__}); pass plain JSON")
 
 
-_PLAIN = (str, int, bool, type(None))
+def _mapping_text(values: Mapping[str, Any], where: str) -> str:
+    """A plan of many runs spends a good part of its time here."""
+    if {*map(type, values)} - {str} and (wrong := [k for k in values if not isinstance(k, str)]):
+        raise ValueError(f"{where}: key {wrong[0]!r} is not a string")
+    parts = []
+    for name in sorted(values):
+        value = values[name]
+        plain = _PLAIN.get(type(value))
+        text = _text(value, f"{where}.{name}") if plain is None else plain(value)
+        parts.append(f"{_quoted(name)}:{text}")
+    return f"{{{','.join(parts)}}}"
 
 
 class Store:

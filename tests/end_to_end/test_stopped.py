@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,8 @@ def test_a_sweep_stopped_in_three_ways(
     assert re.search(r"\[1/2\] .* dpo .*: stopped\n", first.out)
     said = "2 runs: 0 done now, 0 finished before, 0 failed, 1 stopped, 1 not begun\n"
     assert said in first.out
+    command = shlex.join(["tiebreak", *sweep])
+    assert first.out.splitlines()[-1] == f"stopped: 0 of 2 runs are done; go on with: {command}"
     at = stopped_at(dpo)
     assert 5 <= at < STEPS and not ipo.exists()
     assert "long: 2 runs: 1 stopped, 1 waiting" in tiebreak("status", str(path)).out
@@ -145,7 +148,8 @@ def test_a_run_told_to_stop(
 
     first = answer_when(lambda: trained(fresh) >= 5, process, twice)
     assert first.code == 143
-    assert first.err.splitlines()[-1] == "tiebreak: stopped; the same command goes on from here"
+    command = shlex.join(["tiebreak", "run", *LONG])
+    assert first.err.splitlines()[-1] == f"tiebreak: stopped; go on with: {command}"
     assert "Traceback" not in first.err
     at = stopped_at(only_run(fresh))
     listed = tiebreak("runs").out

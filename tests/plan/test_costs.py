@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +11,30 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.config.quick import quick
-from tiebreak.config.schema import Lora, Run
+from tiebreak.compose import Run
+from tiebreak.config.compose import configure
+from tiebreak.config.schema import Lora
+from tiebreak.data.sources import Lengths
 from tiebreak.data.tokens import Tokens
 from tiebreak.data.world import build_tokenizer
 from tiebreak.errors import UserError
-from tiebreak.plan import sizes
-from tiebreak.plan.facts import Facts, seen
-from tiebreak.plan.past import graph, what_of
-from tiebreak.plan.room import RUNTIME
-from tiebreak.plan.sizes import Lengths, Shape
-from tiebreak.plan.work import load
-from tiebreak.stages.align import Line
+from tiebreak.plan import sizes, stage_costs
+from tiebreak.plan.sizes import RunSize, Shape, steps_and_rows
+from tiebreak.plan.stage_costs import RUNTIME, stage_cost
+from tiebreak.stages.evaluators import Evaluator
 
 SHAPE = Shape(1000, layers=2, hidden=8, intermediate=16, vocabulary=50, modules=(("q_proj", 32),))
 ROWS = Lengths(rows=100, prompt=10, response=20)
 ROW, SINGLE = 10 + 2 * 20 - 1, 10 + 20 - 1
 
 
-def facts(*overrides: str, shape: Shape | None = SHAPE, rows: Lengths | None = ROWS) -> Facts:
+def size(*overrides: str, shape: Shape | None = SHAPE, rows: Lengths | None = ROWS) -> RunSize:
     few = Lengths(10, 10, 20)
-    return Facts(quick(*overrides), shape, {"train": rows, "test": few, "validation": few})
+    return RunSize(quick(*overrides), shape, {"train": rows, "test": few, "validation": few})
 
 
 def align(*overrides: str, **given: Any) -> Any:
-    return load("align", "", facts(*overrides, **given))
+    return stage_cost("align", "", size(*overrides, **given))
 
 
 def llama(vocabulary: int, **shape: Any) -> LlamaForCausalLM:
@@ -99,11 +100,11 @@ def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:
 def test_lengths_are_read_from_tokenised_rows(tmp_path: Path) -> None:
     rows = [([1] * 3, ([1] * 4, [1] * 6)), ([1] * 5, ([1] * 2, [1] * 8))]
     prompts, responses = [p for p, _ in rows], [r for _, r in rows]
-    Tokens(["a", "b"], prompts, responses, [None, None]).save(tmp_path / "train")
-    found = sizes.stored_lengths(tmp_path, "train")
+    Tokens(["a", "b"], prompts, responses, [None, None]).save(tmp_path / "rows")
+    found = sizes.stored_lengths(tmp_path / "rows")
     assert found == Lengths(rows=2, prompt=4, response=5, responses=2)
     assert (found.positions, found.single) == (13, 8)
-    assert sizes.stored_lengths(tmp_path, "test") is None
+    assert sizes.stored_lengths(tmp_path / "other") is None
 
 
 def files(tmp_path: Path, *more: str) -> Run:
@@ -115,11 +116,16 @@ def files(tmp_path: Path, *more: str) -> Run:
 def test_lengths_of_a_file_come_from_its_rows_and_bytes(tmp_path: Path) -> None:
     run = files(tmp_path, "data.test_share=0.2", "data.max_test_rows=4")
     line = (tmp_path / "rows.jsonl").stat().st_size / 50
-    train, test = (sizes.expected_lengths(run, side) for side in ("train", "test"))
-    assert train == Lengths(40, line / 12, line / 12)
-    assert test is not None and test.rows == 4
-    hub = quick("data=some/rows", "scenario=align-from-base")
-    assert sizes.expected_lengths(hub, "train") is None
+    cache = sizes.SizeCache()
+    lengths = cache.size(run, dict).lengths
+    assert lengths["train"] == Lengths(40, line / 12, line / 12)
+    assert lengths["test"] is not None and lengths["test"].rows == 4 and "validation" not in lengths
+    tokens = Tokens(["a"], [[1] * 3], [([1] * 4, [1] * 6)], [None])
+    tokens.save(tmp_path / "rows")
+    stored = sizes.SizeCache().size(run, lambda: {"train": tmp_path / "rows"}).lengths
+    assert stored == {"train": Lengths(1, 3, 5, 2), "test": lengths["test"]}
+    gone = configure([f"data={tmp_path / 'gone.jsonl'}", "scenario=align-from-base"])
+    assert cache.size(gone, dict).lengths["train"] is None
 
 
 def test_a_hub_model_is_found_in_the_cache_by_its_note(
@@ -130,8 +136,8 @@ def test_a_hub_model_is_found_in_the_cache_by_its_note(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     model, cache, commit = llama(300), tmp_path / "models--some--model", "a" * 40
     model.save_pretrained(cache / "snapshots" / commit)
-    pinned = quick("model=some/model", f"model.revision={commit}", "scenario=align-from-base")
-    newest = quick("model=some/model", "scenario=align-from-base")
+    newest = configure(["model=some/model", "scenario=align-from-base"])
+    pinned = replace(newest, model=replace(newest.model, revision=commit))
     assert sizes.start_shape(newest) is None
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(commit)
@@ -140,23 +146,12 @@ def test_a_hub_model_is_found_in_the_cache_by_its_note(
         assert shape is not None and shape.parameters == model.num_parameters()
 
 
-@pytest.mark.parametrize("scenario", ["sft-then-align", "align-from-instruct"])
-def test_an_artefact_says_what_it_is(scenario: str) -> None:
-    run = quick("method=kto", f"scenario={scenario}")
-    for stage in graph(run, Line.of(run)):
-        if not stage.by_content:
-            assert what_of(stage.name, stage.inputs({})) == stage.what
-    assert [what_of("reference", {"rows": rows}) for rows in ("responses", "mismatched")] == [
-        "responses", "mismatched responses",
-    ]  # fmt: skip
-
-
 def test_steps_are_those_of_the_plan() -> None:
     from tiebreak.engine.batches import plan_batches
 
     for rows, batch, epochs, most in ((100, 16, 1.0, None), (100, 16, 2.5, None), (7, 3, 9, 4)):
         plan = plan_batches(rows, batch, epochs, 0, most)
-        assert seen(rows, batch, epochs, most) == (len(plan), sum(map(len, plan.steps)))
+        assert steps_and_rows(rows, batch, epochs, most) == (len(plan), sum(map(len, plan.steps)))
 
 
 @pytest.mark.parametrize(
@@ -180,18 +175,35 @@ def test_training_work_by_hand(overrides: str, per_row: int) -> None:
 
 
 def test_work_of_the_other_stages_by_hand() -> None:
-    given = facts("evaluation.num_prompts=30", "evaluation.max_new_tokens=40")
+    given = size("evaluation.num_prompts=30", "evaluation.max_new_tokens=40")
     expected = {
         ("reference", "responses"): 2 * 100 * ROW,
         ("reference", "mismatched responses"): 2 * 100 * SINGLE,
-        ("generate", "policy"): 2 * 30 * (10 + 40),
-        ("evaluate", "start model"): 2 * (10 * ROW + 30 * SINGLE),
-        ("evaluate", "policy"): 2 * (10 * ROW + 2 * 30 * SINGLE),
+        ("generations", "start model"): 2 * 30 * (10 + 40),
+        ("generations", "policy"): 2 * 30 * (10 + 40),
+        ("pairs", "start model"): 2 * 10 * ROW,
+        ("pairs", "policy"): 2 * 10 * ROW,
+        ("gold", "policy"): 0,
         ("pretrain", ""): 6 * 9000 * 51,
         ("instruct", ""): 6 * 4000 * (19 + 27),
-        ("tokens", "preferences"): 100 + 10 + 10,
+        ("tokens", "train rows"): 100,
+        ("tokens", "test rows"): 10,
     }
-    assert {at: load(*at, given).work for at in expected} == expected
+    costs = {at: stage_cost(*at, given) for at in expected}
+    assert {at: cost.work for at, cost in costs.items()} == expected
+    scored = {at: cost.scored for at, cost in costs.items() if cost.scored}
+    assert scored == {("generations", "policy"): 2 * 2 * 30 * SINGLE}, "by it and its start model"
+    kinds = {name: costs[name, "policy"].kind for name in ("generations", "pairs", "gold")}
+    assert kinds == {"generations": "generate", "pairs": "forward", "gold": "none"}
+
+
+def test_an_evaluator_that_declares_no_cost_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Evaluator("silent", items=lambda subject: [], metrics=lambda items: {})
+    monkeypatch.setitem(stage_costs.EVALUATORS, "silent", silent)
+    cost = stage_cost("silent", "policy", size())
+    assert (cost.work, cost.missing) == (None, "what the evaluator silent needs")
+    unread = stage_cost("pairs", "policy", RunSize(quick(), SHAPE, {}))
+    assert unread.work is None and unread.missing.startswith("the rows of data=world")
 
 
 CUT = 16 * ROW  # the whole batch: less than positions_per_cut
@@ -224,7 +236,7 @@ def test_disk_by_hand() -> None:
     assert align("method=dpo", "train.execution.checkpoint_every=5").transient == 2 * 12 * 1000
     assert align("method=tr-dpo").transient == 16 * 1000
     assert align("method=dpo", "train.adapter=lora").disk == 4 * 8 * 32 + 7 * 700
-    assert load("reference", "responses", facts()).disk == 100 * (2 * (4 * 20 + 8) + 8)
+    assert stage_cost("reference", "responses", size()).disk == 100 * (2 * (4 * 20 + 8) + 8)
 
 
 def test_what_is_not_known_is_said() -> None:
@@ -233,4 +245,4 @@ def test_what_is_not_known_is_said() -> None:
     assert unseen.missing == "the size of model=tiny (it is not in the cache)"
     unread = align("method=dpo", rows=None)
     assert unread.work is None and unread.missing.startswith("the rows of data=world")
-    assert load("reward-model", "", facts()).missing == "what the stage reward-model needs"
+    assert stage_cost("reward-model", "", size()).missing == "what the stage reward-model needs"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_process_that_dies_is_named_and_replaced(
 ) -> None:
     pretend(monkeypatch, "import os; input(); os.kill(os.getpid(), 9)")
     words = "its process was killed by signal 9 (out of memory?)"
-    with Worker() as worker:
+    with closing(Worker()) as worker:
         for _ in range(2):
             assert worker.do(Task(run)) == {"error": words}
     found = standings([run])[0]  # it never came so far as to open a record; retry must know it
@@ -55,7 +56,7 @@ def test_a_stopped_process_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatch
         "seed = json.loads(input())['run']['seed']\n"
         "print(json.dumps({'stopped': True} if seed == 1 else {'artefacts': []}), flush=True)",
     )
-    with Worker() as worker:
+    with closing(Worker()) as worker:
         assert worker.do(Task(run)) == {"stopped": True}
         assert worker.do(Task(compose(["tracker=none", "seed=2"]))) == {"artefacts": []}
 
@@ -72,7 +73,7 @@ def test_a_worker_told_to_stop_before_its_process_is_there(
         return start()
 
     monkeypatch.setattr(worker, "_start", told_meanwhile)
-    with worker:
+    with closing(worker):
         began = time.monotonic()
         assert worker.do(Task(run)) == worker.do(Task(run)) == {"stopped": True}
     assert time.monotonic() - began < 30
@@ -134,7 +135,7 @@ def test_a_process_that_answers_is_kept(run: Run, monkeypatch: pytest.MonkeyPatc
         "    sys.stdout.flush()"
     )
     pretend(monkeypatch, script)
-    with Worker() as worker:
+    with closing(Worker()) as worker:
         answers = [worker.do(Task(run)) for _ in range(2)]
     assert answers[0] == answers[1] and answers[0]["seed"] == 1
 

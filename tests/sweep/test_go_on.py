@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from tiebreak.cli import main
+from tiebreak.compose import compose
+from tiebreak.home import runs_dir
+from tiebreak.run.execute import failed_elsewhere
 from tiebreak.sweep import engines
-from tiebreak.sweep.tasks import Tasks, Told
+from tiebreak.sweep.sweep_file import read_sweep_file
+from tiebreak.sweep.tasks import Grid, Tasks, Told, standings
 
 
 class OneRun:
@@ -54,9 +58,6 @@ def test_the_command_with_its_options(
     path = home / "my sweep.yaml"
     path.write_text("axes: {seed: [1, 2, 3]}\nfixed: {tracker: none}\n")
     if command == "retry":
-        from tiebreak.run.execute import failed_elsewhere
-        from tiebreak.sweep.sweep_file import read_sweep_file
-
         for run in read_sweep_file(str(path), ["train.max_steps=4"]).runs():
             failed_elsewhere(run, "lost")
     words = [command, str(path), "--engine", "slurm", "--launcher", "partition=gpu",
@@ -66,6 +67,17 @@ def test_the_command_with_its_options(
     assert lines[-1] == f"stopped: 1 of 3 runs are done; go on with: {whole}"
     (told,) = [line for line in lines if line.startswith("told process ")]
     assert told.endswith(f" to stop; its runs save a checkpoint first; go on later with: {whole}")
+
+
+def test_a_retry_goes_on_with_what_it_had_begun(home: Path) -> None:
+    """Failed runs, and the one that a retry had in hand when it was stopped."""
+    failed, stopped, waiting = (compose(["tracker=none", f"seed={seed}"]) for seed in (1, 2, 3))
+    for run in (failed, stopped):
+        failed_elsewhere(run, "lost")
+    path = runs_dir() / standings([stopped])[0].run_id / "status.json"
+    path.write_text(path.read_text().replace('"failed"', '"stopped"'))
+    tasks = Grid([failed, stopped, waiting], retry=True)
+    assert [task.run.seed for task in iter(tasks.next, None)] == [1, 2]
 
 
 def test_a_study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

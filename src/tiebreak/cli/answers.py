@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tiebreak.catalogue.cards import parts
 from tiebreak.compose import Run
@@ -31,7 +32,7 @@ def planned(runs: Iterable[Run]) -> list[Planned]:
     return [
         Planned(
             run.run_id, run.group_id, names["model"], names["data"], names["scenario"],
-            names["method"], material(settings(run.resolved)),
+            names["method"], material(settings(run.resolved)), run.evaluation_id,
         )
         for run in runs
         for names in [run.names]
@@ -90,6 +91,7 @@ def answer(
         return study
     sweeps = STUDIES[name].sweeps if name in STUDIES else (name,)
     asked = {run.run_id: run for sweep in sweeps for run in planned(compared(sweep, extra))}
+    runs = _as_asked(runs, asked.values())
     if not any(record.finished and record.run_id in asked for record in runs.records):
         raise UserError(_nothing_finished(name))
     table = comparison(
@@ -117,5 +119,22 @@ def study_answer(
     study: StudyReport, runs: Runs, sweeps: Sweeps, command: str, draw: bool = False
 ) -> tuple[StudyResult, Answer]:
     """What the runs of these sweeps answer so far. draw: with figures."""
-    result = study.build(runs, sweeps, command, footnotes(), draw)
-    return result, Answer.of(result, (one.run_id for asked in sweeps.values() for one in asked))
+    asked = [run for runs_of_sweep in sweeps.values() for run in runs_of_sweep]
+    result = study.build(_as_asked(runs, asked), sweeps, command, footnotes(), draw)
+    return result, Answer.of(result, (run.run_id for run in asked))
+
+
+def _as_asked(runs: Runs, asked: Iterable[Planned]) -> Runs:
+    """The runs without evaluations that nobody asks for here: a search judges its trials on rows of
+    their own, and another sweep may have measured the same policy in another way."""
+    wanted: dict[str, set[str | None]] = defaultdict(set)
+    for run in asked:
+        wanted[run.run_id].add(run.evaluation)
+    records = tuple(
+        record
+        for record in runs.records
+        if record.evaluation is None
+        or record.run_id not in wanted
+        or wanted[record.run_id] & {record.evaluation, None}
+    )
+    return replace(runs, records=records)

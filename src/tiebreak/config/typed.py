@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from tiebreak.errors import UserError, nearest
+from tiebreak.store import Settings
 
 
 def typed(cls: type, values: Any, where: str) -> Any:
@@ -54,17 +55,17 @@ def introduced(f: dataclasses.Field) -> Any:
 
 
 @functools.lru_cache(maxsize=4096)
-def settings_of(part: Any, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+def settings_of(part: Any, leave_out: frozenset[str] = frozenset()) -> Settings:
     """Plain values of a dataclass for an id or a key: what differs from the value at introduction,
     without the fields named in `leave_out`. Not to be changed: callers share it."""
     fields = dataclasses.fields(part)
     unknown = leave_out - {f.name for f in fields}
     assert not unknown, f"{type(part).__name__} has no {', '.join(sorted(unknown))}"
-    return {
-        f.name: settings_of(value) if dataclasses.is_dataclass(value) else untyped(value)
+    return Settings(
+        (f.name, settings_of(value) if dataclasses.is_dataclass(value) else untyped(value))
         for f in fields
         if f.name not in leave_out and (value := getattr(part, f.name)) != introduced(f)
-    }
+    )
 
 
 def _inner(kind: Any) -> Any:

@@ -1,78 +1,80 @@
 """What runs will cost before they are done: seconds, memory, disk and money, stage by stage.
 
-Only stages that are not in the store count, each once however many runs share it. N: parameters of
-the start model; T: those that are trained (N, or an adapter's); P: positions, padding left out; a
-row is prompt + responses - 1 (engine/rows.py), a single one prompt + response - 1.
-
-**Work**, in FLOPs: N x P x 2 for a forward; x 6 for training, x 4 with an adapter (its weights'
-gradients are few), and 2 more with gradient checkpointing.
-
-    pretrain, instruct, sft  texts x epochs x tokens, trained
-    reference                training rows, forward; mismatched responses: single rows
-    align                    rows of all steps, trained; besides, forward: + row with a live
-                             reference, + row for statistics of whole batches of pairs, + single
-                             row for mismatched ones (both twice with a live reference)
-    generate                 prompts x (prompt + max_new_tokens), forward
-    evaluate                 held-out rows and answers, forward; a policy's answers twice
-    tokens                   rows, not FLOPs
-
-**Seconds** = work / speed; the speed is the median of records on this kind of machine (`host` of
-the manifest), and `Source` says which: (a) the same shape of model, adapter, precision, threads,
-data, stage and method; (b) the same but for data and method, scaled by the work; (c) FLOPs per
-second and thread of any record, of the same kind of computation if there is one; else a stated
-default: 2e10 a thread of a CPU, 5e13 a GPU, answers at a half or a twentieth of that. What was
-measured with several workers at once is a speed with several workers. Starting a worker is counted
-once, at a stated 10 s.
-
-**Memory** = 600 MiB of libraries + 4 bytes x (N + adapter + 3 T: gradient and Adam's two moments),
-+ 4 N for a frozen copy (live reference, no adapter), + activations: positions of a micro-batch
-(positions_per_cut at most) x layers x 4 x (10 hidden + 4 intermediate) bytes, with gradient
-checkpointing 4 x hidden per layer and one whole layer, + logits: 2 x head_chunk x vocabulary x 4
-(twice with a divergence over the vocabulary; supervised stages: 3 x positions x vocabulary x 4).
-A pass without gradient: weights, one layer and the logits; generate: weights, keys and values.
-Several processes (train.execution.num_processes) are several times the threads, or devices, and on
-a CPU several times the memory.
-
-**Disk** kept = 4 T for what is trained (sft and the like: 4 N), 4 per scored token for a reference,
-tables by row and token as measured; the W&B mirror is left out. **Transient** = checkpoints: 12 T,
-+ 4 N for a moving reference, twice while one replaces another; gone when the stage is done.
-
-Sizes come from the headers of tokenised data and of safetensors files; before there are any, from
-the recipe of the world's model, config.json, the world's mean lengths, or a file's rows at 4 bytes
-a token. A Hub model or data set that is not here has none: its cost is unknown, and said so.
+Only stages that are not in the store count, each once however many runs share it.
 """
 
 from __future__ import annotations
 
+import gc
 import heapq
-from collections.abc import Sequence
+from collections.abc import Generator, Hashable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiebreak.config.identity import run_id
-from tiebreak.config.schema import Run
+from tiebreak.compose import Run
 from tiebreak.home import home
-from tiebreak.plan.collector import uncollected
-from tiebreak.plan.machine import Machine
-from tiebreak.plan.past import read_speeds
-from tiebreak.plan.tally import Cost, RunCost, StageCost, Tally, total
-from tiebreak.plan.words import compare, lines, refuse_without_room, warnings
+from tiebreak.plan.sizes import RunSize, SizeCache, side_of
+from tiebreak.plan.speeds import Machine, Speeds, TimeFrom, processes, read_speeds
+from tiebreak.plan.stage_costs import record_disk, stage_cost
+from tiebreak.stages.stage import Stage
 from tiebreak.store import Store
-from tiebreak.track.record import is_finished
+from tiebreak.track.record import is_done
 
-__all__ = [
-    "Cost", "Estimate", "RunCost", "StageCost", "compare", "estimate", "lines",
-    "refuse_without_room",
-]  # fmt: skip
-
-WORKER_SECONDS = 10.0  # to start one: the libraries take most of it
+WORKER_SECONDS = 10.0  # to start a worker: the libraries take most of it
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
+    """None: not known, and `missing` says why. memory: bytes at most; disk: bytes kept; transient:
+    bytes while it is built."""
+
+    seconds: float | None
+    memory: int | None
+    disk: int | None
+    transient: int | None
+    time_from: TimeFrom
+    missing: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class NeededStage:
+    """An artefact to build."""
+
+    stage: Stage
+    cost: Cost
+
+    @property
+    def title(self) -> str:
+        name, what = self.stage.name, self.stage.what
+        return f"{name} ({what})" if what else name
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """A run to do, the stages it needs that are not in the store, and the bytes of its record."""
+
+    run: Run
+    stages: tuple[NeededStage, ...]
+    record: int
+
+
+def total(values: Sequence[float | None]) -> float | None:
+    """The sum; None when one of them is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def worst(sources: Sequence[TimeFrom]) -> TimeFrom:
+    """The least certain of these sources of a time."""
+    return max(sources, key=list(TimeFrom).index, default=TimeFrom.SAME)
+
+
+@dataclass(frozen=True)
+class CostEstimate:
     """What is left to do. finished: runs that were done before; unread: records of no use."""
 
-    stages: tuple[StageCost, ...]
+    stages: tuple[NeededStage, ...]
     runs: tuple[RunCost, ...]
     finished: int
     workers: int
@@ -80,69 +82,142 @@ class Estimate:
     unread: int = 0
 
     def total_seconds(self, workers: int | None = None) -> float:
-        """By the clock, runs handed out in order and shared stages waited for. What is not known
-        counts as nothing: then this is the least it takes."""
+        """Seconds by the clock, runs handed out in order and shared stages waited for. What is not
+        known counts as nothing: then this is the least it takes."""
         if not self.runs:
             return 0.0
         free = [WORKER_SECONDS] * min(workers or self.workers, len(self.runs))
-        done: dict[int, float] = {}
+        done: dict[NeededStage, float] = {}
         for run in self.runs:
             now = heapq.heappop(free)
-            for stage in run.stages:
-                if stage.number not in done:
-                    done[stage.number] = now + (stage.cost.seconds or 0.0)
-                now = max(now, done[stage.number])
+            for needed in run.stages:
+                if needed not in done:
+                    done[needed] = now + (needed.cost.seconds or 0.0)
+                now = max(now, done[needed])
             heapq.heappush(free, now)
         return max(free)
 
     def work_seconds(self) -> float | None:
-        """Of all stages, one after another; None when one is not known."""
-        return total([stage.cost.seconds for stage in self.stages])
+        """Seconds of all stages, one after another; None when one is not known."""
+        return total([needed.cost.seconds for needed in self.stages])
 
     def memory(self) -> int:
-        """Of the largest stage, as far as known."""
-        return max((stage.cost.memory or 0 for stage in self.stages), default=0)
+        """Bytes of the largest stage, as far as known."""
+        return max((needed.cost.memory or 0 for needed in self.stages), default=0)
 
     def disk(self) -> int:
-        """Kept: artefacts and records."""
-        artefacts = sum(stage.cost.disk or 0 for stage in self.stages)
+        """Bytes kept: artefacts and records."""
+        artefacts = sum(needed.cost.disk or 0 for needed in self.stages)
         return artefacts + sum(run.record for run in self.runs)
 
     def transient(self) -> int:
-        """Checkpoints at most, every worker at its largest."""
-        largest = sorted((stage.cost.transient or 0 for stage in self.stages), reverse=True)
+        """Bytes of checkpoints at most, every worker at its largest."""
+        largest = sorted((needed.cost.transient or 0 for needed in self.stages), reverse=True)
         return sum(largest[: self.workers])
 
-    def money(self, price_per_hour: float, workers: int | None = None) -> float:
-        """For a machine at this price, in the price's currency."""
-        return self.total_seconds(workers) / 3600 * price_per_hour
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return tuple(warnings(self))
+    def money(self, price_per_hour: float) -> float:
+        """Price of a machine for the time by the clock, in the currency of `price_per_hour`."""
+        return self.total_seconds() / 3600 * price_per_hour
 
 
-@uncollected
 def estimate(
     runs: Sequence[Run],
     workers: int = 1,
     *,
     root: Path | None = None,
     machine: Machine | None = None,
-) -> Estimate:
-    """Of the runs that are not finished. root: where artefacts and records are (default: home)."""
+) -> CostEstimate:
+    """The cost of the runs that are not done. root: where artefacts and records are (default:
+    home)."""
     root = root or home()
-    machine, store, records = (
-        machine or Machine.here(root),
-        Store(root / "artefacts"),
-        root / "runs",
-    )
-    speeds = read_speeds(records, store, machine)
-    begun = {p.name for p in records.iterdir()} if records.is_dir() else set()
-    tally, costs = Tally(store, speeds, machine), []
-    for run in runs:
-        if begun and (name := run_id(run)) in begun and is_finished(records / name):
-            continue
-        costs.append(tally.add(run))
-    finished = len(runs) - len(costs)
-    return Estimate(tuple(tally.stages), tuple(costs), finished, workers, machine, speeds.unread)
+    machine, records = machine or Machine.here(root), root / "runs"
+    with uncollected():
+        counter = _Counter(root / "artefacts", records, machine)
+        begun = {p.name for p in records.iterdir()} if records.is_dir() else set()
+        costs = tuple(
+            counter.add(run)
+            for run in runs
+            if run.run_id not in begun
+            or not is_done(records / run.run_id, run.evaluation_id, run.evaluators)
+        )
+    stages, finished = tuple(counter.stages.values()), len(runs) - len(costs)
+    return CostEstimate(stages, costs, finished, workers, machine, counter.speeds.unread)
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """Python's garbage collector off, while thousands of objects are made that stay: it would look
+    through all of them again and again, a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _ListedStore(Store):
+    """A store whose folders are listed once; each artefact is looked at once."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._names: dict[str, frozenset[str]] = {}
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def has(self, stage: str, key: str) -> bool:
+        if stage not in self._names:
+            folder = self.root / stage
+            names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            self._names[stage] = frozenset(names)
+        if key not in self._names[stage]:
+            return False
+        at = stage, key
+        if at not in self._known:
+            self._known[at] = super().has(stage, key)
+        return self._known[at]
+
+
+class _Counter:
+    """Counts the stages of one run after another. stages: by name and key."""
+
+    def __init__(self, artefacts: Path, records: Path, machine: Machine) -> None:
+        self.stages: dict[tuple[str, str], NeededStage] = {}
+        self.speeds: Speeds = read_speeds(records, Store(artefacts), machine)
+        self._store, self._machine = _ListedStore(artefacts), machine
+        self._sizes = SizeCache()
+        self._alike: dict[Hashable, tuple[RunSize, int, dict[tuple[str, str], Cost]]] = {}
+
+    def add(self, run: Run) -> RunCost:
+        # Runs that differ in the method's settings only share the object `start`, and all costs.
+        at = id(run.plan.start), run.method_name, run.method.needs
+        if at not in self._alike:
+            size = self._sizes.size(run, lambda: self._tokens(run))
+            self._alike[at] = size, record_disk(size), {}
+        size, record, costs = self._alike[at]
+        needed = [self._needed(stage, size, costs) for stage in run.plan.missing(self._store)]
+        return RunCost(run, tuple(needed), record)
+
+    def _tokens(self, run: Run) -> dict[str, Path]:
+        """Where the rows of each side are, or will be, as token ids."""
+        return {side_of(stage.what): self._store.path(stage.name, stage.key)
+                for stage in run.plan.stages() if stage.name == "tokens"}  # fmt: skip
+
+    def _needed(
+        self, stage: Stage, size: RunSize, costs: dict[tuple[str, str], Cost]
+    ) -> NeededStage:
+        needed = self.stages.get((stage.name, stage.key))
+        if needed is None:
+            kind = stage.name, stage.what
+            if kind not in costs:
+                costs[kind] = self._cost(stage, size)
+            needed = self.stages[stage.name, stage.key] = NeededStage(stage, costs[kind])
+        return needed
+
+    def _cost(self, stage: Stage, size: RunSize) -> Cost:
+        machine, cost = self._machine, stage_cost(stage.name, stage.what, size)
+        seconds, source = self.speeds.seconds(stage.name, stage.what, cost, size, machine)
+        memory = cost.memory
+        if memory is not None and not machine.devices:  # else each process has a device's
+            memory *= processes(size.run, stage.name)
+        return Cost(seconds, memory, cost.disk, cost.transient, source, cost.missing)

@@ -1,25 +1,28 @@
-"""A model and a data set in numbers, from file headers and recipes; neither is loaded."""
+"""A run in numbers before it is done: the shape of its model, and its rows with their lengths.
+
+Both come from headers of files and from recipes; no weights and no rows are loaded.
+"""
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiebreak.config.identity import start_source
-from tiebreak.config.schema import Lora, Run, WorldData
+from tiebreak.config.schema import Adapter, Lora, RunConfig
+from tiebreak.data.sources import Lengths
+from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
 from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 
-# Mean tokens of the controlled world at its default knobs: a prompt, a response, a document.
-WORLD_PROMPT, WORLD_RESPONSE, WORLD_DOCUMENT = 19.0, 27.0, 51.0
-BYTES_PER_TOKEN = 4  # of text that nobody has tokenised yet
+
+class NotKnown(LookupError):
+    """A number that only a model or data set that is not on this machine would give."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +43,109 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Rows of one split, with mean tokens of a prompt and of a response, and responses a row."""
+class RunSize:
+    """The numbers that the costs of a run's stages are computed from.
 
-    rows: float
-    prompt: float
-    response: float
-    responses: float = 2.0
+    shape: of the start model. lengths: rows by side; a side the run has not is no key. None: not
+    known. The methods raise NotKnown.
+    """
 
-    @property
-    def tokens(self) -> float:
-        return self.prompt + self.responses * self.response
+    run: RunConfig
+    shape: Shape | None
+    lengths: Mapping[str, Lengths | None]
 
-    @property
-    def positions(self) -> float:
-        """Of a row in the network: see engine/rows.py."""
-        return self.tokens - 1
+    def model(self) -> Shape:
+        if self.shape is None:
+            raise NotKnown(f"the size of model={self.run.model.name} (it is not in the cache)")
+        return self.shape
 
-    @property
-    def single(self) -> float:
-        """Positions of a prompt with one response."""
-        return self.prompt + self.response - 1
+    def rows(self, side: str) -> Lengths:
+        lengths = self.lengths.get(side)
+        if lengths is None:
+            raise NotKnown(f"the rows of data={self.run.data.name} (they were never read here)")
+        return lengths
+
+    def held_out(self) -> Lengths:
+        """The rows that an evaluation uses."""
+        return self.rows(str(self.run.evaluation.split))
+
+    def prompts(self) -> float:
+        """Number of prompts that are answered; held-out rows may be fewer than asked for."""
+        asked = float(self.run.evaluation.num_prompts)
+        has_own_prompts = self.run.data.most_prompts is not None
+        return asked if has_own_prompts else min(asked, self.held_out().rows)
+
+    def adapter(self) -> int:
+        """Parameters of the adapter; 0 without one."""
+        lora = self.run.train.adapter is Adapter.LORA
+        return self.model().adapter(self.run.train.lora) if lora else 0
+
+    def trained(self) -> int:
+        """Parameters that align trains."""
+        return self.adapter() or self.model().parameters
+
+    def align_steps(self) -> tuple[int, float]:
+        """(optimiser steps, rows they take) of align."""
+        train = self.run.train
+        rows = self.rows(TRAIN).rows
+        return steps_and_rows(rows, train.batch_size, train.epochs, train.max_steps)
+
+    def has_live_reference(self) -> bool:
+        return self.run.reads_reference and not self.run.stores_reference
 
 
-def start_shape(run: Run) -> Shape | None:
-    """Of the run's start model; None for a Hub model whose files are not in the cache."""
-    source, made = start_source(run), run.model.pretraining
+def steps_and_rows(
+    rows: float, batch: int, epochs: float, most: int | None = None
+) -> tuple[int, float]:
+    """(optimiser steps, rows they take), as `engine/batches.py` plans them."""
+    per_epoch = math.ceil(rows / batch)
+    steps = max(1, math.ceil(per_epoch * epochs))
+    steps = steps if most is None else min(steps, most)
+    whole, rest = divmod(steps, per_epoch)
+    return steps, whole * rows + min(rest * batch, rows)
+
+
+class SizeCache:
+    """Sizes of many runs; headers are read once per model, scenario and data."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, tuple[Shape | None, dict[str, Lengths | None]]] = {}
+
+    def size(self, run: RunConfig, folders: Callable[[], Mapping[str, Path]]) -> RunSize:
+        """folders: where the rows of each side are, or would be, as token ids; called when the
+        model, scenario and data are new."""
+        at = (run.model, run.scenario, run.data)
+        if at not in self._known:
+            tokens = folders()
+            sides = (*run.data.sides(), *([DEMONSTRATIONS] if run.trains_sft else []))
+            stored = {s: stored_lengths(tokens[s]) if s in tokens else None for s in sides}
+            lengths = {side: stored[side] or run.data.expected(side) for side in sides}
+            self._known[at] = start_shape(run), lengths
+        return RunSize(run, *self._known[at])
+
+
+def side_of(what: str) -> str:
+    """The side of the data that a `tokens` stage is of: its `what` is "train rows"."""
+    return what.removesuffix(" rows")
+
+
+def stored_lengths(tokens: Path) -> Lengths | None:
+    """Lengths of a `tokens` artefact, from the header of its ids; None when it is not there."""
+    file = tokens / "tokens.safetensors"
+    if not file.is_file():
+        return None
+    sizes = {name: shape[0] for name, shape in tensor_shapes(file).items()}
+    rows, responses = sizes["num_responses"], sizes["response_offsets"] - 1
+    if not rows:
+        return None
+    return Lengths(
+        rows, sizes["prompt_ids"] / rows, sizes["response_ids"] / responses, responses / rows
+    )
+
+
+def start_shape(run: RunConfig) -> Shape | None:
+    """Shape of the run's start model; None for a model whose files are not on this machine."""
+    source, made = run.start_source, run.model.pretraining
     if source == "here":
         from tiebreak.data.world import describe
 
@@ -74,8 +154,19 @@ def start_shape(run: Run) -> Shape | None:
         return llama(
             vocabulary, made.hidden_size, made.intermediate_size, made.layers, made.heads
         )  # fmt: skip
-    folder = checkpoint_folder(source) or _cached_folder(source, run.model.revision)
+    try:
+        folder = checkpoint_folder(source) or _cached_folder(source, run.model.revision)
+    except UserError:  # the folder of a record's model has gone; a run that is composed has it
+        return None
     return None if folder is None else checkpoint_shape(folder)
+
+
+def _cached_folder(hub_id: str, revision: str | None) -> Path | None:
+    """Where `huggingface_hub` keeps this revision, if it has its config. Asks no server."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def llama(
@@ -105,8 +196,8 @@ def llama(
 
 def checkpoint_shape(folder: Path) -> Shape | None:
     """From the headers of the weights; without weights, config.json read as a Llama's."""
-    found = json.loads((folder / "config.json").read_text())
-    config = found.get("text_config", found)
+    content = json.loads((folder / "config.json").read_text())
+    config = content.get("text_config", content)
 
     def named(*names: str) -> int:
         return next((int(config[name]) for name in names if config.get(name)), 0)
@@ -135,7 +226,7 @@ def checkpoint_shape(folder: Path) -> Shape | None:
 
 
 def _weights(folder: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape; of the files that `from_pretrained` would take."""
+    """Tensor name -> shape, of the files that `from_pretrained` would take."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
@@ -143,87 +234,17 @@ def _weights(folder: Path) -> dict[str, list[int]]:
     else:
         whole = folder / "model.safetensors"
         files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
-    return {name: shape for file in files for name, shape in header(file).items()}
+    return {name: shape for file in files for name, shape in tensor_shapes(file).items()}
 
 
-def header(file: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape of a safetensors file: its first bytes are read, not its tensors."""
+def tensor_shapes(file: Path) -> dict[str, list[int]]:
+    """Tensor name -> shape of a safetensors file; only its header is read."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with file.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            if size > file.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            entries: Mapping[str, Any] = json.loads(stream.read(size))
-    except ValueError as error:
+        with safe_open(file, framework="np") as tensors:
+            return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}
+    except SafetensorError as error:
         raise UserError(f"{file} is no safetensors file ({error}); fetch or make it again") from (
             error
         )
-    return {name: entry["shape"] for name, entry in entries.items() if name != "__metadata__"}
-
-
-def _cached_folder(hub_id: str, revision: str | None) -> Path | None:
-    """Where `huggingface_hub` keeps this revision, if it has its config. Asks no server."""
-    from huggingface_hub import constants
-
-    cache = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
-    note = cache / "refs" / (revision or "main")  # a commit has no such note
-    commit = note.read_text().strip() if note.is_file() else str(revision)
-    folder = cache / "snapshots" / commit
-    return folder if (folder / "config.json").is_file() else None
-
-
-def stored_lengths(tokens: Path, side: str) -> Lengths | None:
-    """Of a split in a `tokens` artefact, from the header of its ids; None when it is not there."""
-    file = tokens / side / "tokens.safetensors"
-    if not file.is_file():
-        return None
-    sizes = {name: shape[0] for name, shape in header(file).items()}
-    rows, responses = sizes["num_responses"], sizes["response_offsets"] - 1
-    if not rows:
-        return None
-    return Lengths(
-        rows, sizes["prompt_ids"] / rows, sizes["response_ids"] / responses, responses / rows
-    )
-
-
-def expected_lengths(run: Run, side: str) -> Lengths | None:
-    """Of a split nobody has tokenised: the world's means, a file's rows and bytes; None for a Hub
-    data set. side: "train", "test", "validation" or "demonstrations"."""
-    data = run.data
-    if isinstance(data, WorldData):
-        rows = {"train": data.num_pairs, "demonstrations": data.num_demonstrations}
-        alone = side == "demonstrations"
-        return Lengths(
-            rows.get(side, data.num_test_pairs), WORLD_PROMPT, WORLD_RESPONSE, 1 if alone else 2
-        )
-    test, validation = data.test_share if data.test is None else 0.0, data.validation_share
-    kept = {"train": (1 - test) * (1 - validation), "validation": (1 - test) * validation}
-    source, share, most = data.train, kept.get(side, test), data.max_test_rows
-    if side == "train":
-        most = data.max_rows
-    if side == "test" and data.test is not None:
-        source, share = data.test, 1.0
-    if side == "demonstrations":
-        source, share, most = data.demonstrations, 1.0, None
-    if source is None or not Path(source).is_file():
-        return None
-    rows, size = _rows_and_bytes(source, Path(source).stat().st_mtime_ns)
-    # A prompt and its responses are taken to be of one length, and cut at the limit.
-    parts = 2 if side == "demonstrations" else 3
-    each = min(size / max(rows, 1) / BYTES_PER_TOKEN / parts, data.max_length / 2)
-    total = rows * share if most is None else min(rows * share, most)
-    return Lengths(total, each, each, parts - 1)
-
-
-@functools.lru_cache
-def _rows_and_bytes(source: str, stamp: int) -> tuple[int, int]:
-    path = Path(source)
-    if path.suffix == ".parquet":
-        from pyarrow import parquet
-
-        about: Any = parquet.ParquetFile(path).metadata
-        groups = [about.row_group(i).total_byte_size for i in range(about.num_row_groups)]
-        return about.num_rows, sum(groups)
-    with path.open("rb") as stream:
-        rows = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-    return rows, path.stat().st_size

@@ -84,7 +84,7 @@ class Stage:
         return artefacts.key(self.name, self._inputs(settings, above))
 
     def _inputs(self, settings: Mapping[str, Any], parents: Mapping[str, str]) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"settings": dict(settings)}
+        inputs: dict[str, Any] = {"settings": settings}
         inputs |= {"parents": dict(parents)} if parents else {}
         inputs |= {"what": self.what} if self.what else {}
         inputs |= {"version": self.version} if self.version != 1 else {}
@@ -97,12 +97,13 @@ def order(targets: Iterable[Stage], enough: Callable[[Stage], bool]) -> list[Sta
     ordered: dict[tuple[str, str], Stage] = {}
 
     def visit(stage: Stage) -> None:
-        if (stage.name, stage.key) in ordered:
+        at = stage.name, stage.key
+        if at in ordered:
             return
         if not enough(stage):
             for parent in stage.parents.values():
                 visit(parent)
-        ordered[stage.name, stage.key] = stage
+        ordered[at] = stage
 
     for target in targets:
         visit(target)

@@ -8,6 +8,7 @@ job ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ def main() -> None:
     with (folder / f"{number}.log").open("a") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())
-    with Worker() as worker:
+    with contextlib.closing(Worker()) as worker:
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         threading.Thread(target=_watch, args=(folder / STOP, worker), daemon=True).start()
         reply = worker.do_line((folder / TASKS).read_text().splitlines()[number])

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tiebreak import store
 from tiebreak.config.schema import RunConfig
 from tiebreak.config.typed import settings_of
+from tiebreak.data.sources import Lengths
 from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.reference import OF_TRAINING
 from tiebreak.stages.stage import Context, Paths, Stage
@@ -60,6 +61,34 @@ class Subject:
         return self.load_start()
 
 
+class RunSize(Protocol):
+    """What is known of a run before it is done; a method raises LookupError where it is not."""
+
+    @property
+    def run(self) -> RunConfig: ...
+    def held_out(self) -> Lengths:
+        """The rows that are measured on."""
+        ...
+
+    def prompts(self) -> float:
+        """Number of prompts that are answered."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an evaluator takes on one model.
+
+    written  positions that are written token by token, their prompts included
+    scored   positions of forward passes
+    disk     bytes of its artefact
+    """
+
+    written: float = 0.0
+    scored: float = 0.0
+    disk: float = 0.0
+
+
 def always(run: RunConfig) -> bool:
     return True
 
@@ -84,6 +113,7 @@ class Evaluator:
     ignores                  settings of the group `evaluation` that do not change its items
     reads_model              whether it runs the model, or only reads what others left
     applies(run)             whether this run can be asked for it
+    cost(size, of_policy)    what it takes on a policy, or on a start model; None: nobody knows
     version                  raised when the same settings start to give other items
     """
 
@@ -96,6 +126,7 @@ class Evaluator:
     ignores: frozenset[str] = frozenset()
     reads_model: bool = True
     applies: Callable[[RunConfig], bool] = always
+    cost: Callable[[RunSize, bool], Work] | None = None
     version: int = 1
 
     def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
@@ -129,12 +160,17 @@ class Evaluator:
         if self.reads_model:
             parents |= {**start.parents, "tokens": rows}
             settings |= start.settings
-        return Stage(self.name, settings, build, parents, version=self.version, what="start model")
+        return Stage(
+            self.name, store.Settings(settings), build, parents, version=self.version,
+            what="start model",
+        )  # fmt: skip
 
     def of_policy(self, start: Stage, policy: Stage, needed: Mapping[str, Stage]) -> Stage:
         """The same for the policy, given the stage for the start model."""
         parents = {**start.parents, **needed} | ({"policy": policy} if self.reads_model else {})
-        return replace(start, parents=parents, what="policy")
+        return Stage(
+            start.name, start.settings, start.build, parents, start.version, what="policy"
+        )  # fmt: skip
 
 
 def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths) -> Subject:

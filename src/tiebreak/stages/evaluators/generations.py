@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from tiebreak.config.schema import RunConfig
-from tiebreak.stages.evaluators.evaluator import Evaluator, Row, Subject, mean, score, summed
+from tiebreak.stages.evaluators.evaluator import (
+    Evaluator,
+    Row,
+    RunSize,
+    Subject,
+    Work,
+    mean,
+    score,
+    summed,
+)
 from tiebreak.stages.tokens import PROMPTS, read_report
 from tiebreak.track.record_format import GENERATIONS, items_file
 
@@ -104,4 +113,13 @@ def files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
     return {GENERATIONS: answers, items_file("generations"): columns}
 
 
-EVALUATOR = Evaluator("generations", items, metrics, compared, files)
+def cost(size: RunSize, of_policy: bool) -> Work:
+    """Answers are written; those of a policy are then scored by it and by the start model."""
+    prompts, lengths = size.prompts(), size.held_out()
+    written = prompts * (lengths.prompt + size.run.evaluation.max_new_tokens)
+    scored = prompts * lengths.single
+    disk = prompts * (200 + 12 * lengths.single)  # as text and as ids
+    return Work(written, 2 * scored if of_policy else 0, disk)
+
+
+EVALUATOR = Evaluator("generations", items, metrics, compared, files, cost=cost)

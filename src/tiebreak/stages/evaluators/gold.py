@@ -7,7 +7,16 @@ from typing import Any
 
 from tiebreak.config.schema import RunConfig
 from tiebreak.data.sources import Data
-from tiebreak.stages.evaluators.evaluator import OF_ANSWERS, Evaluator, Row, Subject, above, mean
+from tiebreak.stages.evaluators.evaluator import (
+    OF_ANSWERS,
+    Evaluator,
+    Row,
+    RunSize,
+    Subject,
+    Work,
+    above,
+    mean,
+)
 from tiebreak.track.record_format import items_file
 
 
@@ -51,7 +60,12 @@ def _is_known(run: RunConfig) -> bool:
     return type(run.data).gold is not Data.gold
 
 
+def cost(size: RunSize, of_policy: bool) -> Work:
+    """No model is run."""
+    return Work(disk=200 * size.prompts())
+
+
 EVALUATOR = Evaluator(
     "gold", items, metrics, compared, files, needs=("generations",), ignores=OF_ANSWERS,
-    reads_model=False, applies=_is_known,
+    reads_model=False, applies=_is_known, cost=cost,
 )  # fmt: skip

@@ -10,7 +10,9 @@ from tiebreak.stages.evaluators.evaluator import (
     OF_ANSWERS,
     Evaluator,
     Row,
+    RunSize,
     Subject,
+    Work,
     above,
     mean,
     score,
@@ -164,4 +166,12 @@ def _token_columns(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any
     return columns
 
 
-EVALUATOR = Evaluator("pairs", items, metrics, compared, files, ignores=OF_ANSWERS)
+def cost(size: RunSize, of_policy: bool) -> Work:
+    """A forward pass over a prompt with one response or two."""
+    lengths = size.held_out()
+    tokens = min(2, lengths.responses) * lengths.response
+    disk = lengths.rows * (200 + 21 * tokens)  # a log-prob of a token is 21 bytes of JSON
+    return Work(scored=lengths.rows * (lengths.prompt + tokens - 1), disk=disk)
+
+
+EVALUATOR = Evaluator("pairs", items, metrics, compared, files, ignores=OF_ANSWERS, cost=cost)

@@ -45,7 +45,7 @@ class TaskWorker(Protocol):
 
     def stop(self) -> None: ...
 
-    def close(self) -> None:
+    def close(self) -> object:
         """Free what it holds; nothing is in hand."""
         ...
 
@@ -133,9 +133,9 @@ class Worker:
         if line:
             reply = json.loads(line)
             if "stopped" in reply:  # that was its last word; the next task needs another process
-                self._end()
+                self.close()
         else:
-            code = self._end()
+            code = self.close()
             reply = {"stopped": True} if self._stopped else {"error": exit_words(code)}
         if "error" in reply:
             failed_elsewhere(task.run, reply["error"])
@@ -153,16 +153,7 @@ class Worker:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
 
-    def close(self) -> None:
-        self._end()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _end(self) -> int:
+    def close(self) -> int:
         """Close what the process reads, wait for it, and give its exit code."""
         process, self._process = self._process, None
         if process is None:

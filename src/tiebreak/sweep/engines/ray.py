@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tiebreak.errors import UserError
@@ -47,68 +46,53 @@ def engine(order: Order) -> Ray:
     workers = order.workers
     if address is None:
         workers = workers_for(workers, order.runs)
-        start_here(round(workers * resources["num_cpus"]))
+        start_here(max(1, round(workers * resources["num_cpus"])))
     else:
         connect(str(address))
     room = fitting(resources)
     if not room:
         asked = ", ".join(f"{key}={number}" for key, number in resources.items())
         raise UserError(f"--launcher {asked}: no node of the Ray cluster has as many; give less")
-    return Ray(Pool(workers or room, lambda: RayWorker(resources)))
+    return Ray(workers or room, lambda: RayWorker(resources))
 
 
 def start_here(num_cpus: int) -> None:
     """A Ray of this process alone, which listens on the loopback interface, without dashboard."""
     # Read when ray is imported; else it puts this host's address in its network for 127.0.0.1.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray = package()
-
-    ray.init("local", num_cpus=max(1, num_cpus), include_dashboard=False,
-             _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
+    package().init("local", num_cpus=num_cpus, include_dashboard=False,
+                   _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
 
 
 def connect(address: str) -> None:
-    ray = package()
-
     try:
-        ray.init(address, logging_level=logging.ERROR)
+        package().init(address, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = str(error).strip().splitlines()[0]
         raise UserError(
             f"--launcher address={address}: {why}; start the cluster (ray start --head), or leave "
-            "the address out for one on this machine"
+            "the address out for a Ray on this machine"
         ) from error
 
 
 def fitting(resources: Mapping[str, float]) -> int:
     """How many runs the cluster's nodes have room for at once."""
-    ray = package()
+    nodes = [node["Resources"] for node in package().nodes() if node["Alive"]]
+    needs = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
+    return sum(
+        min([int(node.get(kind, 0) // need) for kind, need in needs.items() if need], default=1)
+        for node in nodes
+    )
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    kinds = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
-    rooms = [min([int(n.get(k, 0) // need) for k, need in kinds.items() if need] or [1])
-             for n in nodes]  # fmt: skip
-    return sum(rooms)
 
-
-@dataclass
-class Ray:
-    """Does tasks on actors; its Ray is left, or ended if it is ours, after that."""
-
-    pool: Pool
+class Ray(Pool):
+    """Does tasks on actors. Afterwards it leaves the cluster, or ends the Ray it has started."""
 
     def run(self, tasks: Tasks, told: Told) -> None:
-        """Do them; `told` is called with each task and reply, one at a time."""
-        ray = package()
-
         try:
-            self.pool.run(tasks, told)
+            super().run(tasks, told)
         finally:
-            ray.shutdown()
-
-    def stop(self) -> None:
-        """No new tasks; every actor's run saves a checkpoint and leaves."""
-        self.pool.stop()
+            package().shutdown()
 
 
 class Actor:
@@ -138,7 +122,6 @@ class RayWorker:
 
     def do(self, task: Task) -> WorkerReply:
         ray = package()
-
         if self._stopped:
             return {"stopped": True}
         try:
@@ -152,7 +135,7 @@ class RayWorker:
             self.close()
             if self._stopped:
                 return {"stopped": True}
-            why = f"its Ray worker on {node} is gone: {reason(error)}; {REMEDY}"
+            why = f"its Ray worker on {node} {reason(error)}; {REMEDY}"
             failed_elsewhere(task.run, why)
             return {"error": why}
 
@@ -166,14 +149,12 @@ class RayWorker:
 
     def close(self) -> None:
         ray = package()
-
         actor, self._actor, self._node = self._actor, None, None
         if actor is not None:
             ray.kill(actor)
 
     def _start(self) -> Any:
         ray = package()
-
         environment = {"env_vars": {"TIEBREAK_HOME": str(home())}}
         remote = ray.remote(max_concurrency=2, max_restarts=0, runtime_env=environment,
                             **self._resources)  # fmt: skip
@@ -181,6 +162,7 @@ class RayWorker:
 
 
 def reason(error: Exception) -> str:
-    """Ray's message in one line, without the table of ids that follows its first sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".")
+    """What became of an actor, in one line; Ray's own words are a page of ids and states."""
+    if isinstance(error, package().exceptions.RayTaskError):  # raised by the actor
+        return f"failed: {str(error).strip().splitlines()[-1]}"
+    return f"is gone ({type(error).__name__}): the node died, or its process there was killed"

@@ -75,8 +75,10 @@ def parameters(workers: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     run saves a checkpoint and leaves."""
     given = {"array_parallelism": workers, "signal_delay_s": SIGNAL_SECONDS, **settings}
     if "time" not in given:
-        given["timeout_min"] = given.get("timeout_min", MINUTES)
-        given["signal_delay_s"] = min(given["signal_delay_s"], 30 * given["timeout_min"])
+        minutes = given.setdefault("timeout_min", MINUTES)
+        if not isinstance(minutes, int):
+            raise UserError(f"--launcher timeout_min={minutes} must be whole minutes, as in 240")
+        given["signal_delay_s"] = min(given["signal_delay_s"], 30 * minutes)
     more = given.get("additional_parameters") or {}
     given["additional_parameters"] = {"signal": f"TERM@{given['signal_delay_s']}", **more}
     return given
