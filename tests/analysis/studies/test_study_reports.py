@@ -87,7 +87,7 @@ def studied(runs_dir: Path, write_run: WriteRun) -> Callable[[StudyReport], dict
         ids = {name: _sweep(runs_dir, write_run, name) for name in study.sweeps if name in CELLS}
         records = load(runs_dir).records
         return {
-            name: planned_by([r for r in records if r.run_id in ids.get(name, ())])
+            name: [Planned.of(r) for r in records if r.run_id in ids.get(name, ())]
             for name in study.sweeps
         }
 
