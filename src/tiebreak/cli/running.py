@@ -45,7 +45,8 @@ def plan(options: argparse.Namespace) -> None:
         for line in plan_lines(compose(options.overrides)):
             say(line)
         return
-    from tiebreak.plan.estimate import estimate, lines
+    from tiebreak.plan.estimate import estimate
+    from tiebreak.plan.report import lines
     from tiebreak.sweep.engines.local import workers_for
     from tiebreak.sweep.sweep_file import read_sweep_file
 
@@ -68,7 +69,8 @@ def do_all(sweep_file: SweepFile, options: argparse.Namespace) -> int:
     """Every run of a sweep, as the command's options say. The exit code: 1 when one failed; told to
     stop, it leaves with 143 and says which command goes on."""
     from tiebreak.cli.printing import describe_report
-    from tiebreak.plan.estimate import compare, estimate, refuse_without_room
+    from tiebreak.plan.estimate import estimate
+    from tiebreak.plan.report import compare, refuse_without_room
     from tiebreak.sweep.engines import engine_for
     from tiebreak.sweep.engines.local import workers_for
     from tiebreak.sweep.search import Tuning

@@ -17,7 +17,7 @@ from tiebreak.config.search import Space, dimension, search_space
 from tiebreak.config.typed import typed
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
-from tiebreak.plan.collector import uncollected
+from tiebreak.plan.estimate import uncollected
 
 Values = dict[str, Any]
 PARTS = ("axes", "fixed", "settings", "search")
@@ -110,7 +110,7 @@ class SweepFile:
             seed = {"seed": cell.pop("seed")} if "seed" in cell else {}
             yield cell, seed
 
-    @uncollected
+    @uncollected()
     def runs(self) -> list[Run]:
         """The run of every point; runs that are equal and measured in the same way, once."""
         unique: dict[tuple[str, str], Run] = {}
