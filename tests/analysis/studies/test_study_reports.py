@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from tests.analysis.conftest import measured
-from tests.analysis.made_plans import planned_by
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.studies import STUDIES, StudyReport, write_report
 from tiebreak_analysis.tables.rows import Planned
