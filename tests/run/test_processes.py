@@ -18,9 +18,8 @@ from tiebreak.compose import Run
 from tiebreak.engine.arguments import check_processes
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
-from tiebreak.plan.estimate import estimate
-from tiebreak.plan.machine import Machine
-from tiebreak.plan.tally import Cost
+from tiebreak.plan.estimate import Cost, estimate
+from tiebreak.plan.speeds import Machine
 from tiebreak.run import processes, rank, ranks
 from tiebreak.run.processes import FAILED, LOCK, RankFailed
 from tiebreak.sweep.engines.local import default_workers
@@ -266,7 +265,7 @@ def test_a_plan_counts_their_threads_and_memory(tmp_path: Path) -> None:
 
     def cost(run: Run, devices: tuple[str, ...]) -> Cost:
         found = estimate([run], root=tmp_path, machine=Machine(host, 2**36, 2**40, devices))
-        return next(stage.cost for stage in found.stages if stage.name == "align")
+        return next(one.cost for one in found.stages if one.stage.name == "align")
 
     one, two = (quick(f"train.execution.num_processes={num}") for num in (1, 2))
     for devices, memories in ((), 2), (("A", "A"), 1):  # a device has a memory of its own
