@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from tiebreak.store import ARTEFACT  # noqa: E402
-from tiebreak.track.record import is_finished  # noqa: E402
+from tiebreak.track.record_format import finished_evaluations  # noqa: E402
 
 AXES = {
     "scenario": ["align-from-base", "sft-then-align"],
@@ -105,7 +105,7 @@ class Sweep:
         return [Path(path) for path in self._glob("artefacts/*/[0-9a-f]*")]
 
     def finished(self) -> list[Path]:
-        return [Path(path) for path in self._glob("runs/*") if is_finished(Path(path))]
+        return [Path(path) for path in self._glob("runs/*") if finished_evaluations(Path(path))]
 
     def settled(self) -> dict[str, Stamp]:
         """Every file that must never be written again: (inode, time of change in ns, size)."""

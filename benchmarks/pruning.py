@@ -31,8 +31,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import numpy as np  # noqa: E402
 
+from tiebreak.compose import Run, compose  # noqa: E402
 from tiebreak.config.search import Choice, Interval, Space  # noqa: E402
+from tiebreak.home import artefacts_dir  # noqa: E402
 from tiebreak.run import trials  # noqa: E402
+from tiebreak.store import Store  # noqa: E402
 
 METRIC = "gold/reward"
 SPACE: Space = {
@@ -65,23 +68,23 @@ class Trained:
 class Looks:
     """Where a sweep would look at this training: keeps what it sees, and ends nothing."""
 
-    def __init__(self, run: Any, began: float) -> None:
+    def __init__(self, run: Run, began: float) -> None:
+        rows = run.plan.held_out
         self.run, self.began = run, began
+        self.rows = Store(artefacts_dir()).path(rows.name, rows.key)
         self.values: list[float] = []
         self.seconds: list[float] = []
 
     def __call__(self, step: int, steps: int, paths: Any, model: Any) -> None:
-        from tiebreak.stages.align import Line
         from tiebreak.stages.validate import validate
 
         if trials.rung_at(step, steps, RUNGS) is not None:
-            self.values.append(validate(self.run, Line.of(self.run), paths, model)[METRIC])
+            self.values.append(validate(self.run, self.rows, model)[METRIC])
             self.seconds.append(time.process_time() - self.began)
 
 
 def prepare(sizes: Sequence[str]) -> None:
     """The stages that all settings share are no cost of either search."""
-    from tiebreak.compose import compose
     from tiebreak.run.execute import execute
 
     execute(compose([*FIXED, *sizes, "train.max_steps=1"]))
@@ -89,7 +92,6 @@ def prepare(sizes: Sequence[str]) -> None:
 
 def train(settings: dict[str, Any], sizes: Sequence[str]) -> Trained:
     """One setting of the pool: looked at, judged on validation rows, and on the test."""
-    from tiebreak.compose import compose
     from tiebreak.run.execute import execute
     from tiebreak.track.record import read_result
 
@@ -97,11 +99,12 @@ def train(settings: dict[str, Any], sizes: Sequence[str]) -> Trained:
     began = time.process_time()
     run = compose([*chosen, "evaluation.split=validation"])
     looks = Looks(run, began)
-    outcome = execute(run, look=looks)
+    outcome = execute(run, on_step=looks)
     seconds = (*looks.seconds, time.process_time() - began)
-    value = read_result(outcome.folder)["metrics"][METRIC]
-    test = execute(compose([*chosen, "evaluation.split=test"])).folder
-    after = read_result(test)["metrics"][METRIC]
+    test = execute(compose([*chosen, "evaluation.split=test"]))
+    value, after = (
+        read_result(one.folder, one.evaluation_id)["metrics"][METRIC] for one in (outcome, test)
+    )
     return Trained(settings, tuple(looks.values), value, after, seconds)
 
 

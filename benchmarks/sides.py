@@ -85,9 +85,8 @@ class Clock:
 
 def measure(side: str, task: Task, folder: Path) -> dict[str, float]:
     """Run one side. Peak memory: MiB of the device, else of this process."""
-    from tiebreak.stages.threads import use_threads
-
     from tiebreak.engine.trainer import peak_memory
+    from tiebreak.stages.stage import use_threads
 
     pairs, clock = task.read(), Clock()
     use_threads(task.train().execution.num_threads)
@@ -105,7 +104,6 @@ def measure(side: str, task: Task, folder: Path) -> dict[str, float]:
 
 def ours(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
     """The store's pass over the pairs, then training that reads it."""
-    from tiebreak.engine.precision import resolve_precision
     from transformers import TrainingArguments, set_seed
 
     from tiebreak.engine.batches import plan_batches
@@ -127,15 +125,13 @@ def ours(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
     )
     trainer = PreferenceTrainer(
         model, DPO(), scorer, plan, arguments,
-        precision=resolve_precision(train.precision), head_chunk=execution.head_chunk,
+        precision=precision(train), head_chunk=execution.head_chunk,
     )  # fmt: skip
     trainer.add_callback(clock.callback())
     trainer.train()
 
 
 def _reference(model: Any, pairs: PairSet, train: TrainConfig, clock: Clock) -> Any:
-    from tiebreak.engine.precision import resolve_precision
-
     from tiebreak.engine.models import autocast
     from tiebreak.engine.reference import ReferenceTable, score_all
     from tiebreak.engine.scorer import TrainingData
@@ -144,7 +140,7 @@ def _reference(model: Any, pairs: PairSet, train: TrainConfig, clock: Clock) -> 
     execution, data = train.execution, TrainingData(pairs.tokens)
     install(model, execution.head_chunk)
     rows = [data.branches(row) for row in range(len(pairs.tokens))]
-    with clock.of("reference"), autocast(resolve_precision(train.precision)):
+    with clock.of("reference"), autocast(precision(train)):
         budget, overhead = execution.positions_per_cut, execution.cut_overhead
         return ReferenceTable.of(score_all(model, rows, pad_id=0, budget=budget, overhead=overhead))
 
@@ -184,12 +180,10 @@ def trl(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
 
 def _arguments(task: Task, folder: Path) -> dict[str, Any]:
     """The same on both sides; nothing is saved, nothing is reported."""
-    from tiebreak.engine.precision import resolve_precision
-
     from tiebreak.engine.arguments import common_arguments
 
     train = task.train()
-    common = common_arguments(folder, resolve_precision(train.precision), task.seed, 1)
+    common = common_arguments(folder, precision(train), task.seed, 1)
     return common | {
         "save_strategy": "no",
         "disable_tqdm": True,
@@ -201,6 +195,14 @@ def _arguments(task: Task, folder: Path) -> dict[str, Any]:
         "num_train_epochs": 1,
         "activation_checkpointing": train.execution.gradient_checkpointing,
     }
+
+
+def precision(train: TrainConfig) -> str:
+    """That of the preset on a GPU that computes in bfloat16, else float32."""
+    import torch
+
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return str(train.precision) if native else "float32"
 
 
 def _texts(pairs: PairSet) -> list[dict[str, Any]]:

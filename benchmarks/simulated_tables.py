@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tiebreak.errors import UserError
+from tiebreak.track.record_format import (
+    PAIRS,
+    evaluation_folder,
+    finished_evaluations,
+    items_file,
+)
 from tiebreak_analysis.statistics.crossed import crossed
 
 if TYPE_CHECKING:
@@ -150,32 +156,43 @@ def read(folder: Path, method: str | None = None) -> Recorded:
     if fewest.get(chosen, 0) < 2:
         raise UserError(
             f"--runs {folder}: no method has finished runs of two seeds in each scenario, all with "
-            f"items/gold.parquet; found: {fewest or 'no runs'}"
+            f"{items_file('gold')}; found: {fewest or 'no runs'}"
         )
     answers = [_answers(found, scenario, chosen) for scenario in scenarios]
     return Recorded(tuple(sorted(answers, key=lambda one: -one.reward_seed_variance)))
 
 
 def _by_method(folder: Path) -> dict[tuple[str, str], list[pd.DataFrame]]:
-    """(scenario, method) -> per run its items, those of the largest group of runs alone."""
+    """(scenario, method) -> per run its items, those of the largest group of runs alone.
+
+    A group is of runs measured in the same way, so that no run is in it twice.
+    """
     import pandas as pd
 
     groups: dict[tuple[str, str, str], list[pd.DataFrame]] = defaultdict(list)
-    for run in sorted(folder.glob("*/items/gold.parquet")):
-        record = run.parents[1]
-        if not (record / "result.json").is_file():
-            continue
-        manifest = json.loads((record / "manifest.json").read_text())
+    for evaluation in _evaluations(folder):
+        manifest = json.loads((evaluation.parents[1] / "manifest.json").read_text())
         names = manifest["names"]
-        gold = pd.read_parquet(run)[["reward/after", "win"]]
-        pairs = pd.read_parquet(record / "pairs.parquet")[["correct/after"]].astype(float)
+        gold = pd.read_parquet(evaluation / items_file("gold"))[["reward/after", "win"]]
+        pairs = pd.read_parquet(evaluation / PAIRS)[["correct/after"]].astype(float)
         frame = pd.concat([gold, pairs], axis=1)
-        groups[names["scenario"], names["method"], manifest["group_id"]].append(frame)
+        group = f"{manifest['group_id']} {evaluation.name}"
+        groups[names["scenario"], names["method"], group].append(frame)
     largest: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for (scenario, method, _), frames in sorted(groups.items()):
         if len(frames) > len(largest.get((scenario, method), ())):
             largest[scenario, method] = frames
     return largest
+
+
+def _evaluations(folder: Path) -> list[Path]:
+    """Folders of finished evaluations that have a true reward, by run."""
+    ends = (
+        evaluation_folder(run, name)
+        for run in sorted(folder.glob("*"))
+        for name in finished_evaluations(run)
+    )
+    return [end for end in ends if (end / items_file("gold")).is_file()]
 
 
 def _answers(

@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tiebreak.compose import Run
-from tiebreak.config.schema import WorldData
+from tiebreak.data.sources.source import DEMONSTRATIONS, TEST, TRAIN
 from tiebreak.errors import UserError
+from tiebreak.track.record_format import RESULT, evaluation_folder, finished_evaluations
 
 ROOT = Path(__file__).resolve().parents[1]
 LANES = 2
@@ -34,14 +35,15 @@ VALUES = {
     "simpo": ("beta", (2.0, 2.5, 10.0)),
 }
 COMMON = ("tracker=none", "scenario=sft-then-align")
-# What a lane's seconds go to: our stages, and the phases of the script.
+# What a lane's seconds go to: our stages, in the order they are built, and the script's phases.
 ROWS = {
     "tokens": "data",
     "sft": "sft",
     "reference": "reference",
     "align": "training",
-    "generate": "evaluation",
-    "evaluate": "evaluation",
+    "generations": "evaluation",
+    "gold": "evaluation",
+    "pairs": "evaluation",
 }
 SPLIT = ("imports", "data", "sft", "reference", "training", "evaluation, start model",
          "evaluation, policy", "waiting", "rest")  # fmt: skip
@@ -86,20 +88,18 @@ class Block:
 
 def prepare(folder: Path, run: Run, micro_batch: int) -> None:
     """base/, made once for both sides, and what the scripts read."""
-    from tiebreak.stages.pretrain import pretrain_stage
-
-    from tiebreak.data import world
-    from tiebreak.stages.stage import ensure
+    from tiebreak.stages.stage import Context, make
     from tiebreak.store import Store
 
-    (folder / "base").symlink_to(ensure(pretrain_stage(run), Store(folder / "store")).path)
-    data = run.data
-    assert isinstance(data, WorldData)
-    knobs = world.Knobs(**{f.name: getattr(data, f.name) for f in fields(world.Knobs)})
+    tuned = run.plan.start.stage
+    assert tuned is not None, "COMMON asks for SFT of a model that is made here"
+    base = make(tuned.parents["start"], Store(folder / "store"), Context(run))
+    (folder / "base").symlink_to(base)
+    data, evaluation = run.data, run.evaluation
     drawn = {
-        "demonstrations": world.demonstrations(data.num_demonstrations, data.seed, "sft"),
-        "pairs": world.preference_pairs(knobs, data.seed, "train"),
-        "prompts": world.prompts(run.evaluation.num_prompts, run.evaluation.seed),
+        "demonstrations": data.rows(DEMONSTRATIONS),
+        "pairs": data.rows(TRAIN),
+        "prompts": data.prompts(TEST, evaluation.num_prompts, evaluation.seed) or [],
     }
     names = {"demonstrations": ("completion",), "pairs": ("chosen", "rejected"), "prompts": ()}
     for file, examples in drawn.items():
@@ -181,10 +181,10 @@ def stage_seconds(record: Path, artefacts: Path) -> Split:
         if one["stage"] in ROWS:
             file = artefacts / one["stage"] / one["key"] / "artefact.json"
             row = ROWS[one["stage"]]
-            of_policy = json.loads(file.read_text())["inputs"].get("policy") is not None
+            of_policy = json.loads(file.read_text())["inputs"].get("what") == "policy"
             if row == "evaluation":
                 row += ", policy" if of_policy else ", start model"
-            place = (of_policy, order.index(one["stage"]))
+            place = (order.index(one["stage"]), of_policy)
             made.append((place, file.stat().st_mtime, "waiting" if one["reused"] else row))
     split: Split = {}
     now = (record / "config.yaml").stat().st_mtime
@@ -216,13 +216,21 @@ def measure(side: str, points: list[Point], folder: Path, fixed: Sequence[str]) 
     split, found = ours(points, folder, fixed) if side == "ours" else trl(points, folder)
     seconds = time.perf_counter() - began
     split["rest"] = LANES * seconds - sum(split.values())
-    results = [json.loads((one / "result.json").read_text()) for one in found]
+    results = [json.loads(result_file(side, one).read_text()) for one in found]
     steps = [
         len((one / "metrics.jsonl").read_text().splitlines()) if side == "ours" else row["steps"]
         for one, row in zip(found, results, strict=True)
     ]
     reward = [row["metrics"]["gold/reward"] for row in results]
     return Block(seconds, _children_cpu() - cpu_began, split, reward, steps)
+
+
+def result_file(side: str, folder: Path) -> Path:
+    """What a run measured; ours has one evaluation."""
+    if side == "trl":
+        return folder / "result.json"
+    (evaluation,) = finished_evaluations(folder)
+    return evaluation_folder(folder, evaluation) / RESULT
 
 
 def _children_cpu() -> float:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tiebreak.data.tokens import Tokens
-from tiebreak.warm import SHARE, Kept, kept, share_of_memory, stamps
+from tiebreak.store import stamps
+from tiebreak.warm import SHARE, Kept, kept, share_of_memory
 
 TOKENS = Tokens(["a", "b"], [[1, 70000], [3]], [([5], [6, 2]), ([7], [8])], [None, None])
 
@@ -55,7 +56,8 @@ def test_two_folders_are_two_things(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file.json").write_text("{}")
         os.utime(tmp_path / name / "file.json", (1, 1))
-    assert stamps(tmp_path / "a", "*.json") != stamps(tmp_path / "b", "*.json")
+    of_a, of_b = (stamps((tmp_path / name).glob("*.json")) for name in "ab")
+    assert of_a != of_b and len(of_a) == 1
 
 
 def test_ids_are_one_object_each(tmp_path: Path) -> None:

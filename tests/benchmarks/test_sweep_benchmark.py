@@ -46,7 +46,7 @@ def test_what_does_not_make_whole_sweeps_is_refused(words):
 
 
 def test_seconds_are_booked_to_what_was_built_and_to_what_was_waited_for(tmp_path):
-    """Built at 3 s and 7 s, in between another worker's at 5 s; one was there before."""
+    """Built at 3, 6, 7 and 9 s, in between another worker's at 5 s; one was there before."""
     stages = []
 
     def artefact(stage: str, at: float, reused: bool, **inputs: object) -> None:
@@ -56,7 +56,9 @@ def test_seconds_are_booked_to_what_was_built_and_to_what_was_waited_for(tmp_pat
         os.utime(folder / "artefact.json", (at, at))
         stages.append({"stage": stage, "key": folder.name, "reused": reused})
 
-    artefact("generate", 7, False, policy={})
+    artefact("gold", 9, False, what="policy")
+    artefact("generations", 7, False, what="policy")
+    artefact("generations", 6, False, what="start model")
     artefact("pretrain", 2, False)
     artefact("sft", 3, False)
     artefact("align", 5, True)
@@ -67,7 +69,9 @@ def test_seconds_are_booked_to_what_was_built_and_to_what_was_waited_for(tmp_pat
     (record / "config.yaml").touch()
     os.utime(record / "config.yaml", (1, 1))
     found = {k: v for k, v in stage_seconds(record, tmp_path / "artefacts").items() if v}
-    assert found == {"sft": 2, "waiting": 2, "evaluation, policy": 2}
+    assert found == {
+        "sft": 2, "waiting": 2, "evaluation, start model": 1, "evaluation, policy": 1 + 2,
+    }  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")  # TRL's own

@@ -31,16 +31,17 @@ def write_runs(folder: Path, methods: tuple[str, ...] = ("dpo",), seeds: int = 5
         for m, method in enumerate(methods):
             for seed in range(seeds):
                 run = folder / f"{at}{m}{seed:010d}"
-                (run / "items").mkdir(parents=True)
+                evaluation = run / "evaluations" / "e0"
+                (evaluation / "items").mkdir(parents=True)
                 names = {"method": method, "scenario": scenario}
                 manifest = {"names": names, "group_id": f"{scenario} {method}"}
                 (run / "manifest.json").write_text(json.dumps(manifest))
-                (run / "result.json").write_text("{}")
+                (evaluation / "result.json").write_text("{}")
                 reward, win, correct = (drawn[name][at, m, seed] for name in COLUMNS)
                 gold = pd.DataFrame({"reward/after": reward, "win": win})
-                gold.to_parquet(run / "items" / "gold.parquet")
+                gold.to_parquet(evaluation / "items" / "gold.parquet")
                 pairs = pd.DataFrame({"correct/after": correct > 0})
-                pairs.to_parquet(run / "pairs.parquet")
+                pairs.to_parquet(evaluation / "pairs.parquet")
     return folder
 
 
