@@ -77,11 +77,9 @@ def test_help_imports_little() -> None:
     assert ours == [
         "tiebreak",
         "tiebreak.cli",
-        "tiebreak.cli.output",
-        "tiebreak.cli.reading",
-        "tiebreak.cli.reporting",
-        "tiebreak.cli.running",
+        "tiebreak.cli.commands",
         "tiebreak.errors",
+        "tiebreak.home",
         "tiebreak.interrupt",
         "tiebreak.sweep",
         "tiebreak.sweep.engines",
