@@ -18,9 +18,8 @@ from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
-from tiebreak.track import environment
-from tiebreak.track.mirror import opened
-from tiebreak.track.shown import Comparison
+from tiebreak.track import wandb_environment
+from tiebreak.track.mirror import Comparison, opened
 from tiebreak_analysis.records.files import settings
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.studies import STUDIES, StudyReport, StudyResult
@@ -161,7 +160,7 @@ class Place:
         found = PLACE.fullmatch(text)
         if found is None:
             raise UserError(f"--wandb {text!r}: give PROJECT or ENTITY/PROJECT")
-        if environment.mode(cls.mode) == "disabled":
+        if wandb_environment.mode(cls.mode) == "disabled":
             raise UserError("--wandb: WANDB_MODE=disabled; unset it, or give it offline")
         return cls(found[2], found[1])
 

@@ -102,8 +102,7 @@ def do_all(sweep_file: SweepFile, options: argparse.Namespace) -> int:
     from tiebreak.sweep.engines import engine_for
     from tiebreak.sweep.engines.local import workers_for
     from tiebreak.sweep.search import Tuning
-    from tiebreak.sweep.sweep import folder, sweep
-    from tiebreak.sweep.tasks import Grid
+    from tiebreak.sweep.tasks import Grid, folder, sweep
 
     runs = sweep_file.runs()  # all composed before the first starts: mistakes come now
     tasks = Tuning(sweep_file, options.retry) if sweep_file.search else Grid(runs, options.retry)
@@ -131,7 +130,7 @@ def status(options: argparse.Namespace) -> None:
 
 
 def stop(options: argparse.Namespace) -> None:
-    from tiebreak.sweep.sweep import stop
+    from tiebreak.sweep.tasks import stop
 
     say(stop(_sweep_file(options.name).name))
 
