@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 
 from tiebreak.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 ARTEFACT = "artefact.json"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
