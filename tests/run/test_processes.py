@@ -254,7 +254,7 @@ def test_processes_that_know_nothing_of_each_other(monkeypatch: pytest.MonkeyPat
 def test_workers_are_as_many_as_have_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "cpus", lambda: 8)
     one, three = quick(), quick("train.execution.num_processes=3")
-    assert (workers_for(None, [one]), default_workers([one, three])) == (8, 2)
+    assert (workers_for(None, [one]), workers_for(None, [one, three])) == (8, 2)
     monkeypatch.setattr(provenance, "cpus", lambda: 2)
     assert workers_for(None, [three]) == 1
     assert workers_for(None, [quick("train.execution.num_threads=null")]) == 1
