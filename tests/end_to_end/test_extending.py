@@ -73,9 +73,9 @@ def add(copy: Path, section: str) -> None:
         file.write_text("".join(lines))
 
 
-def say(copy: Path, home: Path, *arguments: str) -> Answer:
+def say(copy: Path, home: Path, *arguments: str, cwd: Path | None = None) -> Answer:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=copy, text=True, capture_output=True,
+        [sys.executable, *arguments], cwd=cwd or copy, text=True, capture_output=True,
         env=environment(home, PYTHONPATH=str(copy / "src")),
     )  # fmt: skip
     return Answer(done.returncode, done.stdout, done.stderr)
