@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tiebreak.catalogue.cards import parts
+from tiebreak.catalogue import parts
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS

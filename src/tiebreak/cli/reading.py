@@ -21,7 +21,7 @@ def runs(options: argparse.Namespace) -> None:
 
 
 def methods(options: argparse.Namespace) -> None:
-    from tiebreak.catalogue.cards import card, catalogue, catalogue_lines
+    from tiebreak.catalogue import card, catalogue, catalogue_lines
 
     if options.docs:
         from tiebreak.catalogue.pages import write
