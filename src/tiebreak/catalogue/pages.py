@@ -234,13 +234,8 @@ def _response(length: int, drift: float) -> Responses:
 
     reference_BT = torch.full((1, length), TOKEN, dtype=torch.float64)
     policy_BT = (reference_BT + drift / length).requires_grad_()
-    return Responses(
-        policy_BT,
-        reference_BT,
-        torch.ones(1, length, dtype=torch.bool),
-        forward_kl=(policy_BT - reference_BT).square() / 2,
-        collision=torch.full((1, length), TOKEN, dtype=torch.float64),
-    )
+    forward_kl_BT = (policy_BT - reference_BT).square() / 2
+    return Responses(policy_BT, reference_BT, forward_kl=forward_kl_BT, collision=reference_BT)
 
 
 def draw(name: str, method: Method, path: Path) -> None:

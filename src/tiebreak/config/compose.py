@@ -230,8 +230,7 @@ def _set(container: dict[str, Any], item: str) -> None:
     for part in [*path, last]:
         place = ".".join(walked)
         if not isinstance(node, dict):
-            raise UserError(f"unknown key {key!r}: {place} is a value; give "
-                            f"{place}=VALUE")  # fmt: skip
+            raise UserError(f"unknown key {key!r}: {place} is a value; give {place}=VALUE")
         if part not in node:
             there = f"; {place} has {', '.join(node)}"
             raise UserError(f"unknown key {key!r}{nearest(part, node)}{there}")
