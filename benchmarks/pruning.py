@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import numpy as np  # noqa: E402
 
 from tiebreak.compose import Run, compose  # noqa: E402
-from tiebreak.config.search import Choice, Interval, Space  # noqa: E402
+from tiebreak.config.typed import Choice, Interval, Space  # noqa: E402
 from tiebreak.home import artefacts_dir  # noqa: E402
 from tiebreak.run import trials  # noqa: E402
 from tiebreak.store import Store  # noqa: E402

@@ -19,7 +19,7 @@ LIGHT = [
     "tiebreak.run.execute",
     "tiebreak.sweep.tasks",
     "tiebreak.cli.printing",
-    "tiebreak.catalogue.cards",
+    "tiebreak.catalogue",
     "tiebreak.catalogue.pages",
     "tiebreak.run.worker",
     "tiebreak.plan.estimate",

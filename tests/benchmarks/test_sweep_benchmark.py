@@ -11,7 +11,7 @@ import torch
 from benchmarks.sweep import main, parse, turns
 from benchmarks.sweep_sides import SPLIT, VALUES, stage_seconds, sweep_file
 from tiebreak.compose import compose
-from tiebreak.config.search import search_space
+from tiebreak.config.typed import search_space
 
 pytestmark = pytest.mark.slow  # minutes on two busy cores; `make prove` runs it
 

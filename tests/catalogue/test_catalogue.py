@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiebreak.catalogue.cards import card, catalogue, catalogue_lines, entry
+from tiebreak.catalogue import card, catalogue, catalogue_lines, entry
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tiebreak.catalogue import entry
 from tiebreak.catalogue import pages as method_pages
-from tiebreak.catalogue.cards import entry
 from tiebreak.catalogue.pages import LENGTHS, STEPS, curve, draw
 from tiebreak.cli import main
 from tiebreak.methods import METHODS

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tiebreak.config.search import Choice, search_space
+from tiebreak.config.typed import Choice, search_space
 from tiebreak.methods import METHODS, Method, Pairs, Responses
 
 BOUNDS = {

@@ -8,7 +8,7 @@ import pytest
 from any_method import BOUNDS, batch, carried, fields, others
 
 from tests.config.quick import quick
-from tiebreak.config.search import Choice, search_space
+from tiebreak.config.typed import Choice, search_space
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 

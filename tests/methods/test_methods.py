@@ -23,7 +23,7 @@ from any_method import (
     without,
 )
 
-from tiebreak.catalogue.cards import PARTS, parts
+from tiebreak.catalogue import PARTS, parts
 from tiebreak.methods import METHODS, Method, Pairs, Responses, contract
 
 HELPERS = {"contract", "responses"}

@@ -12,15 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tiebreak.catalogue.cards import catalogue, entry, parts
-from tiebreak.config.search import Choice, search_space
+from tiebreak.catalogue import catalogue, entry, parts
+from tiebreak.config.typed import Choice, search_space
 from tiebreak.errors import UserError
-from tiebreak.methods import METHODS, Method
-
-if TYPE_CHECKING:
-    from tiebreak.methods import Pairs, Responses
+from tiebreak.methods import METHODS, Method, Pairs, Responses
 
 MADE_BY = "<!-- Made by `make docs` from the method's file. Change that, not this. -->"
 CARD = ("Paper", "Official code", "Convention", "Training")
@@ -140,14 +137,8 @@ def _hyperparameters(values: dict[str, dict[str, Any]]) -> str:
     if not values:
         return "None."
     rows = [
-        [
-            f"`{key}`",
-            f"`{field['default']}`",
-            field["allowed"],
-            field["search"] or "-",
-            field["source"],
-        ]
-        for key, field in values.items()
+        [f"`{key}`", f"`{v['default']}`", v["allowed"], v["search"] or "-", v["source"]]
+        for key, v in values.items()
     ]
     return _table(["key", "default", "allowed", "worth trying", "source of the default"], rows)
 
@@ -174,7 +165,6 @@ def _use(name: str, values: dict[str, dict[str, Any]]) -> str:
 def _caption(name: str) -> str:
     """A caption of what the plot shows, and of what replaces the values of a real model."""
     needs = METHODS[name]().needs
-    chosen, rejected = LENGTHS
     assumptions = {
         "Both responses count: the mean of their two losses is drawn.": needs.unit == "response",
         "The KL of a token is taken to be half its squared drift.": needs.forward_kl,
@@ -186,11 +176,12 @@ def _caption(name: str) -> str:
     }
     text = " ".join(
         [
-            f"One pair of {chosen} and {rejected} tokens, {TOKEN} nats each under the reference, "
-            f"at the defaults. The margin h goes from {-FARTHEST:g} to {FARTHEST:g} nats, half of "
-            "it made by the chosen response going up and half by the rejected going down, evenly "
-            "over their tokens. Right: the slope of the loss as a whole response's log-prob rises "
-            "by one nat, evenly over its tokens; below zero, an update raises that response.",
+            f"One pair of {LENGTHS[0]} and {LENGTHS[1]} tokens, {TOKEN} nats each under the "
+            f"reference, at the defaults. The margin h goes from {-FARTHEST:g} to {FARTHEST:g} "
+            "nats, half of it made by the chosen response going up and half by the rejected going "
+            "down, evenly over their tokens. Right: the slope of the loss as a whole response's "
+            "log-prob rises by one nat, evenly over its tokens; below zero, an update raises that "
+            "response.",
             *(sentence for sentence, holds in assumptions.items() if holds),
         ]
     )
@@ -212,7 +203,8 @@ def curve(method: Method) -> Curve:
     margins = [FARTHEST * (2 * i / STEPS - 1) for i in range(STEPS + 1)]
     loss, slopes = [], {"chosen": [], "rejected": []}
     for margin in margins:
-        pairs = _carried(method, made_pair(margin))
+        pairs = made_pair(margin)
+        pairs = dataclasses.replace(pairs, carried=method.carry(pairs, {}))
         value = method.loss(pairs).mean()
         value.backward()
         loss.append(value.item())
@@ -225,8 +217,6 @@ def curve(method: Method) -> Curve:
 def made_pair(margin: float) -> Pairs:
     """A pair with that margin (nats): the chosen is up by half of it, the rejected down by half."""
     import torch
-
-    from tiebreak.methods import Pairs
 
     return Pairs(
         _response(LENGTHS[0], margin / 2),
@@ -242,23 +232,10 @@ def _response(length: int, drift: float) -> Responses:
     """A response (1, length) whose drift (nats) is spread evenly, with all a method may ask for."""
     import torch
 
-    from tiebreak.methods import Responses
-
     reference_BT = torch.full((1, length), TOKEN, dtype=torch.float64)
     policy_BT = (reference_BT + drift / length).requires_grad_()
-    return Responses(
-        policy_BT,
-        reference_BT,
-        torch.ones(1, length, dtype=torch.bool),
-        forward_kl=(policy_BT - reference_BT).square() / 2,
-        collision=torch.full((1, length), TOKEN, dtype=torch.float64),
-    )
-
-
-def _carried(method: Method, pairs: Pairs) -> Pairs:
-    """The pairs with the statistics of their step, for a method that carries some."""
-    carry: Any = getattr(method, "carry", None)
-    return pairs if carry is None else dataclasses.replace(pairs, carried=carry(pairs, {}))
+    forward_kl_BT = (policy_BT - reference_BT).square() / 2
+    return Responses(policy_BT, reference_BT, forward_kl=forward_kl_BT, collision=reference_BT)
 
 
 def draw(name: str, method: Method, path: Path) -> None:
@@ -270,10 +247,11 @@ def draw(name: str, method: Method, path: Path) -> None:
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure = Figure(figsize=(7.6, 2.9), layout="constrained", facecolor="white")
         left, right = figure.subplots(1, 2)
-        _line(left, points, "loss")
+        for axes, line in ((left, "loss"), (right, "chosen"), (right, "rejected")):
+            colour, style = INK[line]
+            values = getattr(points, line)
+            axes.plot(points.margins, values, style, color=colour, label=line, linewidth=1.6)
         left.set_ylabel("loss (the method's own unit)")
-        for side in ("chosen", "rejected"):
-            _line(right, points, side)
         right.set_ylabel("slope of the loss (per nat)")
         right.legend(frameon=False)
         for axes in (left, right):
@@ -285,8 +263,3 @@ def draw(name: str, method: Method, path: Path) -> None:
         right.axhline(0, color="#999999", linewidth=0.6)
         left_out = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(path, format="svg", metadata={"Title": f"{name}: loss, slopes", **left_out})
-
-
-def _line(axes: Any, points: Curve, name: str) -> None:
-    colour, style = INK[name]
-    axes.plot(points.margins, getattr(points, name), style, color=colour, label=name, linewidth=1.6)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from tiebreak.catalogue.cards import parts
+from tiebreak.catalogue import parts
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 from tiebreak.config.schema import Adapter, RunConfig, Split, Start
-from tiebreak.config.search import search_space
+from tiebreak.config.typed import search_space
 from tiebreak.errors import UserError, nearest
 
 
@@ -16,8 +17,7 @@ def check(run: RunConfig) -> None:
     """Raise UserError at the first thing that cannot work together."""
     _held_out(run)
     _start(run)
-    _reference(run)
-    _lists(run)
+    _method(run)
 
 
 def check_group(key: str, part: Any, name: str) -> None:
@@ -55,9 +55,10 @@ def _hyperparameters(method: Any, name: str) -> None:
 def _ranges(group: str, part: Any) -> None:
     for rule, (fits, keys) in _RULES.items():
         for key in keys.split():
-            head, _, rest = key.partition(".")
-            value = _at(part, rest) if head == group else None
-            if value is not None and not fits(value):
+            head, *names = key.split(".")
+            # None where this group has no such key.
+            value = reduce(lambda v, name: getattr(v, name, None), names, part)
+            if head == group and value is not None and not fits(value):
                 raise UserError(f"{key}={value!r} {rule}")
     made = getattr(part, "pretraining", None)
     if made is not None and made.hidden_size % (2 * made.heads):
@@ -87,26 +88,14 @@ data.seed model.pretraining.seed
 """
 _SHARES = "data.max_dropped_share data.test_share"
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "must be above 0": (lambda value: value > 0, _ABOVE_0),
-    "must be 0 or above": (lambda value: value >= 0, _FROM_0),
-    "is a share; give a number from 0 to 1": (lambda value: 0 <= value <= 1, _SHARES),
-    "is a share of the training prompts; give 0 or more, below 1": (
-        lambda value: 0 <= value < 1,
-        "data.validation_share",
-    ),
-    "is a share of the steps; give 0 or more, below 1": (
-        lambda value: 0 <= value < 1,
-        "train.warmup_share",
-    ),
-}
-
-
-def _at(part: Any, key: str) -> Any:
-    """The value at a dotted key; None where this group has no such key."""
-    value: Any = part
-    for name in key.split("."):
-        value = getattr(value, name, None)
-    return value
+    "must be above 0": (lambda v: v > 0, _ABOVE_0),
+    "must be 0 or above": (lambda v: v >= 0, _FROM_0),
+    "is a share; give a number from 0 to 1": (lambda v: 0 <= v <= 1, _SHARES),
+    "is a share of the training prompts; give 0 or more, below 1":
+        (lambda v: 0 <= v < 1, "data.validation_share"),
+    "is a share of the steps; give 0 or more, below 1":
+        (lambda v: 0 <= v < 1, "train.warmup_share"),
+}  # fmt: skip
 
 
 def _start(run: RunConfig) -> None:
@@ -138,17 +127,12 @@ def _start(run: RunConfig) -> None:
                 f"model.{key} has no effect on a model made here; leave it null, or give "
                 f"model.{scenario.start}=FOLDER"
             )
-    if model.pretraining is None or tuned is None or not _counted(tuned):
+    if model.pretraining is None or tuned is None or getattr(tuned, "examples", 1) is None:
         recipe = "pretraining" if model.pretraining is None else "instruct_tuning"
         raise UserError(
             f"model.{scenario.start}=here is made by model.{recipe}, which is null or incomplete; "
             f"use model=tiny, or give model.{scenario.start}=FOLDER"
         )
-
-
-def _counted(stage: Any) -> bool:
-    """Whether a recipe of a model made here says how many examples it takes."""
-    return getattr(stage, "examples", 1) is not None
 
 
 def _held_out(run: RunConfig) -> None:
@@ -170,16 +154,14 @@ def _held_out(run: RunConfig) -> None:
         )
 
 
-def _reference(run: RunConfig) -> None:
+def _method(run: RunConfig) -> None:
+    """What the method asks for must be there."""
     if run.method.needs.moving_reference and run.train.adapter is Adapter.LORA:
         raise UserError(
             f"method={run.method_name} moves its reference towards the policy, and an adapter is "
             "no copy that could follow; use train.adapter=none, or another method"
         )
-
-
-def _lists(run: RunConfig) -> None:
-    """How many responses the rows of a file hold is seen when they are read."""
+    # How many responses the rows of a file hold is seen when they are read.
     k = run.method.needs.ranked
     if run.data.pairs_only and k > 2:
         raise UserError(

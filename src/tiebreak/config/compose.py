@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tiebreak.config import checks, schema
-from tiebreak.config.typed import complete, typed, untyped
+from tiebreak.config.typed import complete, hints_of, typed, untyped
 from tiebreak.data.sources import SOURCES
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
@@ -45,9 +45,8 @@ def configure(overrides: Sequence[str]) -> schema.RunConfig:
         own[_head(item)].append(item)
     said = {key: (choices.get(key), tuple(items)) for key, items in own.items()}
     if "${" in " ".join(values):  # may mean a key of any group
-        return read_config(
-            _interpolated({key: _plain(key, *what) for key, what in said.items()}, values)
-        )
+        container = {key: _plain(key, *what) for key, what in said.items()}
+        return read_config(_interpolated(container, values))
     return _run({key: _chosen(key, *what) for key, what in said.items()})
 
 
@@ -104,16 +103,7 @@ def _class(key: str, given: Mapping[str, Any]) -> type:
             hint = nearest(str(kind), SOURCES)
             raise UserError(f"data.kind={kind!r} is not one of {', '.join(SOURCES)}{hint}")
         return SOURCES[kind]
-    return _CLASSES[key]
-
-
-_CLASSES: dict[str, type] = {
-    "model": schema.ModelConfig,
-    "scenario": schema.ScenarioConfig,
-    "train": schema.TrainConfig,
-    "evaluation": schema.EvaluationConfig,
-    "tracker": schema.TrackerConfig,
-}
+    return hints_of(schema.RunConfig)[key]
 
 
 def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -240,8 +230,7 @@ def _set(container: dict[str, Any], item: str) -> None:
     for part in [*path, last]:
         place = ".".join(walked)
         if not isinstance(node, dict):
-            raise UserError(f"unknown key {key!r}: {place} is a value; give "
-                            f"{place}=VALUE")  # fmt: skip
+            raise UserError(f"unknown key {key!r}: {place} is a value; give {place}=VALUE")
         if part not in node:
             there = f"; {place} has {', '.join(node)}"
             raise UserError(f"unknown key {key!r}{nearest(part, node)}{there}")

@@ -1,4 +1,5 @@
-"""Plain YAML values -> frozen dataclasses, with one clear error per mistake; and back.
+"""Plain YAML values -> frozen dataclasses, with one clear error per mistake; and back. Among them
+the values of a key that are worth trying: a list is a `Choice`, {low, high, log} an `Interval`.
 
 A field's value at its introduction is its default; a field without one has no such value. Ids and
 keys leave out what equals it, and files from before the field are read as if they held it, so a
@@ -14,10 +15,12 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
 from tiebreak.errors import UserError, nearest
+from tiebreak.methods import METHODS
 from tiebreak.store import Settings
 
 
@@ -25,7 +28,7 @@ def typed(cls: type, values: Any, where: str) -> Any:
     """Build `cls` from a mapping; every field without a default must be given, and no other."""
     if not isinstance(values, Mapping):
         raise UserError(f"{where} must be a group of keys, got {values!r}")
-    hints = _hints(cls)
+    hints = hints_of(cls)
     names = [f.name for f in dataclasses.fields(cast(Any, cls))]
     for key in values:
         if key not in names:
@@ -41,7 +44,7 @@ def complete(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with each missing field at its value at introduction, as plain values."""
     filled = dict(values)
     for f in dataclasses.fields(cast(Any, cls)):
-        inner = _inner(_hints(cls)[f.name])
+        inner = _inner(hints_of(cls)[f.name])
         if f.name not in values and introduced(f) is not dataclasses.MISSING:
             filled[f.name] = untyped(introduced(f))
         elif dataclasses.is_dataclass(inner) and isinstance(values.get(f.name), Mapping):
@@ -76,7 +79,8 @@ def _inner(kind: Any) -> Any:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def hints_of(cls: type) -> dict[str, Any]:
+    """The type of every field."""
     return typing.get_type_hints(cls)
 
 
@@ -109,15 +113,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     return _scalar(kind, value, where)
 
 
-_WORDS: dict[type, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def _scalar(kind: type, value: Any, where: str) -> Any:
+def _scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise UserError(f"{where}={value!r} is not a finite number")
@@ -127,3 +126,57 @@ def _scalar(kind: type, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise UserError(f"{where}={value!r} is not {_WORDS[kind]}")
     return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values."""
+
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(str(value) for value in self.values)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Any number from `low` to `high`; `log`: even in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}" + (" (log)" if self.log else "")
+
+
+Space = dict[str, Choice | Interval]
+
+
+@functools.cache
+def search_space(method: str) -> Space:
+    """Hyper-parameter -> values to try, as the method's class gives them; UserError when one is no
+    space."""
+    return {
+        field.name: dimension(f"search of {field.name}", field.metadata["search"], method)
+        for field in dataclasses.fields(METHODS[method])
+        if field.metadata["search"] is not None
+    }
+
+
+def dimension(key: str, value: Any, where: str) -> Choice | Interval:
+    """The values to try of one key, given as a list or as {low, high, log}; UserError for others.
+
+    where: the file or the method that gives them, for the error.
+    """
+    if isinstance(value, list) and value:
+        return Choice(tuple(value))
+    if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
+        low, high, log = value["low"], value["high"], value.get("log", False)
+        numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in (low, high))
+        if numbers and low < high and (low > 0 or not log):
+            return Interval(low, high, bool(log))
+    raise UserError(
+        f"{where}: {key}={value!r} is not a space; give a list of values, or "
+        "{low: 0.1, high: 1, log: true} with low < high"
+    )

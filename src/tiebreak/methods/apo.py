@@ -44,14 +44,9 @@ class APOZero(DriftRewards):
 
 
 @dataclass(frozen=True)
-class APODown(DriftRewards):
+class APODown(APOZero):
     name = "apo-down"
     summary = "both responses down, the rejected one further"
-    start_loss = "1"
-
-    beta: float = hyperparameter(
-        0.1, "2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
-    )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 8, one loss per pair."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from tiebreak.methods.responses import Pairs, Responses, Tensor
 
@@ -89,6 +89,18 @@ class Method:
         """(chosen (B,), rejected (B,)): the implicit rewards, detached."""
         return self.reward(pairs.chosen).detach(), self.reward(pairs.rejected).detach()
 
+    def carry(self, batch: Pairs, before: Mapping[str, float]) -> dict[str, float]:
+        """The statistics of this step, where a method's run on from one optimiser step to the next.
+
+        batch: the whole optimiser batch, detached; before: the last step's statistics, {} at first.
+        """
+        return {}
+
+    def reference_share(self, step: int) -> float:
+        """The policy's share in the reference after update `step` (from 1), from 0 to 1:
+        reference <- share * policy + (1 - share) * reference."""
+        return 0.0
+
     def loss_at_start(self) -> float | None:
         """The mean loss while policy and reference are equal; None when it is not a constant."""
         return {"ln 2": math.log(2), "1": 1.0}.get(self.start_loss)
@@ -103,28 +115,6 @@ class DriftRewards(Method):
     def reward(self, responses: Responses) -> Tensor:
         """(B,) beta * drift."""
         return self.beta * responses.drift()
-
-
-class Carries(Protocol):
-    """A method whose statistics run on from one optimiser step to the next."""
-
-    def carry(self, batch: Pairs, before: Mapping[str, float]) -> dict[str, float]:
-        """The statistics of this step.
-
-        batch: the whole optimiser batch, detached; before: the last step's statistics, {} at first.
-        """
-        ...
-
-
-class MovesReference(Protocol):
-    """A method whose reference follows the policy."""
-
-    def reference_share(self, step: int) -> float:
-        """The share of the policy in the reference after update `step` (from 1), from 0 to 1.
-
-        reference <- share * policy + (1 - share) * reference
-        """
-        ...
 
 
 def hyperparameter(

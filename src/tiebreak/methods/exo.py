@@ -50,6 +50,5 @@ class EXO(DriftRewards):
         return kept_B + (-logit_B).sigmoid() * (log_not_q_B - math.log(self.label_smoothing))
 
     def loss_at_start(self) -> float | None:
-        return -math.log(2) - 0.5 * (
-            math.log(self.label_smoothing) + math.log1p(-self.label_smoothing)
-        )
+        labels = math.log(self.label_smoothing) + math.log1p(-self.label_smoothing)
+        return -math.log(2) - 0.5 * labels

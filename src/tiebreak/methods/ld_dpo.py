@@ -68,6 +68,5 @@ def _first(response: Responses, length_B: Tensor) -> Responses:
 
     place_T = torch.arange(response.policy.shape[1], device=response.policy.device)
     first_BT = place_T < length_B[:, None]
-    return replace(
-        response, mask=first_BT if response.mask is None else first_BT & response.mask.bool()
-    )
+    mask_BT = first_BT if response.mask is None else first_BT & response.mask.bool()
+    return replace(response, mask=mask_BT)

@@ -106,7 +106,7 @@ class Pairs:
                 where the method's needs ask for it (`Needs.whole_batch`), with masks everywhere
     index       (B,) places of these pairs in the whole batch
     noise       (B,) uniform in (0, 1), fixed by seed, step and row
-    carried     the method's statistics of this step (`Carries.carry`); on the whole batch
+    carried     the method's statistics of this step (`Method.carry`); on the whole batch
     """
 
     chosen: Responses

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiebreak.config.search import Choice, Space
+from tiebreak.config.typed import Choice, Space
 from tiebreak.interrupt import Pruned
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tiebreak.compose import Run
-from tiebreak.config.search import Choice, Space
+from tiebreak.config.typed import Choice, Space
 from tiebreak.errors import UserError
 from tiebreak.home import runs_dir
 from tiebreak.run import trials

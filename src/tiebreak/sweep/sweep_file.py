@@ -13,8 +13,7 @@ from typing import Any
 
 from tiebreak.compose import Run, compose
 from tiebreak.config.compose import GROUPS, parse
-from tiebreak.config.search import Space, dimension, search_space
-from tiebreak.config.typed import typed
+from tiebreak.config.typed import Space, dimension, search_space, typed
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
 from tiebreak.plan.estimate import uncollected

@@ -14,7 +14,7 @@ from typing import Any
 
 from tiebreak.compose import Run
 from tiebreak.config.schema import TrackerMode
-from tiebreak.config.search import Choice, Interval, Space
+from tiebreak.config.typed import Choice, Interval, Space
 from tiebreak.errors import UserError
 from tiebreak.sweep.sweep_file import Pruner, Sampler, Search, SweepFile, Values, override
 
