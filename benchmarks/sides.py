@@ -186,7 +186,7 @@ def _arguments(task: Task, folder: Path) -> dict[str, Any]:
     """The same on both sides; nothing is saved, nothing is reported."""
     from tiebreak.engine.precision import resolve_precision
 
-    from tiebreak.engine.arguments import common_arguments
+    from tiebreak.engine.trainer import common_arguments
 
     train = task.train()
     common = common_arguments(folder, resolve_precision(train.precision), task.seed, 1)

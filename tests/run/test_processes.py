@@ -11,16 +11,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from tiebreak.plan.machine import Machine
+from tiebreak.plan.tally import Cost
 
 from tests.config.quick import quick
 from tiebreak import interrupt, provenance
 from tiebreak.compose import Run
-from tiebreak.engine.arguments import check_processes
+from tiebreak.engine.trainer import check_processes
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
 from tiebreak.plan.estimate import estimate
-from tiebreak.plan.machine import Machine
-from tiebreak.plan.tally import Cost
 from tiebreak.run import processes, rank, ranks
 from tiebreak.run.processes import FAILED, LOCK, RankFailed
 from tiebreak.sweep.engines.local import default_workers

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tiebreak.data.check import Dropped
-from tiebreak.data.examples import Example, Message
+from tiebreak.data.examples import Dropped, Example, Message
 from tiebreak.data.tokens import Tokens
 from tiebreak.errors import UserError
 

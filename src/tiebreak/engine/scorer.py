@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine import rows as row_layout
-from tiebreak.engine.cuts import cut
+from tiebreak.engine.batches import cut
 from tiebreak.engine.reference import Live, ReferenceTable
 from tiebreak.engine.rows import Branches, Rows
 from tiebreak.engine.scoring import Ask, Scores, hidden_states, pad, score

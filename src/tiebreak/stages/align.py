@@ -90,11 +90,10 @@ def make_trainer(
     from transformers import TrainingArguments, set_seed
 
     from tiebreak.data.tokens import Tokens
-    from tiebreak.engine.arguments import common_arguments, one_device
     from tiebreak.engine.batches import plan_batches
     from tiebreak.engine.models import load_start, trainable
     from tiebreak.engine.scorer import Scorer
-    from tiebreak.engine.trainer import PreferenceTrainer
+    from tiebreak.engine.trainer import PreferenceTrainer, common_arguments, one_device
 
     train, execution = run.train, run.train.execution
     set_seed(run.seed)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from tiebreak.data.world.corpus import corpus
 from tiebreak.data.world.gold import WEIGHTS, Gold, gold
-from tiebreak.data.world.lexicon import ASPECTS, SCALES, TOPICS, vocabulary
+from tiebreak.data.world.grammar import (
+    ASPECTS,
+    SCALES,
+    SPECIAL_TOKENS,
+    TOPICS,
+    build_tokenizer,
+    vocabulary,
+)
 from tiebreak.data.world.pairs import (
     WORLD_VERSION,
     Knobs,
+    corpus,
     demonstrations,
     preference_pairs,
     prompts,
 )
-from tiebreak.data.world.tokenizer import SPECIAL_TOKENS, build_tokenizer
 
 __all__ = [
     "WEIGHTS",

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 
-from tiebreak.data.world.grammar import Fact, Request, words_of
-from tiebreak.data.world.lexicon import (
+from tiebreak.data.world.grammar import (
     ASPECTS,
     FACT_SENTENCES,
     LENGTHS,
@@ -17,6 +16,9 @@ from tiebreak.data.world.lexicon import (
     TONES,
     TOPIC_SENTENCES,
     TOPICS,
+    Fact,
+    Request,
+    words_of,
 )
 from tiebreak.errors import UserError
 

@@ -41,8 +41,7 @@ def items(subject: Subject) -> list[Row]:
 
 def _answers(subject: Subject) -> list[Row]:
     from tiebreak.data.tokenise import encode_prompts
-    from tiebreak.engine.generate import generate
-    from tiebreak.engine.models import autocast
+    from tiebreak.engine.models import autocast, generate
     from tiebreak.engine.progress import progress
 
     run, evaluation, tokenizer = subject.run, subject.run.evaluation, subject.tokenizer
