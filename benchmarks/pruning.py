@@ -71,8 +71,8 @@ class Looks:
         self.seconds: list[float] = []
 
     def __call__(self, step: int, steps: int, paths: Any, model: Any) -> None:
+        from tiebreak.run.trials import validate
         from tiebreak.stages.align import Line
-        from tiebreak.stages.validate import validate
 
         if trials.rung_at(step, steps, RUNGS) is not None:
             self.values.append(validate(self.run, Line.of(self.run), paths, model)[METRIC])

@@ -26,7 +26,7 @@ LIGHT = [
     "tiebreak.sweep.sweep_file",
     "tiebreak.sweep.search",
     "tiebreak.stages.evaluate",
-    "tiebreak.stages.validate",
+    "tiebreak.run.trials",
     "tiebreak.stages.summary",
     "tiebreak.store",
     "tiebreak.track.record",

@@ -25,8 +25,8 @@ def run(options: argparse.Namespace) -> None:
     from tiebreak import interrupt
     from tiebreak.cli.printing import outcome_line, result_lines
     from tiebreak.compose import compose
+    from tiebreak.run.distributed import rank
     from tiebreak.run.execute import execute
-    from tiebreak.run.ranks import rank
 
     with interrupt.installed():
         outcome = execute(compose(options.overrides), say)

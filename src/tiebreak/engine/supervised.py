@@ -63,7 +63,7 @@ def fine_tune(
         {"input_ids": [*p, *a], "labels": [-100] * len(p) + [*a]}
         for p, a in zip(prompts, answers, strict=True)
     ]
-    trainer_class = type("SupervisedTrainer", (SafeCheckpoints, SFTTrainer), {})
+    trainer_class: Any = type("SupervisedTrainer", (SafeCheckpoints, SFTTrainer), {})
     trainer = trainer_class(
         model=model,
         args=one_device(_arguments(settings, work)),
