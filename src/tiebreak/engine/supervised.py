@@ -110,18 +110,14 @@ def _arguments(settings: Settings, work: Path) -> Any:
         **common_arguments(
             work / "checkpoints", settings.precision, settings.seed, settings.checkpoint_every
         ),
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        adam_beta2=settings.adam_beta2,
-        warmup_steps=settings.warmup_share,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=per_forward,
+        learning_rate=settings.learning_rate, lr_scheduler_type=settings.schedule,
+        adam_beta2=settings.adam_beta2, warmup_steps=settings.warmup_share,
+        num_train_epochs=settings.epochs, per_device_train_batch_size=per_forward,
         gradient_accumulation_steps=settings.batch_size // per_forward,
         activation_checkpointing=settings.gradient_checkpointing,
         logging_steps=math.gcd(10, settings.checkpoint_every),  # looked at before each is saved
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-    )
+        max_length=None, dataset_kwargs={"skip_prepare_dataset": True},
+    )  # fmt: skip
 
 
 def _without_times(entry: dict[str, Any]) -> dict[str, Any]:

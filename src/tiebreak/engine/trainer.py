@@ -273,22 +273,13 @@ def check_processes(training: int) -> None:
 def common_arguments(folder: Path, precision: str, seed: int, checkpoint_every: int) -> dict:
     """Keyword arguments of `TrainingArguments`: where, how exact, and nothing sent anywhere."""
     arguments: dict[str, Any] = {
-        "output_dir": str(folder),
-        "seed": seed,
-        "data_seed": seed,
-        "bf16": precision == "bfloat16",
-        "use_cpu": not torch.cuda.is_available(),
-        "save_strategy": "steps",
-        "save_steps": checkpoint_every,
-        "save_total_limit": None,
-        "logging_strategy": "steps",
-        "logging_nan_inf_filter": False,
-        "report_to": [],
-        "disable_tqdm": True,
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": False,
+        "output_dir": str(folder), "seed": seed, "data_seed": seed,
+        "bf16": precision == "bfloat16", "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "steps", "save_steps": checkpoint_every, "save_total_limit": None,
+        "logging_strategy": "steps", "logging_nan_inf_filter": False, "report_to": [],
+        "disable_tqdm": True, "dataloader_num_workers": 0, "dataloader_pin_memory": False,
         "remove_unused_columns": False,
-    }
+    }  # fmt: skip
     if not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         arguments["ddp_backend"] = "gloo"
     return arguments

@@ -118,8 +118,7 @@ def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, An
         if what == "run":  # else the run that needs it will say so
             print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
-    answer: dict[str, Any] = {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
-    return answer
+    return {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
 
 
 def looking(run: Run, trial: dict[str, Any]) -> OnStep:

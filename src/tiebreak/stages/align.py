@@ -101,24 +101,18 @@ def make_trainer(
     model.train()
     live = live_reference(run, start, paths)
     data = training_data(run, Tokens.load(paths["tokens"]), paths, live)
-    precision = train.precision
     plan = plan_batches(len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps)
     arguments = TrainingArguments(
-        **common_arguments(folder, precision, run.seed, execution.checkpoint_every),
-        learning_rate=train.learning_rate,
-        lr_scheduler_type=SCHEDULES[train.schedule],
-        warmup_steps=train.warmup_share,
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.max_grad_norm,
-        num_train_epochs=1,
-        per_device_train_batch_size=1,
-        activation_checkpointing=execution.gradient_checkpointing,
-        logging_steps=1,
-    )
+        **common_arguments(folder, train.precision, run.seed, execution.checkpoint_every),
+        learning_rate=train.learning_rate, lr_scheduler_type=SCHEDULES[train.schedule],
+        warmup_steps=train.warmup_share, weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm, num_train_epochs=1, per_device_train_batch_size=1,
+        activation_checkpointing=execution.gradient_checkpointing, logging_steps=1,
+    )  # fmt: skip
     scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)
     return PreferenceTrainer(
         model, run.method, scorer, plan, one_device(arguments),
-        on_step=on_step, precision=precision, head_chunk=execution.head_chunk,
+        on_step=on_step, precision=train.precision, head_chunk=execution.head_chunk,
     )  # fmt: skip
 
 

@@ -113,16 +113,12 @@ def sampler(start: Checkpoint, paths: Paths) -> Sampler:
         tokenizer = start.tokenizer()
         probe = Example("probe", prompts[0], ("yes",))  # how the template ends a response
         _, report = tokenise([probe], tokenizer, Limits(tokenizer.model_max_length))
+        model = load_start(start.place(paths), start.commit)
         responses = generate(
-            load_start(start.place(paths), start.commit),
-            encode_prompts(list(prompts), tokenizer),
-            pad_id=tokenizer.pad_token_id,
-            end_ids=report.end_ids,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            batch_size=SAMPLES_AT_ONCE,
-            seed=seed,
-        )
+            model, encode_prompts(list(prompts), tokenizer), seed=seed,
+            pad_id=tokenizer.pad_token_id, end_ids=report.end_ids, max_new_tokens=max_new_tokens,
+            temperature=temperature, batch_size=SAMPLES_AT_ONCE,
+        )  # fmt: skip
         return [tokenizer.decode(ids, skip_special_tokens=True) for ids in responses]
 
     return sample

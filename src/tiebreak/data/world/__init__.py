@@ -21,18 +21,9 @@ from tiebreak.data.world.pairs import (
 )
 
 __all__ = [
-    "WEIGHTS",
-    "WORLD_VERSION",
-    "Gold",
-    "Knobs",
-    "build_tokenizer",
-    "corpus",
-    "demonstrations",
-    "describe",
-    "gold",
-    "preference_pairs",
-    "prompts",
-]
+    "WEIGHTS", "WORLD_VERSION", "Gold", "Knobs", "build_tokenizer", "corpus", "demonstrations",
+    "describe", "gold", "preference_pairs", "prompts",
+]  # fmt: skip
 
 
 def describe() -> dict[str, object]:

@@ -23,12 +23,8 @@ from tiebreak.data.world.grammar import (
 from tiebreak.errors import UserError
 
 WEIGHTS = {
-    "helpfulness": 0.3,
-    "faithfulness": 0.4,
-    "tone": 0.2,
-    "length": 0.1,
-    "repetition": -0.3,
-}
+    "helpfulness": 0.3, "faithfulness": 0.4, "tone": 0.2, "length": 0.1, "repetition": -0.3,
+}  # fmt: skip
 LENGTH_SLACK = 10  # words outside the asked range at which the length part reaches zero
 REPETITION_SPAN = 4  # words
 INVENTED_COST = 0.5  # of a contradicted fact's cost
@@ -94,15 +90,11 @@ def _read_facts(words: str) -> list[Fact]:
     facts: list[Fact] = []
     for clause in re.split(r" (?:and|,) ", words):
         match clause.split(" "):
-            case [value, aspect] if value in SCALES.get(_scale(aspect), ()):
+            case [value, aspect] if aspect in ASPECTS and value in SCALES[ASPECTS[aspect][1]]:
                 facts.append((aspect, value))
             case _:
                 return []
     return facts
-
-
-def _scale(aspect: str) -> str:
-    return ASPECTS[aspect][1] if aspect in ASPECTS else ""
 
 
 def _read_fact_sentence(sentence: tuple[str, ...]) -> list[Fact]:

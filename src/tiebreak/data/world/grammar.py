@@ -269,13 +269,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        pad_token="<pad>",
-        bos_token="<bos>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        additional_special_tokens=["<user>", "<assistant>"],
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=MAX_LENGTH,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+        pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>",
+        additional_special_tokens=["<user>", "<assistant>"], chat_template=CHAT_TEMPLATE,
+        model_max_length=MAX_LENGTH, padding_side="left", clean_up_tokenization_spaces=False,
+    )  # fmt: skip
