@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
@@ -20,8 +21,6 @@ _REMEDY = "Give the folder of a checkpoint, a Hub id that this machine can reach
 
 
 def device() -> torch.device:
-    import os
-
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
@@ -38,12 +37,9 @@ def load_model(source: str | Path, revision: str | None = None) -> Any:
 
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=revision or "main",
-            dtype=torch.float32,
-            use_safetensors=True,
+            source, revision=revision or "main", dtype=torch.float32, use_safetensors=True,
             attn_implementation="sdpa",
-        )
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         raise UserError(
             f"model {source} could not be loaded: {str(error).splitlines()[0]} {_REMEDY}"
@@ -99,12 +95,9 @@ def trainable(model: Any, train: TrainConfig) -> Any:
             f"it has {', '.join(sorted(n for n in names if n.endswith('_proj')))}"
         )
     config = LoraConfig(
-        r=train.lora.rank,
-        lora_alpha=train.lora.alpha,
-        target_modules=list(train.lora.targets),
-        lora_dropout=0.0,
-        task_type="CAUSAL_LM",
-    )
+        r=train.lora.rank, lora_alpha=train.lora.alpha, target_modules=list(train.lora.targets),
+        lora_dropout=0.0, task_type="CAUSAL_LM",
+    )  # fmt: skip
     return get_peft_model(model, config)
 
 
@@ -158,13 +151,10 @@ def generate(
         part = prompts[at : at + batch_size]
         ids, mask = _left_padded(part, pad_id)
         output = model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            max_new_tokens=max_new_tokens,
-            eos_token_id=list(end_ids),
-            pad_token_id=pad_id,
+            input_ids=ids.to(device), attention_mask=mask.to(device),
+            max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=pad_id,
             **(sampling if temperature > 0 else {"do_sample": False}),
-        )
+        )  # fmt: skip
         responses += [_until_end(row, end_ids) for row in output[:, ids.shape[1] :].tolist()]
         progress(len(part))
     return responses

@@ -65,11 +65,9 @@ def fine_tune(
     ]
     trainer_class: Any = type("SupervisedTrainer", (SafeCheckpoints, SFTTrainer), {})
     trainer = trainer_class(
-        model=model,
-        args=one_device(_arguments(settings, work)),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-    )
+        model=model, args=one_device(_arguments(settings, work)),
+        train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+    )  # fmt: skip
     quiet_trainer(trainer, what)
     trainer.add_callback(_stop_when_lost(what))
     resume = last_checkpoint(work / "checkpoints")

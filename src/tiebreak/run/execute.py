@@ -120,7 +120,7 @@ def _execute(
     if distributed.world_size() > 1:
         distributed.prepare(run)
     log.follow(made(align) / METRICS)
-    log.trained()
+    log.position = log.checkpoints = None
     for measured in run.plan.evaluations.values():
         made(measured.start)
         made(measured.policy)
@@ -178,17 +178,11 @@ def last_step(metrics: Path) -> int:
 
 def _manifest(run: Run) -> dict[str, Any]:
     return {
-        "run_id": run.run_id,
-        "group_id": run.group_id,
-        "names": run.names,
-        "seed": run.seed,
-        "stages": [],
-        "hashes": {"data": run.data_hash},
-        "dropped": {},
-        "versions": provenance.versions(),
-        "git": provenance.git(checkout()),
+        "run_id": run.run_id, "group_id": run.group_id, "names": run.names, "seed": run.seed,
+        "stages": [], "hashes": {"data": run.data_hash}, "dropped": {},
+        "versions": provenance.versions(), "git": provenance.git(checkout()),
         "host": provenance.host(),
-    }
+    }  # fmt: skip
 
 
 def failed_elsewhere(run: Run, why: str) -> None:
@@ -239,9 +233,6 @@ class RunLog:
             step = row.pop("step")
             self.mirror.log(step, {**row, **(speeds or {}).get(step, {})})
 
-    def trained(self) -> None:
-        self.position = self.checkpoints = None
-
     def write(self, status: str = "running", error: str | None = None) -> None:
         step, steps = self.position or (None, None)
         self.record.status(
@@ -270,11 +261,7 @@ class RunLog:
             return self.write("failed", error=str(error))
         trace = "".join(traceback.format_exception(error))
         (self.record.folder / TRACE).write_text(trace)
-        self.write("failed", error=f"{type(error).__name__}: {_first_line(error)}")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")
+        self.write("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:

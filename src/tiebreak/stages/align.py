@@ -139,18 +139,11 @@ def training_data(
     from tiebreak.engine.scorer import TrainingData
     from tiebreak.stages.reference import partners
 
-    needs = run.method.needs
-
     def table(role: str) -> ReferenceTable | None:
         return ReferenceTable.load(paths[role] / TABLE) if role in paths else None
 
-    return TrainingData(
-        tokens,
-        reference=table("reference"),
-        partners=partners(tokens) if needs.mismatched else None,
-        mismatched=table("mismatched"),
-        live=live,
-    )
+    others = partners(tokens) if run.method.needs.mismatched else None
+    return TrainingData(tokens, table("reference"), others, table("mismatched"), live)
 
 
 def check_kind(run: RunConfig, tokens: Path) -> None:

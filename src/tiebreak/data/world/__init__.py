@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
+from tiebreak.data.world import grammar
 from tiebreak.data.world.gold import WEIGHTS, Gold, gold
-from tiebreak.data.world.grammar import (
-    ASPECTS,
-    SCALES,
-    SPECIAL_TOKENS,
-    TOPICS,
-    build_tokenizer,
-    vocabulary,
-)
+from tiebreak.data.world.grammar import build_tokenizer
 from tiebreak.data.world.pairs import (
     WORLD_VERSION,
     Knobs,
@@ -30,9 +24,9 @@ def describe() -> dict[str, object]:
     """The world in numbers: its version, sizes and the weights of the gold reward."""
     return {
         "version": WORLD_VERSION,
-        "topics": len(TOPICS),
-        "aspects": len(ASPECTS),
-        "values": sum(map(len, SCALES.values())),
-        "vocabulary": len(SPECIAL_TOKENS) + len(vocabulary()),
+        "topics": len(grammar.TOPICS),
+        "aspects": len(grammar.ASPECTS),
+        "values": sum(map(len, grammar.SCALES.values())),
+        "vocabulary": len(grammar.SPECIAL_TOKENS) + len(grammar.vocabulary()),
         "weights": dict(WEIGHTS),
     }

@@ -97,11 +97,6 @@ def _read_facts(words: str) -> list[Fact]:
     return facts
 
 
-def _read_fact_sentence(sentence: tuple[str, ...]) -> list[Fact]:
-    found = _FACT_SENTENCE.fullmatch(" ".join(sentence))
-    return _read_facts(found["facts"]) if found else []
-
-
 def _split_sentences(words: list[str]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
     """Finished sentences without their full stop, and the unfinished rest."""
     sentences: list[tuple[str, ...]] = []
@@ -121,6 +116,7 @@ def read_response(response: str) -> Reading:
     sentences, rest = _split_sentences(words_of(response))
     reading.broken += bool(rest)
     for sentence in sentences:
+        stated = _FACT_SENTENCE.fullmatch(" ".join(sentence))
         named = [word for word in sentence if word in TOPICS]
         frame = tuple("x" if word in TOPICS else word for word in sentence)
         if sentence in _TONE_OF:
@@ -129,7 +125,7 @@ def read_response(response: str) -> Reading:
             if sentence not in reading.sentences:  # said twice is said once; repetition has it
                 reading.topics += named
             reading.sentences.add(sentence)
-        elif facts := _read_fact_sentence(sentence):
+        elif stated and (facts := _read_facts(stated["facts"])):
             reading.facts += [fact for fact in facts if fact not in reading.facts]
         else:
             reading.broken += 1
