@@ -43,7 +43,7 @@ def read_pairs(path: Path, tokenizer_source: str, max_length: int) -> PairSet:
     """Read, drop and tokenise as `tiebreak run` does."""
     # Set before transformers is imported: a benchmark asks nothing of the network.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from tiebreak.data.check import drop_untrainable
+    from tiebreak.data.examples import drop_untrainable
     from tiebreak.data.read import read_preferences
     from tiebreak.data.tokenise import Limits, tokenise
     from tiebreak.engine.models import load_tokenizer

@@ -76,7 +76,7 @@ class Looks:
         self.seconds: list[float] = []
 
     def __call__(self, step: int, steps: int, paths: Any, model: Any) -> None:
-        from tiebreak.stages.validate import validate
+        from tiebreak.run.trials import validate
 
         if trials.rung_at(step, steps, RUNGS) is not None:
             self.values.append(validate(self.run, self.rows, model)[METRIC])

@@ -180,7 +180,7 @@ def trl(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
 
 def _arguments(task: Task, folder: Path) -> dict[str, Any]:
     """The same on both sides; nothing is saved, nothing is reported."""
-    from tiebreak.engine.arguments import common_arguments
+    from tiebreak.engine.trainer import common_arguments
 
     train = task.train()
     common = common_arguments(folder, precision(train), task.seed, 1)

@@ -27,7 +27,7 @@ LIGHT = [
     "tiebreak.sweep.search",
     "tiebreak.stages.plan",
     "tiebreak.stages.evaluators",
-    "tiebreak.stages.validate",
+    "tiebreak.run.trials",
     "tiebreak.store",
     "tiebreak.track.record",
     "tiebreak.track.mirror",

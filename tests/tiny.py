@@ -16,13 +16,12 @@ from closeness import assert_near
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments, set_seed
 
 from tiebreak.data.tokens import Tokens
-from tiebreak.engine.arguments import common_arguments
 from tiebreak.engine.batches import BatchPlan, mismatch, plan_batches
 from tiebreak.engine.reference import Live, ReferenceTable, score_all
 from tiebreak.engine.rows import Branches
 from tiebreak.engine.scorer import Scorer, TrainingData
 from tiebreak.engine.scoring import install
-from tiebreak.engine.trainer import PreferenceTrainer
+from tiebreak.engine.trainer import PreferenceTrainer, common_arguments
 from tiebreak.methods import Method
 
 VOCAB = 300

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from tiebreak.data.check import (
+from tiebreak.data.examples import (
     Dropped,
+    Example,
     drop_untrainable,
     refuse_if_many,
     refuse_shared_prompts,
     split_by_prompt,
 )
-from tiebreak.data.examples import Example
 from tiebreak.errors import UserError
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tiebreak.data.check import drop_untrainable
+from tiebreak.data.examples import drop_untrainable
 from tiebreak.data.read import read_preferences
 from tiebreak.data.tokenise import Limits, tokenise
 from tiebreak.data.tokens import Tokens

@@ -5,8 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from tiebreak.data.check import Dropped
-from tiebreak.data.examples import Example
+from tiebreak.data.examples import Dropped, Example
 from tiebreak.data.lint import Finding
 from tiebreak.data.tokenise import Limits, tokenise
 from tiebreak.data.view import show, visible

@@ -57,7 +57,7 @@ def processes(home: Path, *words: str) -> dict[int, str]:
 
 def rank(home: Path, number: int) -> int:
     """The process of a rank."""
-    for process in processes(home, "tiebreak.run.rank"):
+    for process in processes(home, "tiebreak.run.distributed rank"):
         if f"\0RANK={number}\0".encode() in Path(f"/proc/{process}/environ").read_bytes():
             return process
     raise AssertionError(f"no rank {number}: {processes(home)}")

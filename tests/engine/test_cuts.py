@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiebreak.engine.cuts import cut, padded_positions
+from tiebreak.engine.batches import cut
 from tiebreak.engine.reference import cut_many
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)
+
+
+def padded_positions(positions: Sequence[int], cuts: Sequence[Sequence[int]]) -> int:
+    """Positions that go through the network, padding included."""
+    return sum(max(positions[i] for i in part) * len(part) for part in cuts)
 
 
 def partitions(items: list[int]) -> Iterator[list[list[int]]]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import make_data, make_model, make_tokens, make_trainer, moved
 
-from tiebreak.engine.identity import check_start
 from tiebreak.engine.reference import ReferenceTable
 from tiebreak.engine.scorer import TrainingData
+from tiebreak.engine.trainer import check_start
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 

@@ -12,8 +12,7 @@ from closeness import assert_gradients_near, assert_near, assert_rows_near, size
 from tiny import gradients, make_data, make_model, make_tokens, make_trainer, moved, one_step
 
 from tiebreak.engine.batches import BatchPlan
-from tiebreak.engine.method_state import MethodState
-from tiebreak.engine.reference import Live, ReferenceTable
+from tiebreak.engine.reference import Live, MethodState, ReferenceTable
 from tiebreak.engine.scorer import Scorer, TrainingData, stack
 from tiebreak.engine.scoring import install
 from tiebreak.errors import TrainingFailed, UserError

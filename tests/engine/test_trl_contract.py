@@ -1,4 +1,4 @@
-"""What `_trl.py` and `supervised.py` rely on in TRL: an upgrade that changes it must fail here."""
+"""What `supervised.py` relies on in TRL: an upgrade that changes it must fail here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 from closeness import assert_near
 from tiny import make_model, make_tokens
+from trl import SFTConfig, SFTTrainer
 
-from tiebreak.engine import _trl
 from tiebreak.engine.checkpoints import SafeCheckpoints
 from tiebreak.engine.supervised import Settings, fine_tune
 
@@ -20,7 +20,7 @@ def test_the_classes_and_the_arguments_given_to_them():
 
     from transformers import Trainer, TrainingArguments
 
-    trainer, config = _trl.sft_classes()
+    trainer, config = SFTTrainer, SFTConfig
     assert issubclass(trainer, Trainer) and issubclass(config, TrainingArguments)
     names = {f.name for f in dataclasses.fields(config)}
     assert {"max_length", "dataset_kwargs", "activation_checkpointing", "warmup_steps"} <= names
@@ -30,7 +30,7 @@ def test_the_classes_and_the_arguments_given_to_them():
 
 def test_it_leaves_the_methods_of_safe_checkpoints_alone():
     """SFTTrainer's own `_save_checkpoint` may add to it, but must call the next in line."""
-    trainer, _ = _trl.sft_classes()
+    trainer = SFTTrainer
     for name, function in vars(SafeCheckpoints).items():
         if inspect.isfunction(function) and name in vars(trainer):
             assert f"super().{name}(" in inspect.getsource(vars(trainer)[name]), name

@@ -11,17 +11,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from tiebreak.plan.machine import Machine
+from tiebreak.plan.tally import Cost
 
 from tests.config.quick import quick
 from tiebreak import interrupt, provenance
 from tiebreak.compose import Run
-from tiebreak.engine.arguments import check_processes
+from tiebreak.engine.trainer import check_processes
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
 from tiebreak.plan.estimate import Cost, estimate
 from tiebreak.plan.speeds import Machine
-from tiebreak.run import processes, rank, ranks
-from tiebreak.run.processes import FAILED, LOCK, RankFailed
+from tiebreak.run import distributed
+from tiebreak.run.distributed import FAILED, LOCK, RankFailed
 from tiebreak.sweep.engines.local import workers_for
 from tiebreak.sweep.sweep_file import read_sweep_file
 
@@ -61,7 +63,7 @@ def run() -> Run:
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
     def script(text: str) -> None:
-        monkeypatch.setattr(processes, "command", lambda num: [sys.executable, "-c", SAY + text])
+        monkeypatch.setattr(distributed, "command", lambda num: [sys.executable, "-c", SAY + text])
 
     return script
 
@@ -81,7 +83,7 @@ sys.exit(1)
 def test_the_log_hears_of_every_step(run: Run, tmp_path: Path, pretend: Pretend) -> None:
     pretend(STEPS)
     log = Log()
-    processes.train(run, tmp_path, log)
+    distributed.train(run, tmp_path, log)
     assert (log.began, log.steps) == ([0, 2, "checkpoints"], [1])
 
 
@@ -91,7 +93,7 @@ def test_told_to_stop_it_tells_them_and_hears_the_last_step(
     pretend(STEPS + WHEN_TOLD)
     log = Log(lambda: os.kill(os.getpid(), signal.SIGTERM))
     with interrupt.installed(), pytest.raises(Stopped):
-        processes.train(run, tmp_path, log)
+        distributed.train(run, tmp_path, log)
     assert log.steps == [1, 2]
 
 
@@ -103,7 +105,7 @@ def test_ctrl_c_is_heard_in_the_same_way(run: Run, tmp_path: Path, pretend: Pret
 
     log = Log(ctrl_c)
     with pytest.raises(KeyboardInterrupt):
-        processes.train(run, tmp_path, log)
+        distributed.train(run, tmp_path, log)
     assert log.steps == [1, 2]
 
 
@@ -114,7 +116,7 @@ def test_nobody_trains_for_a_log_that_failed(run: Run, tmp_path: Path, pretend: 
         raise UserError("the disk is full")
 
     with pytest.raises(UserError, match="the disk is full"):
-        processes.train(run, tmp_path, Log(full))
+        distributed.train(run, tmp_path, Log(full))
     assert (tmp_path / "left").exists()
 
 
@@ -138,19 +140,19 @@ def test_an_end_without_a_trace(
 ) -> None:
     pretend(script)
     with pytest.raises(UserError) as caught:
-        processes.train(run, tmp_path, Log())
+        distributed.train(run, tmp_path, Log())
     assert str(caught.value) == said
 
 
 def test_a_defect_keeps_its_trace(run: Run, tmp_path: Path, pretend: Pretend) -> None:
     pretend(DEFECT + "say('failed', 1, 1); sys.exit(1)")
     with pytest.raises(RankFailed) as caught:
-        processes.train(run, tmp_path, Log())
+        distributed.train(run, tmp_path, Log())
     assert str(caught.value) == "rank 1 of 2: ValueError: boom"
     assert caught.value.__notes__ == ["Traceback: rank 1's own"]
     pretend("say('failed', 1, 143); sys.exit(1)")
     with pytest.raises(Stopped):  # somebody stopped the ranks; what failed before is forgotten
-        processes.train(run, tmp_path, Log())
+        distributed.train(run, tmp_path, Log())
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_a_defect_keeps_its_trace(run: Run, tmp_path: Path, pretend: Pretend) ->
     [({0: 1, 1: -9}, (1, -9)), ({1: 1, 0: -6}, (1, 1)), ({1: 2, 0: 1}, (1, 2))],
 )
 def test_the_first_to_fail(codes: dict[int, int], rank_and_code: tuple[int, int]) -> None:
-    assert processes.first(codes) == rank_and_code
+    assert distributed.first(codes) == rank_and_code
 
 
 def test_ranks_of_a_killed_run_are_waited_for(
@@ -175,7 +177,7 @@ def test_ranks_of_a_killed_run_are_waited_for(
     ) as earlier:
         assert earlier.stdout is not None and earlier.stdout.readline() == b"held\n"
         pretend(f"assert Path({str(left)!r}).exists()")
-        processes.train(run, tmp_path, Log())
+        distributed.train(run, tmp_path, Log())
     assert "waiting for the processes of an earlier start to leave" in capfd.readouterr().err
 
 
@@ -183,26 +185,26 @@ def test_their_environment(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("OMP_NUM_THREADS", "GLOO_SOCKET_IFNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(provenance, "cpus", lambda: 6)
-    found = processes._environment(run, tmp_path)
+    found = distributed._environment(run, tmp_path)
     assert found["OMP_NUM_THREADS"] == "3" and found["GLOO_SOCKET_IFNAME"].startswith("lo")
     assert json.loads(found["TIEBREAK_TASK"])["run"] == run.resolved
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth7")
-    found = processes._environment(run, tmp_path)
+    found = distributed._environment(run, tmp_path)
     assert (found["OMP_NUM_THREADS"], found["GLOO_SOCKET_IFNAME"]) == ("5", "eth7")
 
 
 def test_a_rank_that_nobody_hears_goes_on_to_its_checkpoint() -> None:
     reads, writes = os.pipe()
-    assert not rank._has_ended(reads)
+    assert not distributed._has_ended(reads)
     with os.fdopen(writes, "w") as file:
         os.close(reads)
-        rank.Lines(file).step(1, {}, {})
+        distributed.Lines(file).step(1, {}, {})
         with pytest.raises(BrokenPipeError):
             file.close()  # what it could not say
     reads, writes = os.pipe()
     os.close(writes)
-    assert rank._has_ended(reads)
+    assert distributed._has_ended(reads)
     os.close(reads)
 
 
@@ -211,7 +213,7 @@ def test_the_first_rank_to_fail_says_why(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "_exit", left.append)
     for number, error in enumerate((ValueError("boom\nand more"), UserError("gone"))):
         monkeypatch.setenv("RANK", str(1 - number))
-        rank._failed(tmp_path / FAILED, error)
+        distributed._failed(tmp_path / FAILED, error)
     told = json.loads((tmp_path / FAILED).read_text())
     assert (told["rank"], told["mistake"], told["error"]) == (1, False, "ValueError: boom")
     assert "and more" in told["trace"] and left == [1, 1]
@@ -238,9 +240,9 @@ def test_a_launcher_that_starts_another_number(
         monkeypatch.setenv(name, value)
     asked = quick(f"train.execution.num_processes={num}")
     if said is None:
-        return ranks.check(asked)
+        return distributed.check(asked)
     with pytest.raises(UserError) as caught:
-        ranks.check(asked)
+        distributed.check(asked)
     assert said in str(caught.value)
 
 

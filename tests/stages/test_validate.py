@@ -21,10 +21,10 @@ from tiebreak.data.tokens import Tokens
 from tiebreak.engine.models import load_model, load_policy, trainable
 from tiebreak.engine.scoring import install
 from tiebreak.methods import METHODS
+from tiebreak.run.trials import validate
 from tiebreak.stages.evaluators import EVALUATORS
 from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
 from tiebreak.stages.stage import Context, make
-from tiebreak.stages.validate import validate
 from tiebreak.store import Store
 
 FEW = (

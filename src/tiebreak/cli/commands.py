@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     from tiebreak.cli.printing import outcome_lines
     from tiebreak.compose import compose
     from tiebreak.run.execute import execute
-    from tiebreak.run.ranks import rank
+    from tiebreak.run.distributed import rank
 
     with interrupt.installed():
         outcome = execute(compose(options.overrides), say)
@@ -144,7 +144,7 @@ def runs(options: argparse.Namespace) -> None:
 
 
 def methods(options: argparse.Namespace) -> None:
-    from tiebreak.catalogue.cards import card, catalogue, catalogue_lines
+    from tiebreak.catalogue import card, catalogue, catalogue_lines
 
     if options.docs:
         from tiebreak.catalogue.pages import write

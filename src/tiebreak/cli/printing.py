@@ -127,7 +127,7 @@ def show_data(run: Run, num_rows: int) -> None:
     from rich.console import Console
 
     from tiebreak.data.view import show
-    from tiebreak.run.execute import quiet_libraries
+    from tiebreak.engine.progress import quiet_libraries
     from tiebreak.stages.tokens import encode, refuse_unfit
 
     quiet_libraries()

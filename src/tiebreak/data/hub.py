@@ -43,7 +43,10 @@ def resolve_commit(hub_id: str, revision: str | None = None, kind: str = "datase
     except (OfflineModeIsEnabled, httpx2.TransportError) as error:
         return _cached_commit(hub_id, revision or "main", type(error).__name__, kind)
     assert commit is not None, "the Hub names the commit of what it serves"
-    _remember(hub_id, revision or "main", commit, kind)
+    # Where `huggingface_hub` keeps such notes, for a later run offline.
+    note = _note(hub_id, revision or "main", kind)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(commit, encoding="utf-8")
     return commit
 
 
@@ -112,13 +115,6 @@ def _refused(hub_id: str, revision: str | None, error: Exception, kind: str) -> 
             "`hf auth login`); check the path or the id"
         )
     return f"{hub_id}: the Hub refused ({error}); try again, or pin {_KEYS[kind]} to a commit"
-
-
-def _remember(hub_id: str, revision: str, commit: str, kind: str) -> None:
-    """Note name -> commit where `huggingface_hub` keeps such notes, for a later run offline."""
-    note = _note(hub_id, revision, kind)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(commit, encoding="utf-8")
 
 
 def _cached_commit(hub_id: str, revision: str, why: str, kind: str) -> str:

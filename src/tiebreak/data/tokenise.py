@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tiebreak.data.check import Dropped
-from tiebreak.data.examples import Example, Message
+from tiebreak.data.examples import Dropped, Example, Message
 from tiebreak.data.tokens import Tokens
 from tiebreak.errors import UserError
 
@@ -155,7 +154,12 @@ def _encode_rows(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
     texts = [
         response
         if isinstance(example.prompt, str)
-        else _render(_answered(example.prompt, response), tokenizer, example.where, answer=True)
+        else _render(
+            [*example.prompt, {"role": "assistant", "content": response}],
+            tokenizer,
+            example.where,
+            answer=True,
+        )  # fmt: skip
         for example in examples
         for response in example.responses
     ]
@@ -234,10 +238,6 @@ def _eos_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no EOS token; set one (eos_token), answers end in it")
     return int(tokenizer.eos_token_id)
-
-
-def _answered(prompt: list[Message], response: str) -> list[Message]:
-    return [*prompt, {"role": "assistant", "content": response}]
 
 
 def _sides(examples: Sequence[Example]) -> tuple[str, ...]:

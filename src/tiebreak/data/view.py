@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from tiebreak.data.check import Dropped
+from tiebreak.data.examples import Dropped
 from tiebreak.data.lint import Finding
 from tiebreak.data.tokenise import TokenReport, special_ids
 from tiebreak.data.tokens import Tokens

@@ -1,4 +1,10 @@
-"""Which rows make which optimiser batch: fixed by the seed, the same for every method."""
+"""Which rows make which optimiser batch, and how a batch is cut into micro-batches.
+
+Batches are fixed by the seed, the same for every method. Rows of a batch are sorted by length and
+cut into consecutive runs. Of all such cuts the cheapest is taken: padded positions plus a fixed
+price per micro-batch, none above the budget. Loss and gradient do not depend on the result (every
+sum is over the optimiser batch), only time and memory do.
+"""
 
 from __future__ import annotations
 
@@ -71,3 +77,28 @@ def mismatch(prompts: Sequence[Sequence[int]], num_responses: Sequence[int]) -> 
 def share_of_rank(rows: Sequence[int], rank: int, num_ranks: int) -> list[int]:
     """The part of an optimiser batch one process works on."""
     return list(rows[rank::num_ranks])
+
+
+def cut(positions: Sequence[int], budget: int, overhead: int) -> list[list[int]]:
+    """Indices of rows per micro-batch, longest rows first.
+
+    positions: row lengths; budget: most padded positions per micro-batch (a longer single row
+    still gets one of its own); overhead: what starting a micro-batch costs, in positions.
+    """
+    order = sorted(range(len(positions)), key=lambda i: (-positions[i], i))
+    best: list[float] = [0.0] + [float("inf")] * len(order)
+    back = [0] * (len(order) + 1)
+    for end in range(1, len(order) + 1):
+        for start in range(end - 1, -1, -1):
+            padded = positions[order[start]] * (end - start)
+            if padded > budget and end - start > 1:
+                break
+            price = best[start] + padded + overhead
+            if price < best[end]:
+                best[end], back[end] = price, start
+    cuts: list[list[int]] = []
+    end = len(order)
+    while end:
+        cuts.append(order[back[end] : end])
+        end = back[end]
+    return cuts[::-1]

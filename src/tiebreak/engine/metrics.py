@@ -6,18 +6,14 @@ once over ranks, and divided at the end. `tiebreak.metrics.TRAINING` names them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor, distributed
 
+from tiebreak.methods import Method, Pairs, Responses
 from tiebreak.metrics import TRAINING
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods import Method, Pairs, Responses
-
-
-NAMES = frozenset(metric.name for metric in TRAINING)
-Sums = dict[str, tuple["Tensor", float]]
+NAMES = tuple(metric.name for metric in TRAINING)
+Sums = dict[str, tuple[Tensor, float]]
 
 
 def observe(method: Method, pairs: Pairs, paired: bool) -> Sums:
@@ -66,22 +62,16 @@ def add(total: Sums, more: Sums) -> None:
 
 def means(total: Sums, reduce: bool) -> dict[str, float]:
     """name -> mean; with `reduce`, summed over all ranks first (every rank must call)."""
-    import torch
-
-    names = [metric.name for metric in TRAINING]
-    flat = torch.zeros(len(names), 2, dtype=torch.float64)
-    for i, name in enumerate(names):
+    flat = torch.zeros(len(NAMES), 2, dtype=torch.float64)
+    for i, name in enumerate(NAMES):
         if name in total:
             flat[i, 0], flat[i, 1] = float(total[name][0]), total[name][1]
     if reduce:
         flat = _all_reduce(flat)
-    return {n: float(s / c) for n, (s, c) in zip(names, flat, strict=True) if c > 0}
+    return {n: float(s / c) for n, (s, c) in zip(NAMES, flat, strict=True) if c > 0}
 
 
 def _all_reduce(flat: Tensor) -> Tensor:
-    import torch
-    from torch import distributed
-
     # NCCL reduces on the device only; float64 survives both backends.
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
     moved = flat.to(torch.device(device))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,6 @@ _REMEDY = "Give the folder of a checkpoint, a Hub id that this machine can reach
 
 
 def device() -> torch.device:
-    import os
-
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
@@ -38,12 +37,9 @@ def load_model(source: str | Path, revision: str | None = None) -> Any:
 
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=revision or "main",
-            dtype=torch.float32,
-            use_safetensors=True,
+            source, revision=revision or "main", dtype=torch.float32, use_safetensors=True,
             attn_implementation="sdpa",
-        )
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         raise UserError(
             f"model {source} could not be loaded: {str(error).splitlines()[0]} {_REMEDY}"
@@ -99,12 +95,9 @@ def trainable(model: Any, train: TrainConfig) -> Any:
             f"it has {', '.join(sorted(n for n in names if n.endswith('_proj')))}"
         )
     config = LoraConfig(
-        r=train.lora.rank,
-        lora_alpha=train.lora.alpha,
-        target_modules=list(train.lora.targets),
-        lora_dropout=0.0,
-        task_type="CAUSAL_LM",
-    )
+        r=train.lora.rank, lora_alpha=train.lora.alpha, target_modules=list(train.lora.targets),
+        lora_dropout=0.0, task_type="CAUSAL_LM",
+    )  # fmt: skip
     return get_peft_model(model, config)
 
 
@@ -128,3 +121,54 @@ def load_tokenizer(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    end_ids: Sequence[int],
+    max_new_tokens: int,
+    temperature: float,
+    batch_size: int,
+    seed: int,
+    progress: Callable[[int], object] = lambda done: None,
+) -> list[list[int]]:
+    """One response per prompt, end token included when the model wrote one.
+
+    temperature 0 decodes greedily; else samples from the whole distribution (no top-k or top-p).
+    """
+    from transformers import GenerationConfig
+
+    device = next(model.parameters()).device
+    # A checkpoint may ask for penalties and filters of its own; answers come from the model alone.
+    model.generation_config = GenerationConfig()
+    torch.manual_seed(seed)
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    responses: list[list[int]] = []
+    for at in range(0, len(prompts), batch_size):
+        part = prompts[at : at + batch_size]
+        ids, mask = _left_padded(part, pad_id)
+        output = model.generate(
+            input_ids=ids.to(device), attention_mask=mask.to(device),
+            max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=pad_id,
+            **(sampling if temperature > 0 else {"do_sample": False}),
+        )  # fmt: skip
+        responses += [_until_end(row, end_ids) for row in output[:, ids.shape[1] :].tolist()]
+        progress(len(part))
+    return responses
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, Any]:
+    longest = max(len(p) for p in prompts)
+    ids = torch.tensor([[pad_id] * (longest - len(p)) + list(p) for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    return ids, mask
+
+
+def _until_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
+    for place, token in enumerate(ids):
+        if token in end_ids:
+            return ids[: place + 1]
+    return ids

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -70,3 +72,16 @@ def quiet_trainer(trainer: Any, what: str) -> None:
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
     trainer.add_callback(Bar())
+
+
+def quiet_libraries() -> None:
+    """No telemetry, no chatter, no bars of others: progress is ours to show."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils import logging
+
+    # peft 0.21 asks transformers 5.23 for an attribute by its old name.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

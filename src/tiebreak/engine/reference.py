@@ -6,20 +6,24 @@ the table itself and the pass that fills it. `Live` is the reference as a model,
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor
 
 from tiebreak.engine import rows as row_layout
-from tiebreak.engine.cuts import cut
+from tiebreak.engine.batches import cut
 from tiebreak.engine.rows import Branches
 from tiebreak.engine.scoring import score
+from tiebreak.methods import Method, Pairs
+from tiebreak.methods.contract import Carries, MovesReference
 
 
 @dataclass(frozen=True)
@@ -119,3 +123,47 @@ class Live:
         with torch.no_grad():
             for mine, its in zip(self.copy.parameters(), plain.parameters(), strict=True):
                 mine.lerp_(its.to(mine.dtype), share)
+
+
+_CARRIED, _REFERENCE = "carried.json", "reference.safetensors"
+
+
+@dataclass
+class MethodState:
+    """Statistics that run on (`Carries`) and a reference that moves (`MovesReference`)."""
+
+    method: Method
+    live: Live | None = None
+    carried: dict[str, float] = field(default_factory=dict)
+
+    def advance(self, batch: Pairs, seed: int, step: int, rows: Sequence[int]) -> Pairs:
+        """The scored optimiser batch with its noise and this step's statistics."""
+        draws = [random.Random(f"noise {seed} {step} {row}").random() for row in rows]
+        noise_B = torch.tensor(draws, dtype=torch.float64, device=batch.chosen.policy.device)
+        batch = replace(batch, noise=noise_B)
+        if hasattr(self.method, "carry"):
+            self.carried = cast(Carries, self.method).carry(batch, self.carried)
+        return replace(batch, carried=self.carried)
+
+    def follow(self, policy: Any, step: int) -> None:
+        """Move the reference after update `step`, where the method says so."""
+        if not self.method.needs.moving_reference:
+            return
+        share = cast(MovesReference, self.method).reference_share(step)
+        if share:
+            assert self.live is not None
+            self.live.follow(policy, share)
+
+    def save(self, folder: Path) -> None:
+        if self.carried:
+            (folder / _CARRIED).write_text(json.dumps(self.carried))
+        if self.method.needs.moving_reference:
+            assert self.live is not None
+            save_model(self.live.copy, str(folder / _REFERENCE))
+
+    def load(self, folder: Path) -> None:
+        if (folder / _CARRIED).is_file():
+            self.carried = json.loads((folder / _CARRIED).read_text())
+        if self.method.needs.moving_reference:
+            assert self.live is not None
+            load_model(self.live.copy, str(folder / _REFERENCE))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tiebreak.data.tokens import Tokens
 from tiebreak.engine import rows as row_layout
-from tiebreak.engine.cuts import cut
+from tiebreak.engine.batches import cut
 from tiebreak.engine.reference import Live, ReferenceTable
 from tiebreak.engine.rows import Branches, Rows
 from tiebreak.engine.scoring import Ask, Scores, hidden_states, pad, score
@@ -132,7 +132,9 @@ class Scorer:
             self.positions += layout.input_ids.numel()
             with torch.no_grad():
                 policy = score(model, layout).logp
-            reference = self._mismatched_reference(model, layout, [rows[i] for i in part])
+            of_part = [(rows[i], 0) for i in part]
+            reference = self._reference(model, layout, self.data.mismatched, of_part)
+            assert reference is not None
             for i, p, r in zip(part, policy, reference, strict=True):
                 result[i] = (p, r)
         return result
@@ -155,30 +157,25 @@ class Scorer:
         scores = score(model, layout, Ask(needs.collision, against))
         parts = {
             "policy": scores.logp,
-            "reference": scores.reference or self._reference(model, layout, where),
+            "reference": scores.reference
+            or self._reference(model, layout, self.data.reference, where),
             "forward_kl": scores.forward_kl,
             "collision": scores.collision,
         }
         given = {name: values for name, values in parts.items() if values is not None}
         return {n: dict(zip(where, v, strict=True)) for n, v in given.items()}, scores
 
-    def _reference(self, model: Any, layout: Rows, where: list[Place]) -> list[Tensor] | None:
+    def _reference(
+        self, model: Any, layout: Rows, table: ReferenceTable | None, where: list[Place]
+    ) -> list[Tensor] | None:
         if self.data.live is not None:
             with self.data.live(model) as reference_model:
                 return score(reference_model, layout).logp
-        table = self.data.reference
         if table is None:
             return None
         # A prompt has no reference log-probs; nothing reads these.
         empty, device = torch.empty(0), _device(model)
         return [(empty if k == PROMPT else table.get(row, k)).to(device) for row, k in where]
-
-    def _mismatched_reference(self, model: Any, layout: Rows, rows: list[int]) -> list[Tensor]:
-        if self.data.live is not None:
-            with self.data.live(model) as reference_model:
-                return score(reference_model, layout).logp
-        assert self.data.mismatched is not None
-        return [self.data.mismatched.get(row, 0).to(_device(model)) for row in rows]
 
 
 def stack(scored: list[tuple[Tensor, Tensor]]) -> Responses:

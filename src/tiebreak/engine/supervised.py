@@ -1,4 +1,7 @@
-"""Pretraining and SFT, both by `trl.SFTTrainer` on rows tokenised here."""
+"""Pretraining and SFT, both by `trl.SFTTrainer` on rows tokenised here.
+
+TRL is pinned to one minor version; `tests/engine/test_trl_contract.py` says what is relied upon.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiebreak.engine import _trl
-from tiebreak.engine.arguments import common_arguments, one_device
 from tiebreak.engine.checkpoints import SafeCheckpoints, last_checkpoint, train
 from tiebreak.engine.progress import quiet_trainer
+from tiebreak.engine.trainer import common_arguments, one_device
 from tiebreak.errors import TrainingFailed
 
 _LEARNING_RATE = {
@@ -55,19 +57,17 @@ def fine_tune(
     the tokenizer in `work`, and `log.jsonl` with what the trainer logged.
     """
     from datasets import Dataset
+    from trl import SFTTrainer
 
     rows = [
         {"input_ids": [*p, *a], "labels": [-100] * len(p) + [*a]}
         for p, a in zip(prompts, answers, strict=True)
     ]
-    base, config_class = _trl.sft_classes()
-    trainer_class = type("SupervisedTrainer", (SafeCheckpoints, base), {})
+    trainer_class: Any = type("SupervisedTrainer", (SafeCheckpoints, SFTTrainer), {})
     trainer = trainer_class(
-        model=model,
-        args=one_device(_arguments(config_class, settings, work)),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-    )
+        model=model, args=one_device(_arguments(settings, work)),
+        train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+    )  # fmt: skip
     quiet_trainer(trainer, what)
     trainer.add_callback(_stop_when_lost(what))
     resume = last_checkpoint(work / "checkpoints")
@@ -98,26 +98,24 @@ def _stop_when_lost(what: str) -> Any:
     return Stop()
 
 
-def _arguments(config_class: Any, settings: Settings, work: Path) -> Any:
+def _arguments(settings: Settings, work: Path) -> Any:
+    from trl import SFTConfig
+
     per_forward = min(settings.rows_per_forward, settings.batch_size)
     while settings.batch_size % per_forward:
         per_forward -= 1
-    return config_class(
+    return SFTConfig(
         **common_arguments(
             work / "checkpoints", settings.precision, settings.seed, settings.checkpoint_every
         ),
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        adam_beta2=settings.adam_beta2,
-        warmup_steps=settings.warmup_share,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=per_forward,
+        learning_rate=settings.learning_rate, lr_scheduler_type=settings.schedule,
+        adam_beta2=settings.adam_beta2, warmup_steps=settings.warmup_share,
+        num_train_epochs=settings.epochs, per_device_train_batch_size=per_forward,
         gradient_accumulation_steps=settings.batch_size // per_forward,
         activation_checkpointing=settings.gradient_checkpointing,
         logging_steps=math.gcd(10, settings.checkpoint_every),  # looked at before each is saved
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-    )
+        max_length=None, dataset_kwargs={"skip_prepare_dataset": True},
+    )  # fmt: skip
 
 
 def _without_times(entry: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,11 +23,9 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tiebreak.engine import metrics
-from tiebreak.engine.arguments import check_processes
 from tiebreak.engine.batches import BatchPlan, share_of_rank
 from tiebreak.engine.checkpoints import SafeCheckpoints
-from tiebreak.engine.identity import check_start
-from tiebreak.engine.method_state import MethodState
+from tiebreak.engine.reference import MethodState
 from tiebreak.engine.scorer import Scored, Scorer, stack
 from tiebreak.engine.scoring import disable_dropout, install
 from tiebreak.errors import TrainingFailed, UserError
@@ -216,3 +215,71 @@ def peak_memory() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+CAUSES = (
+    "the reference log-probs were made by other weights, another tokenizer or template, or another "
+    "precision; or dropout is on; or the adapter does not start at zero"
+)
+
+
+def check_start(method: Method, metrics: Mapping[str, float], precision: str) -> None:
+    """Compare the means of the first optimiser batch, before any update, with what must hold.
+
+    Policy and reference are the same model then. A wrong reference, a template that changed, a
+    missing BOS, dropout left on: each makes the first loss differ from its known value and would
+    cost the whole run, so the run refuses to train.
+    Drift per token must vanish; the loss must equal `method.loss_at_start()` where that is known.
+    bfloat16 rounds each log-prob by up to 2^-8 of its value, hence the wider bands there.
+    """
+    drift_band, loss_band = (2e-4, 2e-2) if precision == "float32" else (5e-2, 2e-1)
+    per_token = ("drift/chosen_per_token", "drift/rejected_per_token")
+    found = {name: metrics[name] for name in per_token if name in metrics}
+    expected = {name: 0.0 for name in found}
+    known = method.loss_at_start()
+    if known is not None:
+        expected["loss"], found["loss"] = known, metrics["loss"]
+    for name, value in expected.items():
+        band = loss_band * max(1.0, abs(value)) if name == "loss" else drift_band
+        # "not within" rather than "beyond": NaN is neither.
+        if not abs(found[name] - value) <= band:
+            raise UserError(
+                f"before the first update {name} must be {value:.6g} and is {found[name]:.6g}: "
+                f"the run would train against a wrong reference. Usual causes: {CAUSES}"
+            )
+
+
+def one_device(arguments: Any) -> Any:
+    """A process trains on one device; several devices are several processes (torchrun).
+
+    Left alone, Trainer wraps the model in DataParallel wherever it sees two devices, which
+    multiplies the optimiser batch and cannot split rows.
+    """
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
+def check_processes(training: int) -> None:
+    """UserError where the processes that a launcher started know nothing of each other, as with
+    `accelerate launch` and an FSDP file on a machine without GPU. `training`: what Trainer sees."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != training:
+        raise UserError(
+            f"{started} processes were started, and each would train by itself (accelerate sees "
+            f"{training}); leave the launcher out and give train.execution.num_processes={started}"
+        )
+
+
+def common_arguments(folder: Path, precision: str, seed: int, checkpoint_every: int) -> dict:
+    """Keyword arguments of `TrainingArguments`: where, how exact, and nothing sent anywhere."""
+    arguments: dict[str, Any] = {
+        "output_dir": str(folder), "seed": seed, "data_seed": seed,
+        "bf16": precision == "bfloat16", "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "steps", "save_steps": checkpoint_every, "save_total_limit": None,
+        "logging_strategy": "steps", "logging_nan_inf_filter": False, "report_to": [],
+        "disable_tqdm": True, "dataloader_num_workers": 0, "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+    }  # fmt: skip
+    if not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        arguments["ddp_backend"] = "gloo"
+    return arguments

@@ -24,7 +24,7 @@ FLOAT = 4  # bytes: weights, gradients and moments are float32 in every precisio
 RUNTIME = 600 * 2**20  # bytes of a process with the libraries loaded, before any model
 WORLD_DOCUMENT = 51.0  # mean tokens of a document of the controlled world
 INSTRUCT_CHECKPOINTS = 100  # steps between two of them, where no setting says it
-WINDOW = 256  # rows that a pass without gradient cuts at once (engine/cuts.py)
+WINDOW = 256  # rows that a pass without gradient cuts at once (engine/reference.py)
 # Bytes of a record by optimiser step and by prompt, and of the rest; as measured.
 STEP, PROMPTED, RECORD = 840, 500, 5000
 LOGGED = 700  # bytes of a step in the training log of a policy

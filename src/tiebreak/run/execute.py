@@ -1,27 +1,32 @@
-"""Do one run: its stages in order, its record, its mirror. Done once, it answers at once."""
+"""Do one run: its stages in order, its record, its mirror. Done once, it answers at once.
+
+Then, from its artefacts to its record: the manifest, and the files of an evaluation.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import traceback
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tiebreak import provenance
+from tiebreak import store as artefacts
 from tiebreak.compose import Run
+from tiebreak.engine.progress import quiet_libraries
 from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
 from tiebreak.interrupt import Pruned, Stopped
-from tiebreak.run import processes, ranks
-from tiebreak.run.results import manifest, token_lines, write_evaluation
+from tiebreak.run import distributed
 from tiebreak.stages.align import check_kind
+from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
+from tiebreak.stages.tokens import read_report
 from tiebreak.store import Artefact, Store
 from tiebreak.track.mirror import Mirror, open_mirror
 from tiebreak.track.record import Record, is_done, mark_failed, read_result, read_status
@@ -49,13 +54,13 @@ def execute(
 ) -> Outcome:
     """Do what is missing of a run: train its policy, measure what it asks for. Raises UserError;
     the record then says "failed". `on_step` is called after every update and may raise Pruned."""
-    ranks.check(run)
+    distributed.check(run)
     outcome = Outcome(runs_dir() / run.run_id, run.evaluation_id)
-    if ranks.rank() > 0:
+    if distributed.rank() > 0:
         quiet_libraries()
-        ranks.follow(run)
+        distributed.follow(run)
         return outcome
-    with ranks.Others() as others:
+    with distributed.Others() as others:
         if is_done(outcome.folder, run.evaluation_id, run.evaluators):
             outcome.already = True
             if is_agents():
@@ -70,7 +75,7 @@ def _recorded(
     outcome: Outcome,
     say: Callable[[str], None],
     on_step: OnStep | None,
-    others: ranks.Others,
+    others: distributed.Others,
 ) -> None:
     quiet_libraries()
     folder = outcome.folder
@@ -93,7 +98,12 @@ def config_yaml(run: Run) -> str:
 
 
 def _execute(
-    run: Run, record: Record, log: RunLog, outcome: Outcome, context: Context, others: ranks.Others
+    run: Run,
+    record: Record,
+    log: RunLog,
+    outcome: Outcome,
+    context: Context,
+    others: distributed.Others,
 ) -> None:
     store = Store(artefacts_dir())
     align = _align(run, log, others)
@@ -107,10 +117,10 @@ def _execute(
     check_kind(run, tokens)
     for text in token_lines(run, store):
         log.say(text)
-    if ranks.world_size() > 1:
-        ranks.prepare(run)
+    if distributed.world_size() > 1:
+        distributed.prepare(run)
     log.follow(made(align) / METRICS)
-    log.trained()
+    log.position = log.checkpoints = None
     for measured in run.plan.evaluations.values():
         made(measured.start)
         made(measured.policy)
@@ -121,18 +131,18 @@ def _execute(
     _mirror_result(run, record.folder, log.mirror)
 
 
-def _align(run: Run, log: RunLog, others: ranks.Others) -> Stage:
+def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:
     """The align stage, to be trained here, or beside torchrun's other processes, or by processes
     that are started for it."""
     align = run.plan.align
-    if ranks.world_size() > 1:
+    if distributed.world_size() > 1:
         return others.beside(align)
     if run.train.execution.num_processes == 1:
         return align
 
     def build(context: Context, work: Path, paths: Paths) -> None:
         free_memory()  # of the stages before it: the others want the device
-        processes.train(run, work, log)
+        distributed.train(run, work, log)
 
     return replace(align, build=build)
 
@@ -168,17 +178,11 @@ def last_step(metrics: Path) -> int:
 
 def _manifest(run: Run) -> dict[str, Any]:
     return {
-        "run_id": run.run_id,
-        "group_id": run.group_id,
-        "names": run.names,
-        "seed": run.seed,
-        "stages": [],
-        "hashes": {"data": run.data_hash},
-        "dropped": {},
-        "versions": provenance.versions(),
-        "git": provenance.git(checkout()),
+        "run_id": run.run_id, "group_id": run.group_id, "names": run.names, "seed": run.seed,
+        "stages": [], "hashes": {"data": run.data_hash}, "dropped": {},
+        "versions": provenance.versions(), "git": provenance.git(checkout()),
         "host": provenance.host(),
-    }
+    }  # fmt: skip
 
 
 def failed_elsewhere(run: Run, why: str) -> None:
@@ -229,9 +233,6 @@ class RunLog:
             step = row.pop("step")
             self.mirror.log(step, {**row, **(speeds or {}).get(step, {})})
 
-    def trained(self) -> None:
-        self.position = self.checkpoints = None
-
     def write(self, status: str = "running", error: str | None = None) -> None:
         step, steps = self.position or (None, None)
         self.record.status(
@@ -260,21 +261,92 @@ class RunLog:
             return self.write("failed", error=str(error))
         trace = "".join(traceback.format_exception(error))
         (self.record.folder / TRACE).write_text(trace)
-        self.write("failed", error=f"{type(error).__name__}: {_first_line(error)}")
+        self.write("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")
+def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
+    """The files of the evaluation that a run asks for; returns the content of its result.json.
+
+    What other evaluators left there earlier stays.
+    """
+    metrics: dict[str, float] = {}
+    of_start: dict[str, float] = {}
+    for name, measured in run.plan.evaluations.items():
+        evaluator = EVALUATORS[name]
+        start, policy = (
+            read_rows(store.path(stage.name, stage.key) / ITEMS)
+            for stage in (measured.start, measured.policy)
+        )
+        metrics |= evaluator.metrics(policy) | evaluator.compared(start, policy, run)
+        of_start |= evaluator.metrics(start)
+        for file, content in evaluator.files(start, policy).items():
+            path = path_in_record(file, run.evaluation_id)
+            if file.endswith(".parquet"):
+                record.write_parquet(path, content)
+            else:
+                record.write_jsonl(path, content)
+    before = record.earlier_result(run.evaluation_id)
+    kept = before.get("start", {}).get("metrics", {})
+    return {
+        "evaluators": {**before.get("evaluators", {}), **run.evaluators},
+        "settings": run.resolved["evaluation"],
+        "metrics": {**before.get("metrics", {}), **metrics},
+        "start": {"model": start_model(run, store), "metrics": {**kept, **of_start}},
+    }
 
 
-def quiet_libraries() -> None:
-    """No telemetry, no chatter, no bars of others: progress is ours to show."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    from transformers.utils import logging
+def start_model(run: Run, store: Store) -> str:
+    """sha256 of the start model's weights; for a Hub model its id and commit."""
+    start = run.plan.start
+    if start.stage is None:
+        return str(start.settings["checkpoint"])
+    return artefacts.weights_hash(store.path(start.stage.name, start.stage.key))
 
-    # peft 0.21 asks transformers 5.23 for an attribute by its old name.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+
+def manifest(run: Run, store: Store, record: Record, reused: dict[Any, bool]) -> dict[str, Any]:
+    """What the manifest learns during a run. reused: (stage, key) -> whether it was there before
+    this process; what an earlier process of this run built stays "built"."""
+    known = {(e["stage"], e["key"]): e["reused"] for e in record.manifest["stages"]}
+    now = {(s.name, s.key): reused.get((s.name, s.key), True) for s in run.plan.stages()}
+    stages = {**known, **{at: known.get(at, True) and was for at, was in now.items()}}
+    reports = {
+        str(side): read_report(store.path(stage.name, stage.key))
+        for side, stage in sides(run).items()
+    }
+    return {
+        "stages": [
+            {"stage": stage, "key": key, "reused": was} for (stage, key), was in stages.items()
+        ],
+        "hashes": {
+            "data": run.data_hash,
+            "start_model": start_model(run, store),
+            "model": artefacts.weights_hash(store.path("align", run.plan.align.key)),
+            "tokens": reports["train"]["content"],
+        },
+        "dropped": {side: report["dropped"] for side, report in reports.items()},
+        "host": provenance.host(_devices()),
+    }
+
+
+def sides(run: Run) -> dict[str, Stage]:
+    """Side of the data -> the stage of its token ids."""
+    return {"train": run.plan.tokens, str(run.evaluation.split): run.plan.held_out}
+
+
+def token_lines(run: Run, store: Store) -> Iterator[str]:
+    """What a user should know of the rows before training: dropped by reason, and warnings."""
+    for side, stage in sides(run).items():
+        report = read_report(store.path(stage.name, stage.key))
+        if report["dropped"]:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in report["dropped"].items())
+            yield f"{side}: {report['rows']} rows kept, dropped {reasons}"
+        for finding in report["findings"]:
+            yield f"{side}: {finding['code']}: {finding['message']}"
+
+
+def _devices() -> list[str]:
+    """Names of the accelerators, if this process computed anything."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

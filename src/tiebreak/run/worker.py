@@ -103,13 +103,13 @@ def read_task(task: dict[str, Any]) -> Run:
 
 def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
     """One task, here. A user's mistake is in the answer; anything else is raised."""
-    from tiebreak.run import ranks
-    from tiebreak.run.execute import quiet_libraries
+    from tiebreak.engine.progress import quiet_libraries
+    from tiebreak.run import distributed
 
     try:
         if what == "prepare":
             quiet_libraries()
-            ranks.build_parents(run)
+            distributed.build_parents(run)
             return {}
         outcome = take_turns(run, None if trial is None else looking(run, trial))
     except Pruned as pruned:
@@ -118,14 +118,12 @@ def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, An
         if what == "run":  # else the run that needs it will say so
             print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
-    answer: dict[str, Any] = {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
-    return answer
+    return {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
 
 
 def looking(run: Run, trial: dict[str, Any]) -> OnStep:
     """Judges a trial on validation rows where its search wants to know how far it is."""
-    from tiebreak.run.trials import Watch
-    from tiebreak.stages.validate import validate
+    from tiebreak.run.trials import Watch, validate
 
     watch, rows = Watch(trial), run.plan.held_out
     tokens = Store(artefacts_dir()).path(rows.name, rows.key)

@@ -99,11 +99,10 @@ def make_trainer(
     from transformers import TrainingArguments, set_seed
 
     from tiebreak.data.tokens import Tokens
-    from tiebreak.engine.arguments import common_arguments, one_device
     from tiebreak.engine.batches import plan_batches
     from tiebreak.engine.models import load_start, trainable
     from tiebreak.engine.scorer import Scorer
-    from tiebreak.engine.trainer import PreferenceTrainer
+    from tiebreak.engine.trainer import PreferenceTrainer, common_arguments, one_device
 
     train, execution = run.train, run.train.execution
     set_seed(run.seed)
@@ -111,24 +110,18 @@ def make_trainer(
     model.train()
     live = live_reference(run, start, paths)
     data = training_data(run, Tokens.load(paths["tokens"]), paths, live)
-    precision = train.precision
     plan = plan_batches(len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps)
     arguments = TrainingArguments(
-        **common_arguments(folder, precision, run.seed, execution.checkpoint_every),
-        learning_rate=train.learning_rate,
-        lr_scheduler_type=SCHEDULES[train.schedule],
-        warmup_steps=train.warmup_share,
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.max_grad_norm,
-        num_train_epochs=1,
-        per_device_train_batch_size=1,
-        activation_checkpointing=execution.gradient_checkpointing,
-        logging_steps=1,
-    )
+        **common_arguments(folder, train.precision, run.seed, execution.checkpoint_every),
+        learning_rate=train.learning_rate, lr_scheduler_type=SCHEDULES[train.schedule],
+        warmup_steps=train.warmup_share, weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm, num_train_epochs=1, per_device_train_batch_size=1,
+        activation_checkpointing=execution.gradient_checkpointing, logging_steps=1,
+    )  # fmt: skip
     scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)
     return PreferenceTrainer(
         model, run.method, scorer, plan, one_device(arguments),
-        on_step=on_step, precision=precision, head_chunk=execution.head_chunk,
+        on_step=on_step, precision=train.precision, head_chunk=execution.head_chunk,
     )  # fmt: skip
 
 
@@ -155,18 +148,11 @@ def training_data(
     from tiebreak.engine.scorer import TrainingData
     from tiebreak.stages.reference import partners
 
-    needs = run.method.needs
-
     def table(role: str) -> ReferenceTable | None:
         return ReferenceTable.load(paths[role] / TABLE) if role in paths else None
 
-    return TrainingData(
-        tokens,
-        reference=table("reference"),
-        partners=partners(tokens) if needs.mismatched else None,
-        mismatched=table("mismatched"),
-        live=live,
-    )
+    others = partners(tokens) if run.method.needs.mismatched else None
+    return TrainingData(tokens, table("reference"), others, table("mismatched"), live)
 
 
 def check_kind(run: RunConfig, tokens: Path) -> None:

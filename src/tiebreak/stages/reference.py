@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.schema import RunConfig
 from tiebreak.config.typed import settings_of
@@ -55,11 +55,9 @@ def branches(tokens: Tokens, mismatched: bool) -> Sequence[Branches]:
     """What the pass scores, row by row."""
     from tiebreak.engine.scorer import TrainingData
 
-    if not mismatched:
-        data = TrainingData(tokens)
-        return [data.branches(row) for row in range(len(tokens))]
-    data = TrainingData(tokens, partners=partners(tokens))
-    return [data.mismatched_branches(row) for row in range(len(tokens))]
+    data = TrainingData(tokens, partners=partners(tokens) if mismatched else None)
+    row_branches = data.mismatched_branches if mismatched else data.branches
+    return [row_branches(row) for row in range(len(tokens))]
 
 
 def partners(tokens: Tokens) -> list[tuple[int, int]]:
@@ -71,23 +69,25 @@ def partners(tokens: Tokens) -> list[tuple[int, int]]:
 
 def _build(work: Path, run: RunConfig, start: Checkpoint, paths: Paths, mismatched: bool) -> None:
     from tiebreak.data.tokens import Tokens
-    from tiebreak.engine.models import autocast, load_start
+    from tiebreak.engine.models import load_start
+    from tiebreak.engine.reference import ReferenceTable
+
+    rows = branches(Tokens.load(paths["tokens"]), mismatched)
+    model = load_start(start.place(paths), start.commit)
+    ReferenceTable.of(score(run, model, rows, "reference")).save(work / TABLE)
+
+
+def score(run: RunConfig, model: Any, rows: Sequence[Any], what: str) -> list[list[Any]]:
+    """Log-prob of every token (tensors (tokens,), nats) of every response."""
+    from tiebreak.engine.models import autocast
     from tiebreak.engine.progress import progress
-    from tiebreak.engine.reference import ReferenceTable, score_all
+    from tiebreak.engine.reference import score_all
     from tiebreak.engine.scoring import install
 
     execution = run.train.execution
-    tokens = Tokens.load(paths["tokens"])
-    model = load_start(start.place(paths), start.commit)
     install(model, execution.head_chunk)
-    rows = branches(tokens, mismatched)
-    with progress("reference", len(rows)) as advance, autocast(run.train.precision):
-        logps = score_all(
-            model,
-            rows,
-            pad_id=0,
-            budget=execution.positions_per_cut,
-            overhead=execution.cut_overhead,
-            progress=advance,
-        )
-    ReferenceTable.of(logps).save(work / TABLE)
+    with progress(what, len(rows)) as advance, autocast(run.train.precision):
+        return score_all(
+            model, rows, pad_id=0, budget=execution.positions_per_cut,
+            overhead=execution.cut_overhead, progress=advance,
+        )  # fmt: skip

@@ -61,16 +61,12 @@ def _build_sft(context: Context, work: Path, paths: Paths) -> None:
     data = Tokens.load(paths["tokens"])
     sft, execution = run.train.sft, run.train.execution
     settings = Settings(
-        sft.learning_rate,
-        sft.batch_size,
-        sft.epochs,
-        run.seed,
+        sft.learning_rate, sft.batch_size, sft.epochs, run.seed,
         schedule="cosine",  # the Zephyr and SimPO recipes
-        precision=run.train.precision,
-        checkpoint_every=execution.checkpoint_every,
+        precision=run.train.precision, checkpoint_every=execution.checkpoint_every,
         rows_per_forward=max(1, execution.positions_per_cut // run.data.max_length),
         gradient_checkpointing=execution.gradient_checkpointing,
-    )
+    )  # fmt: skip
     keep = slice(0, sft.examples)
     answers = [row[0] for row in data.responses[keep]]
     model = load_start(base.place(paths), base.commit)
@@ -99,21 +95,15 @@ def _build_pretrain(context: Context, work: Path, paths: Paths) -> None:
     tokenizer = world.build_tokenizer()
     torch.manual_seed(recipe.seed)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.heads,
-        max_position_embeddings=2 * tokenizer.model_max_length,
-        tie_word_embeddings=True,
+        vocab_size=len(tokenizer), hidden_size=recipe.hidden_size,
+        intermediate_size=recipe.intermediate_size, num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
+        max_position_embeddings=2 * tokenizer.model_max_length, tie_word_embeddings=True,
         # Short texts and few steps: nearer positions, and embeddings of a usable size at once.
-        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
-        initializer_range=0.08,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        rope_parameters={"rope_type": "default", "rope_theta": 1000.0}, initializer_range=0.08,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-    )
+    )  # fmt: skip
     model = LlamaForCausalLM(config).to(device())
     for layer in model.model.layers:  # blocks start as the identity: it learns in half the steps
         torch.nn.init.zeros_(layer.self_attn.o_proj.weight)

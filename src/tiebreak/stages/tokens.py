@@ -14,8 +14,7 @@ from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.stage import Context, Paths, Stage
 
 if TYPE_CHECKING:
-    from tiebreak.data.check import Dropped
-    from tiebreak.data.examples import Example
+    from tiebreak.data.examples import Dropped, Example
     from tiebreak.data.lint import Finding
     from tiebreak.data.tokenise import TokenReport
     from tiebreak.data.tokens import Tokens
@@ -82,7 +81,7 @@ class Encoded:
 
 def encode(run: RunConfig, examples: list[Example], tokenizer: Any) -> Encoded:
     """Drop, tokenise and lint rows; refuses nothing, so that they can be shown first."""
-    from tiebreak.data.check import drop_untrainable
+    from tiebreak.data.examples import drop_untrainable
     from tiebreak.data.lint import lint
     from tiebreak.data.tokenise import Limits, tokenise
 
@@ -94,7 +93,7 @@ def encode(run: RunConfig, examples: list[Example], tokenizer: Any) -> Encoded:
 
 def refuse_unfit(run: RunConfig, encoded: Encoded) -> None:
     """Raise UserError for too many dropped rows, or for an error that the lint found."""
-    from tiebreak.data.check import refuse_if_many
+    from tiebreak.data.examples import refuse_if_many
     from tiebreak.data.lint import refuse
 
     refuse_if_many(encoded.dropped, run.data.max_dropped_share)
@@ -109,22 +108,17 @@ def sampler(start: Checkpoint, paths: Paths) -> Sampler:
     ) -> list[str]:
         from tiebreak.data.examples import Example
         from tiebreak.data.tokenise import Limits, encode_prompts, tokenise
-        from tiebreak.engine.generate import generate
-        from tiebreak.engine.models import load_start
+        from tiebreak.engine.models import generate, load_start
 
         tokenizer = start.tokenizer()
         probe = Example("probe", prompts[0], ("yes",))  # how the template ends a response
         _, report = tokenise([probe], tokenizer, Limits(tokenizer.model_max_length))
+        model = load_start(start.place(paths), start.commit)
         responses = generate(
-            load_start(start.place(paths), start.commit),
-            encode_prompts(list(prompts), tokenizer),
-            pad_id=tokenizer.pad_token_id,
-            end_ids=report.end_ids,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            batch_size=SAMPLES_AT_ONCE,
-            seed=seed,
-        )
+            model, encode_prompts(list(prompts), tokenizer), seed=seed,
+            pad_id=tokenizer.pad_token_id, end_ids=report.end_ids, max_new_tokens=max_new_tokens,
+            temperature=temperature, batch_size=SAMPLES_AT_ONCE,
+        )  # fmt: skip
         return [tokenizer.decode(ids, skip_special_tokens=True) for ids in responses]
 
     return sample

@@ -6,14 +6,18 @@ import pytest
 
 from tiebreak.data.world.gold import gold, read_request, read_response
 from tiebreak.data.world.grammar import (
+    ASPECTS,
+    SCALES,
+    TONES,
+    TOPICS,
     Request,
     draw_request,
     join_words,
+    vocabulary,
     words_of,
     write_answer,
     write_request,
 )
-from tiebreak.data.world.lexicon import ASPECTS, SCALES, TONES, TOPICS, vocabulary
 
 
 def draw(count: int, split: str = "train") -> list[Request]:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tiebreak.data.world import build_tokenizer, corpus, demonstrations, gold
-from tiebreak.data.world.tokenizer import MAX_LENGTH, render
+from tiebreak.data.world.grammar import MAX_LENGTH, render
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,10 @@ import pkgutil
 
 from tiebreak.data.sources.source import Data, Lengths, Sampler
 
-
-def _found() -> dict[str, type[Data]]:
-    modules = (
-        importlib.import_module(f"{__name__}.{entry.name}")
-        for entry in pkgutil.iter_modules(__path__)
-    )
-    return {
-        module.__name__.rpartition(".")[2]: module.SOURCE
-        for module in modules
-        if hasattr(module, "SOURCE")
-    }
-
-
-SOURCES: dict[str, type[Data]] = _found()
+_names = (entry.name for entry in pkgutil.iter_modules(__path__))
+_modules = {name: importlib.import_module(f"{__name__}.{name}") for name in _names}
+SOURCES: dict[str, type[Data]] = {
+    name: module.SOURCE for name, module in _modules.items() if hasattr(module, "SOURCE")
+}
 
 __all__ = ["SOURCES", "Data", "Lengths", "Sampler"]

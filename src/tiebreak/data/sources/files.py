@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tiebreak.data.check import refuse_shared_prompts, split_by_prompt
-from tiebreak.data.examples import Example
+from tiebreak.data.examples import Example, refuse_shared_prompts, split_by_prompt
 from tiebreak.data.read import fingerprint, is_hub, read_demonstrations, read_preferences
 from tiebreak.data.sources.source import (
     DEMONSTRATIONS,

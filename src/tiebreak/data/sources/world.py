@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, cast
 
 from tiebreak.data.examples import Example
@@ -92,13 +92,7 @@ class WorldData(Data):
             raise UserError(f"data.{str(error).removeprefix('knobs.')}") from error
 
     def _knobs(self) -> Knobs:
-        return Knobs(
-            num_pairs=self.num_pairs,
-            label_noise=self.label_noise,
-            length_bias=self.length_bias,
-            edit_distance=self.edit_distance,
-            temperature=self.temperature,
-        )
+        return Knobs(**{knob.name: getattr(self, knob.name) for knob in fields(Knobs)})
 
 
 SOURCE = WorldData

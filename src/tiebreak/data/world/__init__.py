@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from tiebreak.data.world.corpus import corpus
+from tiebreak.data.world import grammar
 from tiebreak.data.world.gold import WEIGHTS, Gold, gold
-from tiebreak.data.world.lexicon import ASPECTS, SCALES, TOPICS, vocabulary
+from tiebreak.data.world.grammar import build_tokenizer
 from tiebreak.data.world.pairs import (
     WORLD_VERSION,
     Knobs,
+    corpus,
     demonstrations,
     preference_pairs,
     prompts,
 )
-from tiebreak.data.world.tokenizer import SPECIAL_TOKENS, build_tokenizer
 
 __all__ = [
-    "WEIGHTS",
-    "WORLD_VERSION",
-    "Gold",
-    "Knobs",
-    "build_tokenizer",
-    "corpus",
-    "demonstrations",
-    "describe",
-    "gold",
-    "preference_pairs",
-    "prompts",
-]
+    "WEIGHTS", "WORLD_VERSION", "Gold", "Knobs", "build_tokenizer", "corpus", "demonstrations",
+    "describe", "gold", "preference_pairs", "prompts",
+]  # fmt: skip
 
 
 def describe() -> dict[str, object]:
     """The world in numbers: its version, sizes and the weights of the gold reward."""
     return {
         "version": WORLD_VERSION,
-        "topics": len(TOPICS),
-        "aspects": len(ASPECTS),
-        "values": sum(map(len, SCALES.values())),
-        "vocabulary": len(SPECIAL_TOKENS) + len(vocabulary()),
+        "topics": len(grammar.TOPICS),
+        "aspects": len(grammar.ASPECTS),
+        "values": sum(map(len, grammar.SCALES.values())),
+        "vocabulary": len(grammar.SPECIAL_TOKENS) + len(grammar.vocabulary()),
         "weights": dict(WEIGHTS),
     }

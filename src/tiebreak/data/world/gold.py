@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 
-from tiebreak.data.world.grammar import Fact, Request, words_of
-from tiebreak.data.world.lexicon import (
+from tiebreak.data.world.grammar import (
     ASPECTS,
     FACT_SENTENCES,
     LENGTHS,
@@ -17,16 +16,15 @@ from tiebreak.data.world.lexicon import (
     TONES,
     TOPIC_SENTENCES,
     TOPICS,
+    Fact,
+    Request,
+    words_of,
 )
 from tiebreak.errors import UserError
 
 WEIGHTS = {
-    "helpfulness": 0.3,
-    "faithfulness": 0.4,
-    "tone": 0.2,
-    "length": 0.1,
-    "repetition": -0.3,
-}
+    "helpfulness": 0.3, "faithfulness": 0.4, "tone": 0.2, "length": 0.1, "repetition": -0.3,
+}  # fmt: skip
 LENGTH_SLACK = 10  # words outside the asked range at which the length part reaches zero
 REPETITION_SPAN = 4  # words
 INVENTED_COST = 0.5  # of a contradicted fact's cost
@@ -92,20 +90,11 @@ def _read_facts(words: str) -> list[Fact]:
     facts: list[Fact] = []
     for clause in re.split(r" (?:and|,) ", words):
         match clause.split(" "):
-            case [value, aspect] if value in SCALES.get(_scale(aspect), ()):
+            case [value, aspect] if aspect in ASPECTS and value in SCALES[ASPECTS[aspect][1]]:
                 facts.append((aspect, value))
             case _:
                 return []
     return facts
-
-
-def _scale(aspect: str) -> str:
-    return ASPECTS[aspect][1] if aspect in ASPECTS else ""
-
-
-def _read_fact_sentence(sentence: tuple[str, ...]) -> list[Fact]:
-    found = _FACT_SENTENCE.fullmatch(" ".join(sentence))
-    return _read_facts(found["facts"]) if found else []
 
 
 def _split_sentences(words: list[str]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
@@ -127,6 +116,7 @@ def read_response(response: str) -> Reading:
     sentences, rest = _split_sentences(words_of(response))
     reading.broken += bool(rest)
     for sentence in sentences:
+        stated = _FACT_SENTENCE.fullmatch(" ".join(sentence))
         named = [word for word in sentence if word in TOPICS]
         frame = tuple("x" if word in TOPICS else word for word in sentence)
         if sentence in _TONE_OF:
@@ -135,7 +125,7 @@ def read_response(response: str) -> Reading:
             if sentence not in reading.sentences:  # said twice is said once; repetition has it
                 reading.topics += named
             reading.sentences.add(sentence)
-        elif facts := _read_fact_sentence(sentence):
+        elif stated and (facts := _read_facts(stated["facts"])):
             reading.facts += [fact for fact in facts if fact not in reading.facts]
         else:
             reading.broken += 1

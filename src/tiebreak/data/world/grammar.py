@@ -1,23 +1,19 @@
-"""The probabilistic grammar: requests, and answers whose faults become rarer with quality."""
+"""The language of the controlled world: its words, its probabilistic grammar, its tokenizer.
+
+Every topic has four aspects, every aspect belongs to one topic and has a value on one scale, and
+an aspect has one value at a time: "we saw red boats" contradicts "we saw blue boats". The grammar
+writes requests, and answers whose faults become rarer with quality.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tiebreak.data.world.lexicon import (
-    ASPECTS,
-    FACT_SENTENCES,
-    LENGTHS,
-    REQUEST_NOUNS,
-    REQUEST_VERBS,
-    SCALES,
-    TONES,
-    TOPIC_SENTENCES,
-    TOPICS,
-)
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 Split = Literal["train", "test"]
 Fact = tuple[str, str]  # (aspect, value): ("boats", "red")
@@ -26,6 +22,89 @@ TEST_EVERY = 5  # one fifth of all requests is kept for testing
 FACTS_ASKED = {"short": (1, 2), "long": (2, 3)}
 
 _TOKEN = re.compile(r"[a-z]+|[^a-z\s]")
+
+
+SCALES: dict[str, tuple[str, ...]] = {
+    "colour": ("red", "blue", "green", "yellow"),
+    "ground": ("clean", "dusty", "wet", "dry"),
+    "mood": ("quiet", "calm", "busy", "loud"),
+    "price": ("free", "cheap", "fair", "costly"),
+    "repair": ("broken", "worn", "sturdy", "new"),
+    "size": ("tiny", "small", "large", "huge"),
+    "taste": ("sweet", "sour", "salty", "bitter"),
+    "warmth": ("cold", "cool", "warm", "hot"),
+}
+
+TOPICS: dict[str, dict[str, str]] = {  # topic -> aspect -> scale
+    "river": {"boats": "colour", "bridges": "repair", "shores": "mood", "pools": "warmth"},
+    "garden": {"roses": "colour", "gates": "repair", "ponds": "size", "paths": "ground"},
+    "market": {"melons": "taste", "crowds": "mood", "stalls": "size", "toys": "price"},
+    "school": {"desks": "repair", "lessons": "mood", "books": "price", "rooms": "warmth"},
+    "bakery": {"cakes": "taste", "ovens": "size", "rolls": "warmth", "counters": "ground"},
+    "harbour": {"ships": "size", "lamps": "colour", "cranes": "repair", "ferries": "price"},
+    "museum": {"tickets": "price", "statues": "size", "guides": "mood", "vases": "repair"},
+    "farm": {"barns": "colour", "goats": "size", "fields": "ground", "pears": "taste"},
+    "station": {"platforms": "ground", "clocks": "repair", "drinks": "warmth", "fares": "price"},
+    "inn": {"soups": "taste", "plates": "colour", "beds": "warmth", "floors": "ground"},
+    "castle": {"towers": "size", "flags": "colour", "guards": "mood", "cellars": "warmth"},
+    "orchard": {"apples": "taste", "ladders": "repair", "lanes": "ground", "bees": "mood"},
+}
+
+ASPECTS: dict[str, tuple[str, str]] = {  # aspect -> (topic, scale)
+    aspect: (topic, scale) for topic, aspects in TOPICS.items() for aspect, scale in aspects.items()
+}
+
+# A topic sentence names the topic and states nothing that could be false.
+TOPIC_SENTENCES: tuple[str, ...] = (
+    "many people visit the {}.",
+    "i went to the {} today.",
+    "the {} is worth a visit.",
+    "we often walk to the {}.",
+    "you should see the {}.",
+    "the {} is near the town.",
+    "i know the {} well.",
+    "it is easy to reach the {}.",
+)
+
+# A fact sentence states one fact or two: "i like red boats and worn bridges."
+FACT_SENTENCES: tuple[str, ...] = (
+    "we saw {}.",
+    "i like {}.",
+    "do not miss {}.",
+    "everyone talks of {}.",
+)
+
+TONES: dict[str, dict[str, tuple[str, ...]]] = {
+    "kind": {
+        "open": ("hello my dear friend!", "i hope you are well!"),
+        "close": ("take good care!", "with much love!"),
+    },
+    "formal": {
+        "open": ("dear sir or madam.", "i write with respect."),
+        "close": ("yours faithfully.", "please accept my regards."),
+    },
+    "plain": {
+        "open": ("here is the text.", "these are the facts."),
+        "close": ("that is all.", "nothing more to say."),
+    },
+}
+
+LENGTHS: dict[str, tuple[int, int]] = {"short": (8, 17), "long": (20, 31)}  # words, inclusive
+
+REQUEST_VERBS: tuple[str, ...] = ("write", "send", "prepare")
+REQUEST_NOUNS: tuple[str, ...] = ("note", "letter", "message")
+REQUEST_WORDS: tuple[str, ...] = ("a", "about", "the", "mention", "and")
+PUNCTUATION: tuple[str, ...] = (".", ",", "!", "?")
+
+
+def vocabulary() -> list[str]:
+    """Every word and mark the world can write, sorted; special tokens are the tokenizer's."""
+    texts = [sentence.format("") for sentence in TOPIC_SENTENCES + FACT_SENTENCES]
+    texts += [text for tone in TONES.values() for place in tone.values() for text in place]
+    words = {word.strip(".,!?") for text in texts for word in text.split()}
+    words.update(*SCALES.values(), TOPICS, ASPECTS, TONES, LENGTHS)
+    words.update(REQUEST_VERBS, REQUEST_NOUNS, REQUEST_WORDS, PUNCTUATION)
+    return sorted(words - {""})
 
 
 @dataclass(frozen=True)
@@ -155,3 +234,42 @@ def write_answer(rng: Random, request: Request, quality: float) -> str:
     if rng.random() < 0.3 * fault:
         del words[rng.randrange(len(words))]
     return join_words(words)
+
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>", "<user>", "<assistant>")
+MAX_LENGTH = 128  # tokens; the longest prompt with its answer stays well below
+
+CHAT_TEMPLATE = (
+    "<bos>{% for message in messages %}"
+    "{% if message['role'] == 'user' %}<user>{{ message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}<assistant>{{ message['content'] }}<eos>"
+    "{% else %}{{ raise_exception('the controlled world knows the roles user and assistant') }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def render(prompt: str, answer: str) -> str:
+    """One question and its answer as the chat template renders them."""
+    return f"<bos><user>{prompt}<assistant>{answer}<eos>"
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per word or mark; special tokens come from the template, never from encoding.
+
+    Decoding gives text with marks stuck to words ("i like red boats."), which encodes back
+    to the same tokens and which `gold` reads.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    ids = {token: i for i, token in enumerate([*SPECIAL_TOKENS, *vocabulary()])}
+    backend = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>",
+        additional_special_tokens=["<user>", "<assistant>"], chat_template=CHAT_TEMPLATE,
+        model_max_length=MAX_LENGTH, padding_side="left", clean_up_tokenization_spaces=False,
+    )  # fmt: skip

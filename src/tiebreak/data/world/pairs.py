@@ -1,4 +1,7 @@
-"""Labelled data of the controlled world: preference pairs, demonstrations, prompts."""
+"""Data of the controlled world: preference pairs, demonstrations, prompts, and the corpus.
+
+The corpus is what the base model is pretrained on: prose, and questions with mediocre answers.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,8 @@ from random import Random
 from typing import Literal
 
 from tiebreak.data.examples import Example, Message, prompt_key
+from tiebreak.data.world import grammar
 from tiebreak.data.world.gold import gold
-from tiebreak.data.world.grammar import (
-    Split,
-    draw_request,
-    join_words,
-    words_of,
-    write_answer,
-    write_request,
-)
-from tiebreak.data.world.lexicon import (
-    ASPECTS,
-    FACT_SENTENCES,
-    REQUEST_WORDS,
-    SCALES,
-    TONES,
-    TOPIC_SENTENCES,
-    TOPICS,
-    vocabulary,
-)
 from tiebreak.errors import UserError, nearest
 
 WORLD_VERSION = 1  # raise it when the same arguments would give other bytes; it enters every hash
@@ -38,13 +24,18 @@ QUALITY = {"pairs": (0.2, 1.0, 0.5), "sft": (0.6, 0.85, 0.5), "instruct": (0.7, 
 
 def _tone_words() -> tuple[str, ...]:
     """The words that occur in tone sentences and nowhere else."""
-    said = words_of(" ".join(t for tone in TONES.values() for pair in tone.values() for t in pair))
-    common = {*words_of(" ".join(TOPIC_SENTENCES + FACT_SENTENCES)), *REQUEST_WORDS}
+    said = grammar.words_of(
+        " ".join(t for tone in grammar.TONES.values() for pair in tone.values() for t in pair)
+    )
+    common = {
+        *grammar.words_of(" ".join(grammar.TOPIC_SENTENCES + grammar.FACT_SENTENCES)),
+        *grammar.REQUEST_WORDS,
+    }
     return tuple(sorted({word for word in said if word.isalpha()} - common))
 
 
 # Words that mean something, by what may stand in their place.
-_KINDS = (*SCALES.values(), tuple(TOPICS), tuple(ASPECTS), _tone_words())
+_KINDS = (*grammar.SCALES.values(), tuple(grammar.TOPICS), tuple(grammar.ASPECTS), _tone_words())
 
 
 @dataclass(frozen=True)
@@ -94,40 +85,40 @@ def change_words(rng: Random, text: str, share: float) -> str:
     Words that carry meaning (values, topics, aspects, tone) go first and are replaced by another
     of their kind, so a small share leaves fluent text that says something else.
     """
-    words = words_of(text)
+    words = grammar.words_of(text)
     places = [i for i, word in enumerate(words) if word.isalpha()]
     kinds = {i: [kind for kind in _KINDS if words[i] in kind] for i in places}
     rng.shuffle(places)
     places.sort(key=lambda i: not kinds[i])
-    any_word = tuple(word for word in vocabulary() if word.isalpha())
+    any_word = tuple(word for word in grammar.vocabulary() if word.isalpha())
     for i in places[: max(1, round(share * len(places)))]:
         options = kinds[i][0] if kinds[i] else any_word
         words[i] = rng.choice([word for word in options if word != words[i]])
-    return join_words(words)
+    return grammar.join_words(words)
 
 
 def _draw_two(
-    rng: Random, knobs: Knobs, side: Split, taken: Collection[object]
+    rng: Random, knobs: Knobs, side: grammar.Split, taken: Collection[object]
 ) -> tuple[str, str, str]:
     """A prompt that is not among those taken, and two different answers to it."""
     low, high, share_long = QUALITY["pairs"]
     while True:
-        request = draw_request(rng, side, share_long)
-        prompt = write_request(rng, request)
+        request = grammar.draw_request(rng, side, share_long)
+        prompt = grammar.write_request(rng, request)
         if prompt_key(prompt) in taken:
             continue
-        first = write_answer(rng, request, rng.uniform(low, high))
+        first = grammar.write_answer(rng, request, rng.uniform(low, high))
         if knobs.edit_distance < 1:
             second = change_words(rng, first, knobs.edit_distance)
         else:
-            second = write_answer(rng, request, rng.uniform(low, high))
+            second = grammar.write_answer(rng, request, rng.uniform(low, high))
         tied = _worth(prompt, first) == _worth(prompt, second)
         if first != second and not (tied and side == "test"):  # a test label needs a winner
             return prompt, first, second
 
 
 def _worth(prompt: str, response: str, length_bias: float = 0.0) -> float:
-    return gold(prompt, response).reward + length_bias * len(words_of(response))
+    return gold(prompt, response).reward + length_bias * len(grammar.words_of(response))
 
 
 def _prefers_first(rng: Random, knobs: Knobs, prompt: str, first: str, second: str) -> bool:
@@ -150,7 +141,7 @@ def preference_pairs(
     """
     _check_word("split", split, ("train", "validation", "test"))
     rng = make_rng("pairs", split, seed)
-    side: Split = "train" if split == "train" else "test"
+    side: grammar.Split = "train" if split == "train" else "test"
     tested = preference_pairs(knobs, seed, "test") if split == "validation" else []
     taken = {prompt_key(example.prompt) for example in tested}
     pairs: list[Example] = []
@@ -174,9 +165,9 @@ def demonstrations(
     rng = make_rng("demonstrations", quality, seed)
     examples: list[Example] = []
     for index in range(num):
-        request = draw_request(rng, "train", share_long)
-        prompt = write_request(rng, request)
-        answer = write_answer(rng, request, rng.uniform(low, high))
+        request = grammar.draw_request(rng, "train", share_long)
+        prompt = grammar.write_request(rng, request)
+        answer = grammar.write_answer(rng, request, rng.uniform(low, high))
         examples.append(Example(f"{quality}-{seed}-{index:05d}", _user(prompt), (answer,)))
     return examples
 
@@ -195,7 +186,7 @@ def prompts(num: int, seed: int, split: Literal["validation", "test"] = "test") 
     rng = make_rng("prompts", seed)
     texts: dict[str, None] = {}
     while len(texts) < first + num:
-        texts[write_request(rng, draw_request(rng, "test"))] = None
+        texts[grammar.write_request(rng, grammar.draw_request(rng, "test"))] = None
     drawn = [Example(f"prompt-{seed}-{i:05d}", _user(text), ()) for i, text in enumerate(texts)]
     return drawn[first:]
 
@@ -204,3 +195,42 @@ def _check_word(key: str, value: str, options: tuple[str, ...]) -> None:
     if value not in options:
         one_of = " or ".join(map(repr, options))
         raise UserError(f"{key}: {value!r} is not known{nearest(value, options)}; use {one_of}")
+
+
+PROSE_SHARE = 0.25
+ANSWER_QUALITY = (0.2, 0.8)
+
+
+def _prose(rng: Random) -> str:
+    """A text about an outing: where it led, and what was seen, told three times over.
+
+    It never contradicts itself. Saying things again teaches the base model to look back at what
+    was said, which answering needs and which few answers would teach too slowly.
+    """
+    topics = rng.sample(list(grammar.TOPICS), 2)
+    facts = [
+        grammar.draw_fact(rng, a) for a in rng.sample(list(grammar.ASPECTS), rng.randint(2, 5))
+    ]
+    sentences = [
+        frame.format(rng.choice(topics)) for frame in rng.sample(grammar.TOPIC_SENTENCES, 3)
+    ]
+    tellings = [grammar.write_fact(rng, rng.sample(facts, len(facts))) for _ in range(3)]
+    return " ".join(text for pair in zip(sentences, tellings, strict=True) for text in pair)
+
+
+def corpus(num_documents: int, seed: int) -> list[str]:
+    """Documents ready to tokenise: special tokens are written out, one BOS and one EOS each.
+
+    One in four is prose; the rest are one question and one answer, as the chat template renders
+    them. Only requests of the training side occur.
+    """
+    rng = make_rng("corpus", seed)
+    documents: list[str] = []
+    for _ in range(num_documents):
+        if rng.random() < PROSE_SHARE:
+            documents.append(f"<bos>{_prose(rng)}<eos>")
+            continue
+        request = grammar.draw_request(rng, "train")
+        answer = grammar.write_answer(rng, request, rng.uniform(*ANSWER_QUALITY))
+        documents.append(grammar.render(grammar.write_request(rng, request), answer))
+    return documents

@@ -7,16 +7,10 @@ import pkgutil
 
 from tiebreak.stages.evaluators.evaluator import Evaluator
 
-
-def _found() -> dict[str, Evaluator]:
-    modules = (
-        importlib.import_module(f"{__name__}.{entry.name}")
-        for entry in pkgutil.iter_modules(__path__)
-    )
-    found = [module.EVALUATOR for module in modules if hasattr(module, "EVALUATOR")]
-    return {evaluator.name: evaluator for evaluator in found}
-
-
-EVALUATORS: dict[str, Evaluator] = _found()
+_names = (entry.name for entry in pkgutil.iter_modules(__path__))
+_modules = [importlib.import_module(f"{__name__}.{name}") for name in _names]
+EVALUATORS: dict[str, Evaluator] = {
+    module.EVALUATOR.name: module.EVALUATOR for module in _modules if hasattr(module, "EVALUATOR")
+}
 
 __all__ = ["EVALUATORS", "Evaluator"]

@@ -89,18 +89,6 @@ class Work:
     disk: float = 0.0
 
 
-def always(run: RunConfig) -> bool:
-    return True
-
-
-def nothing(start: Sequence[Row], policy: Sequence[Row], run: RunConfig) -> dict[str, float]:
-    return {}
-
-
-def no_files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
-    return {}
-
-
 @dataclass(frozen=True)
 class Evaluator:
     """One file of this folder.
@@ -120,21 +108,23 @@ class Evaluator:
     name: str
     items: Callable[[Subject], list[Row]]
     metrics: Callable[[Sequence[Row]], dict[str, float]]
-    compared: Callable[[Sequence[Row], Sequence[Row], RunConfig], dict[str, float]] = nothing
-    files: Callable[[Sequence[Row], Sequence[Row]], Mapping[str, Any]] = no_files
+    compared: Callable[[Sequence[Row], Sequence[Row], RunConfig], dict[str, float]] = (
+        lambda start, policy, run: {}
+    )
+    files: Callable[[Sequence[Row], Sequence[Row]], Mapping[str, Any]] = lambda start, policy: {}
     needs: tuple[str, ...] = ()
     ignores: frozenset[str] = frozenset()
     reads_model: bool = True
-    applies: Callable[[RunConfig], bool] = always
+    applies: Callable[[RunConfig], bool] = lambda run: True
     cost: Callable[[RunSize, bool], Work] | None = None
     version: int = 1
 
     def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
         """What its items depend on beside the model and the rows."""
-        settings = settings_of(run.evaluation, _NEVER | self.ignores)
+        settings = dict(settings_of(run.evaluation, _NEVER | self.ignores))
         if self.reads_model:
-            settings = {**settings, **settings_of(run.train, OF_TRAINING)}
-            settings = {**settings, "tokenizer": dict(start.tokenizer_settings)}
+            settings |= settings_of(run.train, OF_TRAINING)
+            settings["tokenizer"] = dict(start.tokenizer_settings)
         return settings
 
     def definition(self, run: RunConfig, needed: Mapping[str, str]) -> str:
@@ -192,22 +182,6 @@ def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Pat
     )  # fmt: skip
 
 
-def score(run: RunConfig, model: Any, rows: Sequence[Any], what: str) -> list[list[Any]]:
-    """Log-prob of every token (tensors (tokens,), nats) of every response."""
-    from tiebreak.engine.models import autocast
-    from tiebreak.engine.progress import progress
-    from tiebreak.engine.reference import score_all
-    from tiebreak.engine.scoring import install
-
-    execution = run.train.execution
-    install(model, execution.head_chunk)
-    with progress(what, len(rows)) as advance, autocast(run.train.precision):
-        return score_all(
-            model, rows, pad_id=0, budget=execution.positions_per_cut,
-            overhead=execution.cut_overhead, progress=advance,
-        )  # fmt: skip
-
-
 def summed(scored: list[list[Any]]) -> list[list[float]]:
     """Log-prob (nats) of every response, summed in double precision."""
     return [[float(t.double().sum()) for t in row] for row in scored]
@@ -216,11 +190,6 @@ def summed(scored: list[list[Any]]) -> list[list[float]]:
 def mean(values: Sequence[float]) -> float:
     assert values, "an evaluation has at least one row"
     return sum(values) / len(values)
-
-
-def above(a: float, b: float) -> float:
-    """1 where a is above b, 0 where it is below, a half where they are equal."""
-    return 0.5 if a == b else float(a > b)
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -14,9 +14,9 @@ from tiebreak.stages.evaluators.evaluator import (
     Subject,
     Work,
     mean,
-    score,
     summed,
 )
+from tiebreak.stages.reference import score
 from tiebreak.stages.tokens import PROMPTS, read_report
 from tiebreak.track.record_format import GENERATIONS, items_file
 
@@ -41,8 +41,7 @@ def items(subject: Subject) -> list[Row]:
 
 def _answers(subject: Subject) -> list[Row]:
     from tiebreak.data.tokenise import encode_prompts
-    from tiebreak.engine.generate import generate
-    from tiebreak.engine.models import autocast
+    from tiebreak.engine.models import autocast, generate
     from tiebreak.engine.progress import progress
 
     run, evaluation, tokenizer = subject.run, subject.run.evaluation, subject.tokenizer
@@ -50,16 +49,11 @@ def _answers(subject: Subject) -> list[Row]:
     prompts = encode_prompts([row["prompt"] for row in asked], tokenizer)
     with progress("generations", len(prompts)) as advance, autocast(run.train.precision):
         responses = generate(
-            subject.model,
-            prompts,
-            pad_id=tokenizer.pad_token_id,
-            end_ids=read_report(subject.tokens)["end_ids"],
-            max_new_tokens=evaluation.max_new_tokens,
-            temperature=evaluation.temperature,
+            subject.model, prompts, progress=advance, seed=evaluation.seed,
+            pad_id=tokenizer.pad_token_id, end_ids=read_report(subject.tokens)["end_ids"],
+            max_new_tokens=evaluation.max_new_tokens, temperature=evaluation.temperature,
             batch_size=evaluation.batch_size,
-            seed=evaluation.seed,
-            progress=advance,
-        )
+        )  # fmt: skip
     return [
         {"id": row["id"], "prompt": shown(row["prompt"]), "prompt_ids": prompt,
          "response_ids": response, "tokens": len(response),

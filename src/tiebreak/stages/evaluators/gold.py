@@ -7,6 +7,7 @@ from typing import Any
 
 from tiebreak.config.schema import RunConfig
 from tiebreak.data.sources import Data
+from tiebreak.metrics import above
 from tiebreak.stages.evaluators.evaluator import (
     OF_ANSWERS,
     Evaluator,
@@ -14,7 +15,6 @@ from tiebreak.stages.evaluators.evaluator import (
     RunSize,
     Subject,
     Work,
-    above,
     mean,
 )
 from tiebreak.track.record_format import items_file

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tiebreak.config.schema import RunConfig
+from tiebreak.metrics import above
 from tiebreak.stages.evaluators.evaluator import (
     OF_ANSWERS,
     Evaluator,
@@ -13,11 +14,10 @@ from tiebreak.stages.evaluators.evaluator import (
     RunSize,
     Subject,
     Work,
-    above,
     mean,
-    score,
     summed,
 )
+from tiebreak.stages.reference import score
 from tiebreak.track.record_format import PAIR_TOKENS, PAIRS
 
 
@@ -39,8 +39,7 @@ def items(subject: Subject) -> list[Row]:
 
 
 def _ends(row: Any) -> Any:
-    responses = row.responses
-    few = responses if len(responses) < 3 else [responses[0], responses[-1]]
+    few = row.responses if len(row.responses) < 3 else [row.responses[0], row.responses[-1]]
     return type(row)(row.prompt, few)
 
 
@@ -91,18 +90,12 @@ def compared(start: Sequence[Row], policy: Sequence[Row], run: RunConfig) -> dic
         dict(zip(_sides(p), _difference(p["logp"], s["logp"]), strict=True))
         for s, p in zip(start, policy, strict=True)
     ]
-    values = {}
-    for side in ("chosen", "rejected"):
-        of_side = [drift[side] for drift in drifts if side in drift]
-        if of_side:
-            values[f"drift/{side}"] = mean(of_side)
-    if any("chosen" in drift for drift in drifts):
-        chosen = [drift["chosen"] for drift in drifts if "chosen" in drift]
-        values["displaced/share"] = mean([float(drift < 0) for drift in chosen])
-    margins = [drift for drift in drifts if len(drift) == 2]
-    if margins:
-        accuracy = [above(drift["chosen"], drift["rejected"]) for drift in margins]
-        values["accuracy/drift"] = mean(accuracy)
+    sides = {side: [d[side] for d in drifts if side in d] for side in ("chosen", "rejected")}
+    values = {f"drift/{side}": mean(of_side) for side, of_side in sides.items() if of_side}
+    if sides["chosen"]:
+        values["displaced/share"] = mean([float(drift < 0) for drift in sides["chosen"]])
+    if margins := [drift for drift in drifts if len(drift) == 2]:
+        values["accuracy/drift"] = mean([above(d["chosen"], d["rejected"]) for d in margins])
     return values
 
 
