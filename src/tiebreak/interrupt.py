@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from types import FrameType
 
 _requested = False
 _deferred: Callable[[], object] | None = None
@@ -71,7 +70,7 @@ def deferred(tell: Callable[[], object] = lambda: None) -> Generator[None]:
     check()
 
 
-def _handle(number: int, frame: FrameType | None) -> None:
+def _handle(*_: object) -> None:
     global _requested
     again, _requested = _requested, True
     if again:

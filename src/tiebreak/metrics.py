@@ -200,20 +200,21 @@ def axis_label(name: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
+_PAGE: dict[str, Callable[[Metric], str]] = {
+    "name": lambda metric: f"`{metric.name}`",
+    "unit": lambda metric: metric.unit,
+    "better": lambda metric: metric.direction,
+    "evaluator": lambda metric: str(metric.evaluator),
+    "over": lambda metric: metric.reduction,
+    "what it is": lambda metric: metric.sentence,
+}
+
+
 def metrics_page() -> str:
     """`docs/metrics.md`: the tables, for people."""
     training, throughput = (
-        _page_table(("name", "unit", "over", "what it is"), (
-            (f"`{m.name}`", m.unit, m.reduction, m.sentence) for m in metrics
-        ))
+        _page_table(metrics, ("name", "unit", "over", "what it is"))
         for metrics in (TRAINING, THROUGHPUT)
-    )  # fmt: skip
-    evaluation = _page_table(
-        ("name", "unit", "better", "evaluator", "over", "what it is"),
-        (
-            (f"`{m.name}`", m.unit, m.direction, str(m.evaluator), m.reduction, m.sentence)
-            for m in EVALUATION
-        ),
     )
     return (
         "# Metrics\n\n"
@@ -225,10 +226,11 @@ def metrics_page() -> str:
         f"## In `metrics.jsonl`, one object per optimiser step\n\n{training}\n"
         "## In `throughput.jsonl`\n\nTimes of this machine, on this day. A table shows them when "
         f"asked to (`--metrics seconds`) and\ncalls none of them best.\n\n{throughput}\n"
-        f"## In `result.json`, after training\n\n{evaluation}"
+        f"## In `result.json`, after training\n\n{_page_table(EVALUATION, tuple(_PAGE))}"
     )
 
 
-def _page_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
+def _page_table(metrics: Iterable[Metric], columns: tuple[str, ...]) -> str:
+    rows = ([_PAGE[column](metric) for column in columns] for metric in metrics)
+    lines = [columns, ("---",) * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -172,9 +172,7 @@ class Store:
             (self.root / stage).mkdir(parents=True, exist_ok=True)
             lock = open(self.root / stage / f".{key}.lock", "a+")
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(lock.fileno()):
                 lock.seek(0)
                 who = lock.read().strip() or "another process"
                 print(f"waiting for {stage}/{key}: {who} builds it", file=sys.stderr, flush=True)
@@ -183,6 +181,15 @@ class Store:
             lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             lock.flush()
             yield
+
+
+def try_lock(lock: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Take the lock of an open file, exclusive or shared; False where another process holds it."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 _key = key  # `key` is also the natural name of the methods' parameter
@@ -229,22 +236,19 @@ def read_artefact(path: Path) -> dict[str, Any]:
 
 def _seal(work: Path, scratch: Sequence[str], about: dict[str, Any]) -> None:
     """Flush every file but the scratch, then write the list of them: `work` is then complete."""
-    files, folders, partial = {}, {work}, work / f".{ARTEFACT}"
+    partial, files = work / f".{ARTEFACT}", {}
     partial.unlink(missing_ok=True)
-    found = (p for p in work.rglob("*") if not p.is_dir() or p.is_symlink())
-    for file in sorted(p for p in found if p.relative_to(work).parts[0] not in scratch):
-        assert file.is_file() and not file.is_symlink(), f"{file}: artefacts hold plain files only"
-        sha256 = _file_hash(file, sync=True)
-        files[file.relative_to(work).as_posix()] = {
-            "sha256": sha256,
-            "size": file.stat().st_size,
-        }
-        folders.add(file.parent)
+    for file in sorted(p for p in work.rglob("*") if not p.is_dir() or p.is_symlink()):
+        name = file.relative_to(work)
+        if name.parts[0] not in scratch:
+            assert file.is_file() and not file.is_symlink(), f"{file}: artefacts hold plain files"
+            sha256 = _file_hash(file, sync=True)
+            files[name.as_posix()] = {"sha256": sha256, "size": file.stat().st_size}
     assert files, f"the builder of {about['stage']}/{about['key']} left no file"
     text = json.dumps({"format": FORMAT, **about, "files": files}, sort_keys=True, indent=1)
     partial.write_text(text + "\n")
     _file_hash(partial, sync=True)
-    for folder in folders:
+    for folder in {work, *((work / name).parent for name in files)}:
         _sync_folder(folder)
     os.replace(partial, work / ARTEFACT)
     _sync_folder(work)
@@ -264,14 +268,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_published(folder: Path) -> bool:
-    """An artefact where the store put it; a copy somebody went on working in is not one."""
-    if not (folder / ARTEFACT).is_file():
-        return False
-    about = read_artefact(folder)
-    return (folder.parent.name, folder.name) == (about["stage"], about["key"])
 
 
 def stamps(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
@@ -303,7 +299,10 @@ def weights_hash(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise UserError(f"{folder} has no *.safetensors; only safetensors weights are read")
-    known = read_artefact(folder)["files"] if _is_published(folder) else {}
+    about = read_artefact(folder) if (folder / ARTEFACT).is_file() else {"stage": None, "key": None}
+    # A copy of an artefact that somebody went on working in lies elsewhere.
+    published = (about["stage"], about["key"]) == (folder.parent.name, folder.name)
+    known = about["files"] if published else {}
     digest = hashlib.sha256()
     for file in files:
         recorded = known.get(file.name)

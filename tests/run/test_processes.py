@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from tiebreak.plan.machine import Machine
-from tiebreak.plan.tally import Cost
 
 from tests.config.quick import quick
 from tiebreak import interrupt, provenance

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tiebreak.catalogue import parts
 from tiebreak.compose import Run
+from tiebreak.config.schema import TrackerConfig, TrackerMode
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
@@ -136,27 +137,18 @@ def _as_asked(runs: Runs, asked: Iterable[Planned]) -> Runs:
     return runs.measured_by((run.run_id, run.evaluation) for run in asked)
 
 
-@dataclass(frozen=True)
-class Place:
-    """A W&B project; online if there is a key, else a log for `wandb sync`."""
-
-    project: str
-    entity: str | None
-    name: str = "wandb"
-    mode: str = "auto"
-
-    @classmethod
-    def of(cls, text: str) -> Place:
-        """`PROJECT` or `ENTITY/PROJECT`. UserError: neither, or W&B is switched off."""
-        found = PLACE.fullmatch(text)
-        if found is None:
-            raise UserError(f"--wandb {text!r}: give PROJECT or ENTITY/PROJECT")
-        if wandb_environment.mode(cls.mode) == "disabled":
-            raise UserError("--wandb: WANDB_MODE=disabled; unset it, or give it offline")
-        return cls(found[2], found[1])
+def place_of(text: str) -> TrackerConfig:
+    """The W&B project of `PROJECT` or `ENTITY/PROJECT`; online if there is a key, else a log for
+    `wandb sync`. UserError: it is neither, or W&B is switched off."""
+    found = PLACE.fullmatch(text)
+    if found is None:
+        raise UserError(f"--wandb {text!r}: give PROJECT or ENTITY/PROJECT")
+    if wandb_environment.mode("auto") == "disabled":
+        raise UserError("--wandb: WANDB_MODE=disabled; unset it, or give it offline")
+    return TrackerConfig(name="wandb", mode=TrackerMode.AUTO, project=found[2], entity=found[1])
 
 
-def publish(name: str, table: Table, place: Place, folder: Path) -> str:
+def publish(name: str, table: Table, place: TrackerConfig, folder: Path) -> str:
     """Sends `table` under `name` as a W&B run of its own, beside the runs that it compares; where
     it is. The same name and command renew that run.
 

@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> None:
     from tiebreak import interrupt
     from tiebreak.cli.printing import outcome_lines
     from tiebreak.compose import compose
-    from tiebreak.run.execute import execute
     from tiebreak.run.distributed import rank
+    from tiebreak.run.execute import execute
 
     with interrupt.installed():
         outcome = execute(compose(options.overrides), say)
@@ -209,11 +209,11 @@ def table(options: argparse.Namespace) -> None:
 
 def _publish(options: argparse.Namespace) -> None:
     """A W&B run for each table. A sweep's file is called by its name: W&B is told of no folder."""
-    from tiebreak.cli.answers import Place, publish
+    from tiebreak.cli.answers import place_of, publish
 
     if options.format or options.out:
         raise UserError("--wandb sends the table in every form; leave out --format and --out")
-    place = Place.of(options.wandb)
+    place = place_of(options.wandb)
     called = Path(options.study or "all runs").name
     asked = " ".join([called, *options.overrides])
     command = _command(options, called if options.study else None)

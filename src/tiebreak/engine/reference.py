@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
@@ -23,7 +23,6 @@ from tiebreak.engine.batches import cut
 from tiebreak.engine.rows import Branches
 from tiebreak.engine.scoring import score
 from tiebreak.methods import Method, Pairs
-from tiebreak.methods.contract import Carries, MovesReference
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ _CARRIED, _REFERENCE = "carried.json", "reference.safetensors"
 
 @dataclass
 class MethodState:
-    """Statistics that run on (`Carries`) and a reference that moves (`MovesReference`)."""
+    """Statistics that run on (`carry`) and a reference that moves (`reference_share`)."""
 
     method: Method
     live: Live | None = None
@@ -141,15 +140,14 @@ class MethodState:
         draws = [random.Random(f"noise {seed} {step} {row}").random() for row in rows]
         noise_B = torch.tensor(draws, dtype=torch.float64, device=batch.chosen.policy.device)
         batch = replace(batch, noise=noise_B)
-        if hasattr(self.method, "carry"):
-            self.carried = cast(Carries, self.method).carry(batch, self.carried)
+        self.carried = self.method.carry(batch, self.carried)
         return replace(batch, carried=self.carried)
 
     def follow(self, policy: Any, step: int) -> None:
         """Move the reference after update `step`, where the method says so."""
         if not self.method.needs.moving_reference:
             return
-        share = cast(MovesReference, self.method).reference_share(step)
+        share = self.method.reference_share(step)
         if share:
             assert self.live is not None
             self.live.follow(policy, share)

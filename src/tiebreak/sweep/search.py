@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tiebreak.compose import Run
@@ -34,21 +35,13 @@ class TuningCell:
         self.space = sweep.space(values)
         self.trials = trials.open_study(self.reference())
         self.left_over = deque(t for t in self.trials.trials if t.state.name == "RUNNING")
-        _check(self.search, self.space, self.name)
+        check_space(self.search, self.space, self.name)
 
     def reference(self) -> dict[str, Any]:
         """What a worker needs to find the search: plain JSON."""
-        search = self.search
-        return {
-            "journal": str(folder(self.sweep.name) / JOURNAL),
-            "study": f"{self.name} {json.dumps(list(self.sweep.extra))}",
-            "sampler": str(search.sampler),
-            "pruner": str(search.pruner),
-            "metric": search.metric,
-            "maximise": search.maximise,
-            "seed": search.seed,
-            "rungs": search.rungs,
-        }
+        study = f"{self.name} {json.dumps(list(self.sweep.extra))}"
+        journal = str(folder(self.sweep.name) / JOURNAL)
+        return {**asdict(self.search), "journal": journal, "study": study}
 
     def next(self) -> Task | None:
         """A trial a killed search left, or a new one while the budget lasts."""
@@ -77,23 +70,21 @@ class TuningCell:
 
         assert task.trial is not None
         number = task.trial["number"]
-        if "stopped" in reply:
-            return  # it stays open, and the next search goes on with it
         if "pruned" in reply:
             self.trials.tell(number, state=TrialState.PRUNED)
         elif "error" in reply:
             self.trials.tell(number, state=TrialState.FAIL)
-        else:
+        elif "stopped" not in reply:  # else it stays open, and the next search goes on with it
             self.trials.tell(number, self._value(task.run))
 
     def _value(self, run: Run) -> float:
         metrics = read_result(runs_dir() / run.run_id, run.evaluation_id)["metrics"]
-        if self.search.metric not in metrics:
+        if (name := self.search.metric) not in metrics:
+            there = ", ".join(sorted(metrics))
             raise UserError(
-                f"search.metric={self.search.metric!r} is not in the result of a trial; it has "
-                f"{', '.join(sorted(metrics))}"
+                f"search.metric={name!r} is not in the result of a trial; it has {there}"
             )
-        return metrics[self.search.metric]
+        return metrics[name]
 
     def is_through(self) -> bool:
         states = [trial.state.is_finished() for trial in self.trials.trials]
@@ -102,18 +93,14 @@ class TuningCell:
     def best(self) -> dict[str, Any] | None:
         """The settings of the best complete trial; None when none is complete."""
         complete = [t for t in self.trials.trials if t.state.name == "COMPLETE"]
-        if not complete:
-            return None
         sign = 1 if self.search.maximise else -1
-        found = max(complete, key=lambda t: (sign * (t.value or 0.0), -t.number))
-        return dict(found.params)
+        best = max(complete, key=lambda t: (sign * (t.value or 0.0), -t.number), default=None)
+        return None if best is None else dict(best.params)
 
     def finals(self) -> list[Run]:
         """The best setting at every seed, on the test split; empty while trials are open."""
         best = self.best() if self.is_through() else None
-        if best is None:
-            return []
-        return [self.run(best, seed, "test") for seed in self.sweep.seeds()]
+        return [self.run(best, seed, "test") for seed in self.sweep.seeds()] if best else []
 
 
 class Tuning:
@@ -144,8 +131,7 @@ class Tuning:
         for _ in range(len(self._cells)):
             cell = self._cells[0]
             self._cells.rotate(-1)
-            task = cell.next()
-            if task is not None:
+            if (task := cell.next()) is not None:
                 return Task(task.run, {**(task.trial or {}), "cell": cell.name})
         return None
 
@@ -204,16 +190,17 @@ def _point(search: Search, space: Space, number: int, cell: str) -> dict[str, An
     return None
 
 
-def _check(search: Search, space: Space, cell: str) -> None:
+def check_space(search: Search, space: Space, cell: str) -> None:
+    """UserError where a search has nothing to tune, or more trials than there are settings."""
     if not space:
         raise UserError(
             f"nothing to tune for {cell}: its method has no search space; give search.space in "
             "the sweep, or leave the method out"
         )
     if search.sampler is Sampler.GRID:
-        wide = [key for key, values in space.items() if not isinstance(values, Choice)]
-        if wide:
-            raise UserError(f"search.sampler=grid needs lists, and {wide[0]} is an interval")
+        for key, values in space.items():
+            if not isinstance(values, Choice):
+                raise UserError(f"search.sampler=grid needs lists, and {key} is an interval")
     points = trials.num_points(space)
     if points < search.trials and search.sampler is not Sampler.TPE:
         raise UserError(

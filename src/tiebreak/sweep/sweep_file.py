@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -67,19 +68,22 @@ class SweepFile:
     shared_space: Space
     extra: tuple[str, ...]
 
+    @functools.cached_property
+    def given(self) -> Values:
+        """Key -> value as text of what the command line says."""
+        return {key: value for key, _, value in (one.partition("=") for one in self.extra)}
+
     def cells(self) -> Iterator[Values]:
         """One value of each axis but the seed."""
-        names = [name for name in self.axes if name != "seed"]
-        for point in itertools.product(*(self.axes[name] for name in names)):
-            yield dict(zip(names, point, strict=True))
+        axes = {axis: values for axis, values in self.axes.items() if axis != "seed"}
+        return (dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values()))
 
     def seeds(self) -> tuple[int, ...]:
         return self.axes.get("seed", (1,))
 
     def run(self, cell: Values, more: Mapping[str, Any]) -> Run:
         """The run of a cell with `more` keys set; what the command line says comes last."""
-        said = {one.partition("=")[0] for one in self.extra}
-        values = {k: v for k, v in {**self.values(cell), **more}.items() if k not in said}
+        values = {k: v for k, v in {**self.values(cell), **more}.items() if k not in self.given}
         try:
             run = compose([*(override(k, v) for k, v in values.items()), *self.extra])
             _check_pruner(self.search, run)
@@ -90,15 +94,14 @@ class SweepFile:
 
     def values(self, cell: Values) -> Values:
         """What the file says of a cell: fixed keys, the cell's own, its method's settings."""
-        said = dict(one.split("=", 1) for one in self.extra if "=" in one)
-        method = said.get("method", cell.get("method", ""))
+        method = self.given.get("method", cell.get("method", ""))
         return {**self.fixed, **cell, **self.settings.get(method, {})}
 
     def space(self, cell: Values) -> Space:
         """What is tuned in a cell: the method's own space, and the sweep file's."""
         method = self.run(cell, {}).method_name
         own = {f"method.{key}": values for key, values in search_space(method).items()}
-        fixed = {*self.settings.get(method, {}), *(o.partition("=")[0] for o in self.extra)}
+        fixed = {*self.settings.get(method, {}), *self.given}
         both = {**own, **self.shared_space}
         return {key: values for key, values in both.items() if key not in fixed}
 
@@ -145,8 +148,7 @@ def read_sweep_file(name: str, extra: Sequence[str] = ()) -> SweepFile:
                 f"{path.name}: settings.{method} must be keys and values for a method of the axes"
             )
     search, space = _search(plan["search"], path.name)
-    fixed, settings = plan["fixed"], plan["settings"]
-    return SweepFile(path.stem, axes, fixed, settings, search, space, tuple(extra))
+    return SweepFile(path.stem, axes, plan["fixed"], plan["settings"], search, space, tuple(extra))
 
 
 def _load(path: Path, name: str) -> Values:
@@ -154,8 +156,8 @@ def _load(path: Path, name: str) -> Values:
 
     if not path.is_file():
         names = sorted(p.stem for p in shipped("sweeps").glob("*.yaml"))
-        there = ", ".join(names)
-        raise UserError(f"unknown sweep {name!r}{nearest(name, names)}; there are {there}")
+        hint, there = nearest(name, names), ", ".join(names)
+        raise UserError(f"unknown sweep {name!r}{hint}; there are {there}")
     try:
         plan = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -172,8 +174,8 @@ def _load(path: Path, name: str) -> Values:
 
 
 def _axis(axis: str, values: Any, where: str) -> tuple[Any, ...]:
-    if axis.split(".")[0] not in (*GROUPS, "seed"):
-        known = (*GROUPS, "seed")
+    known = (*GROUPS, "seed")
+    if axis.split(".")[0] not in known:
         raise UserError(
             f"{where}: unknown axis {axis!r}{nearest(axis, known)}; an axis is one of "
             f"{', '.join(known)}, or a key of theirs such as method.beta"

@@ -6,7 +6,6 @@ records and store do not know: a second `tiebreak sweep` picks up wherever the f
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
@@ -25,7 +24,7 @@ from typing import Any, Protocol
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import home, runs_dir
-from tiebreak.store import FULL, UNWRITABLE, disk_errors
+from tiebreak.store import FULL, UNWRITABLE, disk_errors, try_lock
 from tiebreak.track.record import is_done, is_live, read_manifest, read_status
 from tiebreak.track.wandb_environment import shared_by
 
@@ -235,13 +234,11 @@ def _alone(name: str, command: str) -> Generator[None]:
         place.mkdir(parents=True, exist_ok=True)
         lock = open(place / "lock", "a+")
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(lock.fileno()):
             raise UserError(
                 f"another sweep of {name} is running; see tiebreak status {name}, or end it with "
                 f"tiebreak stop {name}"
-            ) from error
+            )
         lock.truncate(0)
         who = {"process": os.getpid(), "host": socket.gethostname(),
                "command": command or f"tiebreak sweep {name}"}  # fmt: skip
@@ -254,24 +251,19 @@ def stop(name: str) -> str:
     """Tell the running sweep of that name to stop; a sentence that says what was done."""
     path = folder(name) / "lock"
     if not path.is_file():
-        raise UserError(
-            f"no sweep of {name} was started here; start one with: tiebreak sweep {name}"
-        )
+        start = f"tiebreak sweep {name}"
+        raise UserError(f"no sweep of {name} was started here; start one with: {start}")
     with path.open("r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = json.loads(lock.read())
-            if who["host"] != socket.gethostname():
-                raise UserError(
-                    f"the sweep of {name} runs on {who['host']}; stop it there"
-                ) from None
-            os.kill(who["process"], signal.SIGTERM)
-            return (
-                f"told process {who['process']} to stop; its runs save a checkpoint first; go on "
-                f"later with: {who['command']}"
-            )
-    return f"no sweep of {name} is running"
+        if try_lock(lock.fileno()):
+            return f"no sweep of {name} is running"
+        who = json.loads(lock.read())
+    if who["host"] != socket.gethostname():
+        raise UserError(f"the sweep of {name} runs on {who['host']}; stop it there")
+    os.kill(who["process"], signal.SIGTERM)
+    return (
+        f"told process {who['process']} to stop; its runs save a checkpoint first; go on later "
+        f"with: {who['command']}"
+    )
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from tiebreak.compose import Run
 from tiebreak.config.schema import TrackerMode
-from tiebreak.config.typed import Choice, Interval, Space
+from tiebreak.config.typed import Choice, Interval
 from tiebreak.errors import UserError
+from tiebreak.sweep.search import check_space
 from tiebreak.sweep.sweep_file import Pruner, Sampler, Search, SweepFile, Values, override
 
 ARGUMENTS = "${args_no_hyphens}"
@@ -29,8 +29,12 @@ def export(sweep: SweepFile) -> str:
     import yaml
 
     runs = sweep.runs()
+    blind = "W&B would see nothing of these runs"
     for run in runs:
-        _check_tracker(run)
+        if run.tracker.name == "none":
+            raise UserError(f"tracker=none: {blind}; give tracker=wandb")
+        if (mode := run.tracker.mode) in (TrackerMode.OFFLINE, TrackerMode.DISABLED):
+            raise UserError(f"tracker.mode={mode}: {blind}; leave it at auto")
     notes: list[str] = []
     if sweep.search is not None:
         config = _tuned(sweep, sweep.search, notes)
@@ -42,41 +46,23 @@ def export(sweep: SweepFile) -> str:
     head = {"name": sweep.name, "project": tracker.project, "entity": tracker.entity}
     whole = {**{k: v for k, v in head.items() if v is not None}, "program": "tiebreak", **config}
     text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=10_000)
-    return "".join(f"# {line}\n" for line in [*_usage(sweep.name), *notes]) + text
-
-
-def _usage(name: str) -> list[str]:
-    return [
-        f"The W&B sweep of {name}; made by: tiebreak sweep {name} --export wandb",
+    usage = [
+        f"The W&B sweep of {sweep.name}; made by: tiebreak sweep {sweep.name} --export wandb",
         "Register it with: wandb sweep FILE; start agents where `tiebreak` is on the PATH.",
     ]
-
-
-def _check_tracker(run: Run) -> None:
-    tracker = run.tracker
-    if tracker.name == "none":
-        raise UserError("tracker=none: W&B would see nothing of these runs; give tracker=wandb")
-    if tracker.mode in (TrackerMode.OFFLINE, TrackerMode.DISABLED):
-        raise UserError(
-            f"tracker.mode={tracker.mode}: W&B would see nothing of these runs; leave it at auto"
-        )
+    return "".join(f"# {line}\n" for line in [*usage, *notes]) + text
 
 
 def _is_product(sweep: SweepFile) -> bool:
     """Whether the axes alone tell the runs apart, and the order of the overrides is no matter."""
-    keys = [*sweep.fixed, *sweep.axes, *_keys(sweep.extra)]
+    keys = [*sweep.fixed, *sweep.axes, *sweep.given]
     nested = any("." in one and other.startswith(f"{one}.") for one in keys for other in keys)
     return not sweep.settings and not nested and bool(_free_axes(sweep))
 
 
-def _keys(overrides: Iterable[str]) -> set[str]:
-    return {one.partition("=")[0] for one in overrides}
-
-
 def _free_axes(sweep: SweepFile) -> dict[str, tuple[Any, ...]]:
     """The axes that the command line has not fixed."""
-    given = _keys(sweep.extra)
-    return {axis: values for axis, values in sweep.axes.items() if axis not in given}
+    return {axis: values for axis, values in sweep.axes.items() if axis not in sweep.given}
 
 
 def _product(sweep: SweepFile) -> Values:
@@ -85,9 +71,7 @@ def _product(sweep: SweepFile) -> Values:
     return {
         "command": _command(fixed, sweep.extra),
         "method": "grid",
-        "parameters": {
-            axis: {"values": [_value(value) for value in values]} for axis, values in axes.items()
-        },
+        "parameters": {axis: {"values": list(map(_value, axes[axis]))} for axis in axes},
     }
 
 
@@ -109,20 +93,13 @@ def _tuned(sweep: SweepFile, search: Search, notes: list[str]) -> Values:
     """One method's search: the trials as `tiebreak sweep` does them, on validation rows."""
     cell = _only_cell(sweep)
     space = sweep.space(cell)
-    if not space:
-        raise UserError(
-            f"nothing to tune for {json.dumps(cell)}: its method has no search space; give "
-            "search.space in the sweep"
-        )
-    if search.sampler is Sampler.GRID:
-        for key, values in space.items():
-            if isinstance(values, Interval):
-                raise UserError(f"search.sampler=grid needs lists, and {key} is an interval")
+    check_space(search, space, json.dumps(cell))
     if search.pruner is not Pruner.NONE:
         notes.append(f"search.pruner={search.pruner} is left out: W&B's agent ends no run early.")
     notes.append("It tunes only: the best setting at every seed is the part of tiebreak sweep.")
     always = {"seed": search.seed, "evaluation.split": "validation"}
-    sweep.run(cell, {**always, **_corner(space)})  # mistakes come now
+    corner = {k: v.values[0] if isinstance(v, Choice) else v.low for k, v in space.items()}
+    sweep.run(cell, {**always, **corner})  # mistakes come now
     fixed = {k: v for k, v in {**sweep.values(cell), **always}.items() if k not in space}
     return {
         "command": _command(fixed, sweep.extra),
@@ -142,10 +119,6 @@ def _only_cell(sweep: SweepFile) -> Values:
                 f"tiebreak sweep {sweep.name}"
             )
     return next(sweep.cells())
-
-
-def _corner(space: Space) -> Values:
-    return {k: v.values[0] if isinstance(v, Choice) else v.low for k, v in space.items()}
 
 
 def _dimension(values: Choice | Interval) -> Values:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from tiebreak import provenance
 from tiebreak.errors import Busy, UserError
-from tiebreak.store import FULL, UNWRITABLE, disk_errors
+from tiebreak.store import FULL, UNWRITABLE, disk_errors, try_lock
 from tiebreak.track.record_format import (
     CONFIG,
     FORMAT,
@@ -64,9 +64,9 @@ class Record:
 
     def close(self) -> None:
         """Let another process write. The kernel does this too when the process dies."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
     def __enter__(self) -> Self:
         return self
@@ -88,14 +88,9 @@ class Record:
         assert status in STATUSES, status
         assert last_checkpoint is None or not os.path.isabs(last_checkpoint), last_checkpoint
         content = {
-            "format": FORMAT,
-            "status": status,
-            "stage": stage,
-            "step": step,
-            "steps": steps,
-            "error": error,
-            "last_checkpoint": last_checkpoint,
-        }
+            "format": FORMAT, "status": status, "stage": stage, "step": step, "steps": steps,
+            "error": error, "last_checkpoint": last_checkpoint,
+        }  # fmt: skip
         self.write_json(STATUS, content, sync=status != "running")
 
     def copy_log(self, log: Path) -> list[dict[str, Any]]:
@@ -179,11 +174,9 @@ def _take_lock(run_dir: Path) -> int:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     for _ in range(5):  # `is_live` holds it for a moment
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if try_lock(lock):
             return lock
-        except BlockingIOError:
-            time.sleep(0.05)
+        time.sleep(0.05)
     os.close(lock)
     raise Busy(f"another process is running {run_dir}; wait for it or stop it")
 
@@ -201,8 +194,8 @@ def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     earlier = list(before.get("earlier", []))
     if made_by != {k: fresh.get(k) for k in made_by}:
         earlier.append(made_by)
-    kept = {k: before[k] for k in ("times", "stages", "dropped", "hashes") if before.get(k)}
-    return {**fresh, **kept, **({"earlier": earlier} if earlier else {})}
+    same = {k: before[k] for k in ("times", "stages", "dropped", "hashes") if before.get(k)}
+    return {**fresh, **same, **({"earlier": earlier} if earlier else {})}
 
 
 def dumps(value: Any, where: str) -> str:
@@ -224,11 +217,8 @@ def _pretty(value: Any, path: Path) -> bytes:
 def _not_finite(value: Any, name: str = "") -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f"{name or 'the value'} is {value}"
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, list | tuple):
-        items = enumerate(value)
+    values = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+    items = values.items() if isinstance(values, Mapping) else ()
     found = (_not_finite(child, f"{name}.{k}" if name else str(k)) for k, child in items)
     return next((text for text in found if text), "")
 
@@ -256,11 +246,11 @@ def _cut(path: Path, step: int | None) -> int:
         rows = [(json.loads(line)["step"], line) for line in whole.split(b"\n")[:-1]]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); move {path.parent} away") from error
-    kept = [(at, line) for at, line in rows if step is None or at <= step]
-    text = b"".join(line + b"\n" for _, line in kept)
+    rows = [(at, line) for at, line in rows if step is None or at <= step]
+    text = b"".join(line + b"\n" for _, line in rows)
     if text != content:
         _write(path, text)
-    return kept[-1][0] if kept else 0
+    return rows[-1][0] if rows else 0
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -299,11 +289,8 @@ def is_done(run_dir: Path, evaluation_id: str, evaluators: Mapping[str, str]) ->
 
 def mark_failed(run_dir: Path, why: str) -> None:
     """Say so in the record of a run whose process could not: it was killed."""
-    if not run_dir.is_dir():
-        return
-    status = read_status(run_dir)
-    begun = status is not None and status["status"] in ("running", "stopped")
-    if status is not None and begun and not is_live(run_dir):
+    status = read_status(run_dir) or {"status": None}
+    if status["status"] in ("running", "stopped") and not is_live(run_dir):
         failed = {**status, "status": "failed", "error": why}
         _write(run_dir / STATUS, _pretty(failed, run_dir / STATUS))
 
@@ -315,9 +302,6 @@ def is_live(run_dir: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(lock, fcntl.LOCK_SH)
     finally:
         os.close(lock)
-    return False
