@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import traceback
@@ -25,7 +24,14 @@ from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, ma
 from tiebreak.store import Artefact, Store
 from tiebreak.track.environment import is_agents
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import Record, is_done, mark_failed, read_result, read_status
+from tiebreak.track.record import (
+    Record,
+    is_done,
+    mark_failed,
+    read_jsonl,
+    read_result,
+    read_status,
+)
 from tiebreak.track.record_format import GENERATIONS, METRICS, TRACE, path_in_record
 
 
@@ -140,8 +146,7 @@ def _align(run: Run, log: RunLog, others: ranks.Others) -> Stage:
 def _mirror_result(run: Run, folder: Path, mirror: Mirror) -> None:
     answers = folder / path_in_record(GENERATIONS, run.evaluation_id)
     if answers.is_file():
-        rows = [json.loads(line) for line in answers.read_text().splitlines()]
-        mirror.generations(last_step(folder / METRICS), rows)
+        mirror.generations(last_step(folder / METRICS), read_jsonl(answers))
     mirror.summary(read_result(folder, run.evaluation_id))
 
 
@@ -154,8 +159,7 @@ def _mirror(run: Run) -> Mirror:
 def _show_again(run: Run, folder: Path) -> None:
     """A W&B sweep that asks for a finished run waits for its numbers."""
     with _mirror(run) as mirror:
-        for line in (folder / METRICS).read_text().splitlines():
-            row = json.loads(line)
+        for row in read_jsonl(folder / METRICS):
             mirror.log(row.pop("step"), row)
         mirror.summary(read_result(folder, run.evaluation_id))
         mirror.record(folder)
