@@ -28,15 +28,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from tiebreak.config.identity import RESULT_VERSION, group_id, run_id  # noqa: E402
-
 from tiebreak import provenance  # noqa: E402
-from tiebreak.config.schema import Run  # noqa: E402
-from tiebreak.plan.past import graph  # noqa: E402
-from tiebreak.stages.align import Line  # noqa: E402
-from tiebreak.stages.stage import Stage  # noqa: E402
+from tiebreak.compose import Run  # noqa: E402
+from tiebreak.stages.stage import Stage, order  # noqa: E402
 from tiebreak.store import Store  # noqa: E402
 from tiebreak.sweep.sweep_file import read_sweep_file  # noqa: E402
+from tiebreak.track.record_format import FORMAT, evaluation_folder  # noqa: E402
 
 METHODS = ("dpo", "kto", "cpo", "simpo", "nca")
 SCENARIOS = ("align-from-base", "sft-then-align")
@@ -64,62 +61,50 @@ class Filler:
         return len(self._made)
 
     def finish(self, run: Run) -> None:
-        stages = graph(run, Line.of(run))
-        built = [(stage.name, self.publish(stage)) for stage in stages]
-        self.record(run, [{"stage": s, "key": k, "reused": False} for s, k in built])
+        stages = run.plan.stages()
+        for stage in stages:
+            self.publish(stage)
+        self.record(run, [{"stage": s.name, "key": s.key, "reused": False} for s in stages])
 
     def train(self, run: Run) -> None:
         """Killed after training: its policy is there, and no evaluation of it."""
-        line = Line.of(run)
-        below = (*line.align.parents.values(), line.align)
-        for stage in (line.tokens, *(line.start.parents().values()), *below):
+        for stage in order([run.plan.tokens, run.plan.align], lambda stage: False):
             self.publish(stage)
 
-    def publish(self, stage: Stage) -> str:
-        for parent in stage.parents.values():
-            self.publish(parent)
-        key = stage.key(self.store)
-        assert key is not None
-        if (stage.name, key) not in self._made:
-            self._made.add((stage.name, key))
-            self._write(stage, key)
-        return key
-
-    def _write(self, stage: Stage, key: str) -> None:
-        folder = self.store.path(stage.name, key)
+    def publish(self, stage: Stage) -> None:
+        if (stage.name, stage.key) in self._made:
+            return
+        self._made.add((stage.name, stage.key))
+        folder = self.store.path(stage.name, stage.key)
         folder.mkdir(parents=True)
-        paths = {role: self.store.path(parent.name, str(parent.key(self.store)))
-                 for role, parent in stage.parents.items()}  # fmt: skip
-        about = {"format": 1, "stage": stage.name, "key": key,
-                 "inputs": {**stage.inputs(paths), "result_version": RESULT_VERSION},
-                 "files": {}}  # fmt: skip
-        contents = {"model.safetensors": key} if stage.name != "tokens" else {
-            "report.json": json.dumps({"train": {"content": key}})
-        }  # fmt: skip
-        for name, text in contents.items():
-            (folder / name).write_text(text)
-            about["files"][name] = {"sha256": key, "size": len(text)}
+        files = {"model.safetensors": {"sha256": stage.key, "size": len(stage.key)}}
+        (folder / "model.safetensors").write_text(stage.key)
+        about = {"format": 1, "stage": stage.name, "key": stage.key, "inputs": stage.inputs,
+                 "files": files}  # fmt: skip
         (folder / "artefact.json").write_text(json.dumps(about))
 
     def record(self, run: Run, stages: list[dict[str, Any]]) -> None:
         import yaml
 
         self.records += 1
-        folder = self.root / "runs" / run_id(run)
+        folder = self.root / "runs" / run.run_id
         folder.mkdir(parents=True)
         manifest = {
-            "format": 2, "run_id": run_id(run), "group_id": group_id(run), "names": run.names,
+            "format": FORMAT, "run_id": run.run_id, "group_id": run.group_id, "names": run.names,
             "seed": run.seed, "host": provenance.host(), "stages": stages,
             "times": {"started": "2026-01-31T12:00:00Z", "finished": "2026-01-31T12:02:00Z"},
         }  # fmt: skip
-        status = {"format": 2, "status": "finished", "stage": None, "step": None, "steps": None,
-                  "error": None, "last_checkpoint": None}  # fmt: skip
+        status = {"format": FORMAT, "status": "finished", "stage": None, "step": None,
+                  "steps": None, "error": None, "last_checkpoint": None}  # fmt: skip
         rows = [{"step": i + 1, "seconds": 0.5, "memory/peak": 700.0} for i in range(STEPS)]
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
         (folder / "config.yaml").write_text(yaml.dump(run.resolved, Dumper=dumper))
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (folder / "status.json").write_text(json.dumps(status, indent=1))
-        (folder / "result.json").write_text(json.dumps({"format": 2, "metrics": {}}))
+        measured = evaluation_folder(folder, run.evaluation_id)
+        measured.mkdir(parents=True)
+        result = {"format": FORMAT, "evaluators": dict(run.evaluators), "metrics": {}}
+        (measured / "result.json").write_text(json.dumps(result))
         (folder / "throughput.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
 
 

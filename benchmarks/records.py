@@ -147,24 +147,12 @@ def put(
         (folder / path_in_record(name, EVALUATION)).write_bytes(content)
 
 
-def planned(records: Sequence[Any]) -> list[Any]:
-    """The runs of the first setting, as a study asks for them."""
-    from tiebreak_analysis.tables.labels import material
-    from tiebreak_analysis.tables.rows import Planned
-
-    wanted = {identity(identity(s, m, n), seed) for n, s, m, seed in points(STUDY)}
-    return [
-        Planned(r.run_id, r.group_id, r.model, r.data, r.scenario, r.method, material(r.settings))
-        for r in records
-        if r.run_id in wanted
-    ]
-
-
 def phase(study: bool) -> dict[str, float]:
     """Seconds of each step, and the peak of memory, in this process."""
     from tiebreak.home import runs_dir
     from tiebreak_analysis.records.runs import load
     from tiebreak_analysis.tables.comparison import comparison
+    from tiebreak_analysis.tables.rows import Planned
     from tiebreak_analysis.tables.text import markdown
 
     times: dict[str, float] = {}
@@ -179,7 +167,9 @@ def phase(study: bool) -> dict[str, float]:
     assert not runs.skipped, runs.skipped[:3]
     step("load")
     if study:
-        text = markdown(comparison(runs, planned=planned(runs.records)))
+        wanted = {identity(identity(s, m, n), seed) for n, s, m, seed in points(STUDY)}
+        planned = [Planned.of(record) for record in runs.records if record.run_id in wanted]
+        text = markdown(comparison(runs, planned=planned))
         assert f"{min(STUDY, len(runs.records))} finished runs" in text
         step("table")
     else:

@@ -108,7 +108,7 @@ def test_stopping_it_is_not_a_crash(
     def stop(options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.running, "run", stop)
+    monkeypatch.setattr(cli.commands, "run", stop)
     assert code_of("run", "method=kto", "data.train=my pairs.jsonl") == 130
     assert capsys.readouterr().err == (
         "tiebreak: stopped; go on with: tiebreak run method=kto 'data.train=my pairs.jsonl'\n"

@@ -17,7 +17,7 @@ LIGHT = [
     "tiebreak.config.compose",
     "tiebreak.methods",
     "tiebreak.run.execute",
-    "tiebreak.sweep.sweep",
+    "tiebreak.sweep.tasks",
     "tiebreak.cli.printing",
     "tiebreak.catalogue.cards",
     "tiebreak.catalogue.pages",

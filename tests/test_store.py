@@ -116,7 +116,7 @@ def test_build_publishes_and_is_reused(tmp_path: Path) -> None:
     about = json.loads((first.path / ARTEFACT).read_text())
     expected = {"sha256": hashlib.sha256(b"abc").hexdigest(), "size": 3}
     assert about == {
-        "format": 1, "stage": "sft", "key": KEY, "inputs": INPUTS,
+        "format": 2, "stage": "sft", "key": KEY, "inputs": INPUTS,
         "files": {"deep/a.txt": expected},
     }  # fmt: skip
     assert not store.work("sft", KEY).exists()
@@ -248,8 +248,8 @@ def test_a_builders_own_permission_error_is_its_own(tmp_path: Path) -> None:
 def test_other_format_is_refused(tmp_path: Path) -> None:
     made = Store(tmp_path).build("sft", KEY, INPUTS, write)
     about = read_artefact(made.path)
-    (made.path / ARTEFACT).write_text(json.dumps({**about, "format": 2}))
-    with pytest.raises(UserError, match=f"{KEY} has artefact format 2, expected 1; delete it"):
+    (made.path / ARTEFACT).write_text(json.dumps({**about, "format": 1}))
+    with pytest.raises(UserError, match=f"{KEY} has artefact format 1, expected 2; delete it"):
         Store(tmp_path).build("sft", KEY, INPUTS, write)
 
 

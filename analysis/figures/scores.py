@@ -78,13 +78,11 @@ def radar(
     top: float | None = None,
     level: float = 0.95,
 ) -> Figure:
-    """A closed line per method, as papers print scores; `dots` says the same and more.
+    """A closed line per method, as papers print scores, from zero to `top`; `dots` says more.
 
     A radar's area depends on the order of the categories, and it has no room for intervals: it is
-    there to be laid beside a published one. The radius begins at zero and ends at `top`.
-
-    `scores`: as for `dots`. UserError: fewer than three categories, a method without a value in
-    one of them (a line would jump over it), a value below zero.
+    there to be laid beside a published one. `scores`: as for `dots`. UserError: fewer than three
+    categories, a method without a value in one of them (a line would jump over it), a negative one.
     """
     frame = labelled(scores, category, value)
     names = list(dict.fromkeys(frame[category]))

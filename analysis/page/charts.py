@@ -13,7 +13,7 @@ import numpy as np
 from tiebreak.metrics import axis_unit
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.statistics import Interval, mean_interval
-from tiebreak_analysis.tables.table import LEVEL, Table, entry_key
+from tiebreak_analysis.tables.table import LEVEL, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def curves(history: pd.DataFrame, groups: Sequence[Group]) -> dict[str, Any]:
     metrics: dict[str, dict[str, Any]] = {name: {} for name in names}
     cut = False
     for group in groups:
-        runs = [key for r in group.records if (key := entry_key(r)) in logs]
+        runs = [key for r in group.records if (key := r.key) in logs]
         for of_metrics, x, values in _same_steps([logs[run] for run in runs]):
             cut = cut or len(x) > points
             kept = largest_triangles(x, _mean(values), points)
@@ -136,7 +136,7 @@ def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
         "units": {name: unit for name in names if (unit := axis_unit(name))},
         "axes": axes[:2] if len(axes) > 1 else axes * 2,
         "runs": {
-            entry_key(r): {name: _short(value) for name, value in r.metrics.items()}
+            r.key: {name: _short(value) for name, value in r.metrics.items()}
             for _, records in finished
             for r in records
         },
@@ -163,7 +163,7 @@ def _short(value: float | None) -> float | None:
 
 def shown_runs(groups: Sequence[Group]) -> dict[str, str]:
     """Group id -> the run whose answers are shown: the finished one of the lowest seed."""
-    finished = {g.group_id: [entry_key(r) for r in g.records if r.finished] for g in groups}
+    finished = {g.group_id: [r.key for r in g.records if r.finished] for g in groups}
     return {group: runs[0] for group, runs in finished.items() if runs}
 
 

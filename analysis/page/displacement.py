@@ -13,7 +13,6 @@ from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Markup, scroll, tag
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.statistics import Interval
-from tiebreak_analysis.tables.table import entry_key
 
 HEADS = {
     "method": "",
@@ -33,7 +32,7 @@ DIGITS = 4
 
 def panels_of(runs: Runs, groups: Sequence[Group]) -> dict[str, Panel]:
     """Group id -> the panel over its finished runs; only groups of which some run left pairs."""
-    keys = {g.group_id: [entry_key(r) for r in g.records if r.finished] for g in groups}
+    keys = {g.group_id: [r.key for r in g.records if r.finished] for g in groups}
     pairs = runs.pairs([key for keys_of_group in keys.values() for key in keys_of_group])
     present = set(pairs["run_id"])
     measured = {group: some for group, some in keys.items() if present & set(some)}

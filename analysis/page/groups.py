@@ -10,7 +10,7 @@ from tiebreak_analysis.figures.palette import LINES, MARKERS, START, Look, looks
 from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.sections import sections_alike
-from tiebreak_analysis.tables.table import SHORT, Table, evaluation_of, section_title
+from tiebreak_analysis.tables.table import SHORT, Table, section_title
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = (
@@ -89,15 +89,15 @@ def _members(records: Sequence[Record]) -> Iterator[tuple[Record, ...]]:
     for record in records:
         by_group[record.group_id].append(record)
     for runs in by_group.values():
-        ways = sorted({evaluation_of(r) or "" for r in runs if r.finished}) or [""]
+        ways = sorted({r.evaluation or "" for r in runs if r.finished}) or [""]
         for way in ways:
-            same = [r for r in runs if (evaluation_of(r) or "") == way if r.finished]
+            same = [r for r in runs if (r.evaluation or "") == way if r.finished]
             same += [r for r in runs if not r.finished and way == ways[0]]
             yield tuple(sorted(same, key=lambda r: (r.seed, r.run_id)))
 
 
 def _evaluation(records: Sequence[Record]) -> str | None:
-    return next((evaluation_of(record) for record in records if record.finished), None)
+    return next((record.evaluation for record in records if record.finished), None)
 
 
 def _sections(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
@@ -115,7 +115,7 @@ def _sections(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
         model, data = key[:2]
         title = f"model {model} · data {data}" if names[model, data] == 1 else section_title(*key)
         for record in members:
-            sections[record.group_id, evaluation_of(record)] = title
+            sections[record.group_id, record.evaluation] = title
             using[material(record.settings)].add(title)
     for record in records:
         beside = using[material(record.settings)]

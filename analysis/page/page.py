@@ -27,7 +27,7 @@ from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
 from tiebreak_analysis.page.markup import Markup, join, tag
 from tiebreak_analysis.page.provenance import differences, provenance
 from tiebreak_analysis.records.runs import Runs
-from tiebreak_analysis.tables.table import LEVEL, Table, entry_key
+from tiebreak_analysis.tables.table import LEVEL, Table
 
 SCRIPTS = ("state.js", "charts.js", "curves.js", "frontier.js", "displacement.js", "answers.js",
            "leaderboard.js", "main.js")  # fmt: skip
@@ -100,7 +100,7 @@ def _payload(
     looks: Mapping[str, Look],
 ) -> dict[str, Any]:
     """What the charts, filters and answers are made from."""
-    keys = [entry_key(record) for group in groups for record in group.records]
+    keys = [record.key for group in groups for record in group.records]
     shown = shown_runs(groups)
     answering = list(shown.values())
     return {
@@ -110,7 +110,7 @@ def _payload(
                 "label": group.label,
                 "scenario": group.scenario,
                 "section": group.section,
-                "runs": [[entry_key(r), r.seed] for r in group.records],
+                "runs": [[r.key, r.seed] for r in group.records],
                 **plotly(looks[group.label]),
             }
             for group in groups

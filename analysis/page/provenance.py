@@ -10,7 +10,7 @@ from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Child, Markup, join, scroll, table, tag
 from tiebreak_analysis.records.runs import Record, Runs, setting_text, varying
 from tiebreak_analysis.tables.labels import shared_settings
-from tiebreak_analysis.tables.table import SHORT, evaluation_of
+from tiebreak_analysis.tables.table import SHORT
 
 ABSENT = "·"
 
@@ -55,7 +55,7 @@ def _row(group: Group, record: Record, manifest: Mapping[str, Any]) -> list[Chil
         _status(record),
         join(commit),
         _hash(record.data_hash),
-        _hash(evaluation_of(record)),
+        _hash(record.evaluation),
         _hash(record.start_model),
         _hash(hashes.get("model")),
     ]

@@ -187,7 +187,7 @@ def frame(
     return _pandas(blocks, columns), damaged
 
 
-def _pandas(blocks: Sequence[Block], columns: Sequence[str]) -> pd.DataFrame:
+def _pandas(blocks: Sequence[RunRows], columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     if not blocks:
@@ -199,7 +199,7 @@ def _pandas(blocks: Sequence[Block], columns: Sequence[str]) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def _keys(blocks: Sequence[Block]) -> pa.Array:
+def _keys(blocks: Sequence[RunRows]) -> pa.Array:
     import numpy as np
     import pyarrow as pa
 
@@ -211,28 +211,28 @@ def _keys(blocks: Sequence[Block]) -> pa.Array:
 
 
 @dataclass(frozen=True)
-class Block:
+class RunRows:
     """The tables of several entries below one another."""
 
     runs: Mapping[str, int]
     """Key -> number of rows, in row order."""
     table: pa.Table
 
-    def single(self) -> Iterator[Block]:
+    def single(self) -> Iterator[RunRows]:
         """A block per entry."""
         at = 0
         for name, rows in self.runs.items():
-            yield Block({name: rows}, self.table.slice(at, rows))
+            yield RunRows({name: rows}, self.table.slice(at, rows))
             at += rows
 
 
-def _read_blocks(entries: Sequence[Entry], read: ReadTable) -> tuple[list[Block], Damaged]:
+def _read_blocks(entries: Sequence[Entry], read: ReadTable) -> tuple[list[RunRows], Damaged]:
     """One block per entry that has the file; the damaged by key, with the reason."""
     blocks, damaged = [], []
     for entry in entries:
         try:
             table = read(entry)
-            blocks.append(Block({key_of(entry): table.num_rows}, table))
+            blocks.append(RunRows({key_of(entry): table.num_rows}, table))
         except Missing:
             continue
         except Unreadable as reason:
@@ -242,7 +242,7 @@ def _read_blocks(entries: Sequence[Entry], read: ReadTable) -> tuple[list[Block]
 
 def _cached_blocks(
     entries: Sequence[Entry], file: str, read: ReadTable, folder: Path, existing: Container[str]
-) -> tuple[list[Block], Damaged]:
+) -> tuple[list[RunRows], Damaged]:
     """Blocks of all entries, from the cache below `folder` where their files did not change.
 
     existing: the keys of every entry; what the cache holds of others goes when it is next written.
@@ -261,7 +261,7 @@ def _cached_blocks(
 
 def _shard(
     entries: Sequence[Entry], file: str, read: ReadTable, path: Path, existing: Container[str]
-) -> tuple[list[Block], Damaged]:
+) -> tuple[list[RunRows], Damaged]:
     before = open_cached(path, _Shard.of) or _Shard({}, None)
     by_key = {key_of(entry): entry for entry in entries}
     stamps = {key: stamp for key, e in by_key.items() if (stamp := e.stamp(file)) is not None}
@@ -293,9 +293,9 @@ class _Shard:
     def stamp(self, name: str) -> Stamp | None:
         return self.runs[name][:2] if name in self.runs else None
 
-    def blocks(self, wanted: Container[str]) -> list[Block]:
+    def blocks(self, wanted: Container[str]) -> list[RunRows]:
         """The rows of these runs; those of neighbours in one piece."""
-        found: list[Block] = []
+        found: list[RunRows] = []
         inside: dict[str, int] = {}
         began = at = 0
         for name, (_, _, rows) in self.runs.items():
@@ -303,17 +303,17 @@ class _Shard:
                 began = began if inside else at
                 inside[name] = rows
             elif inside:
-                found.append(Block(inside, self._rows(began, at)))
+                found.append(RunRows(inside, self._rows(began, at)))
                 inside = {}
             at += rows
-        return [*found, Block(inside, self._rows(began, at))] if inside else found
+        return [*found, RunRows(inside, self._rows(began, at))] if inside else found
 
     def _rows(self, first: int, end: int) -> pa.Table:
         assert self.table is not None, "an empty shard has no runs"
         return self.table.slice(first, end - first)
 
 
-def _save_shard(path: Path, blocks: Sequence[Block], stamps: Mapping[str, Stamp | None]) -> None:
+def _save_shard(path: Path, blocks: Sequence[RunRows], stamps: Mapping[str, Stamp | None]) -> None:
     rows_of: dict[str, tuple[int, ...]] = {}
     for block in blocks:
         for name, rows in block.runs.items():
@@ -323,7 +323,7 @@ def _save_shard(path: Path, blocks: Sequence[Block], stamps: Mapping[str, Stamp 
     save(path, _stacked(blocks), {b"runs": json.dumps(rows_of).encode()})
 
 
-def _stacked(blocks: Sequence[Block]) -> pa.Table:
+def _stacked(blocks: Sequence[RunRows]) -> pa.Table:
     """All rows; a column that one of them lacks is null there."""
     import pyarrow as pa
 

@@ -80,7 +80,7 @@ class Entry(Protocol):
         ...
 
 
-class Source(Protocol):
+class RunSource(Protocol):
     """Where runs are read from."""
 
     @property

@@ -27,7 +27,15 @@ from tiebreak_analysis.records.files import (
     history_table,
     parquet,
 )
-from tiebreak_analysis.records.record import PLAIN, Entry, Folder, Record, Skipped, Source, key_of
+from tiebreak_analysis.records.record import (
+    PLAIN,
+    Entry,
+    Folder,
+    Record,
+    RunSource,
+    Skipped,
+    key_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,13 +92,21 @@ class Runs:
         columns = [*PLAIN, *settings, *metrics, *(f"start/{name}" for name in start)]
         return pd.DataFrame(rows, columns=pd.Index(columns))
 
-    def measured_by(self, wanted: Mapping[str, str]) -> Runs:
-        """These runs without other evaluations than the wanted ones (run id -> evaluation id);
-        runs that `wanted` does not name stay as they are."""
+    def measured_by(self, wanted: Iterable[tuple[str, str | None]]) -> Runs:
+        """These runs without evaluations that are not wanted.
+
+        wanted: run ids with the id of an evaluation; None is any. Runs that have no evaluation
+        yet, or that `wanted` does not name, stay as they are.
+        """
+        ids: dict[str, set[str | None]] = defaultdict(set)
+        for run_id, evaluation in wanted:
+            ids[run_id].add(evaluation)
         chosen = [
             record
             for record in self.records
-            if record.evaluation in (None, wanted.get(record.run_id, record.evaluation))
+            if record.evaluation is None
+            or record.run_id not in ids
+            or ids[record.run_id] & {record.evaluation, None}
         ]
         return replace(self, records=tuple(chosen))
 
@@ -128,7 +144,7 @@ class Runs:
         return rows
 
 
-def source_from(text: str) -> Source:
+def source_from(text: str) -> RunSource:
     """The source that `--source` names. UserError: no such folder, nothing in it, or no source."""
     kind, colon, rest = text.partition(":")
     if colon and kind == "wandb":
@@ -151,7 +167,7 @@ def cache_below(home: Path) -> Path:
     return home / ".tiebreak" / "cache"
 
 
-def _offline_logs(folder: Path) -> Source:
+def _offline_logs(folder: Path) -> RunSource:
     from tiebreak_analysis.records.wandb import PATTERN, OfflineLogs
 
     if not folder.is_dir():
@@ -164,7 +180,7 @@ def _offline_logs(folder: Path) -> Source:
     return OfflineLogs(folder)
 
 
-def _project(text: str) -> Source:
+def _project(text: str) -> RunSource:
     from tiebreak_analysis.records.wandb import Project
 
     entity, _, project = text.partition("/")
@@ -173,7 +189,7 @@ def _project(text: str) -> Source:
     return Project(entity, project)
 
 
-def load(source: Path | Source) -> Runs:
+def load(source: Path | RunSource) -> Runs:
     """Read every record of `source`; a path is a runs folder. One that is not there has no runs."""
     if isinstance(source, Path):
         source = Folder(source, cache_below(home()) if source == runs_dir() else None)

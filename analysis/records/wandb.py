@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tiebreak.errors import UserError
-from tiebreak.track import environment
+from tiebreak.track import wandb_environment
 from tiebreak.track.record_format import FORMAT, MANIFEST, STATUS, STATUSES, path_in_record
 from tiebreak_analysis.records.files import Missing, Row, Settings, Unreadable, settings
 from tiebreak_analysis.records.record import Record, Skipped, Stamp, parse
@@ -304,7 +304,7 @@ class Project:
         return None
 
     def entries(self) -> tuple[list[MirroredRun], list[Skipped]]:
-        if not environment.has_key():  # wandb would ask for one, and wait
+        if not wandb_environment.has_key():  # wandb would ask for one, and wait
             raise UserError("wandb-api: no key; set WANDB_API_KEY, or use `wandb login`")
         return gather(Path(self.root), self._runs())
 
@@ -332,11 +332,13 @@ def _asking(failure: type[Exception]) -> Generator[Path]:
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
     with tempfile.TemporaryDirectory() as name:
-        before = environment.use_folder(Path(name)) | {"WANDB_DIR": os.environ.get("WANDB_DIR")}
+        before = wandb_environment.use_folder(Path(name)) | {
+            "WANDB_DIR": os.environ.get("WANDB_DIR")
+        }
         os.environ["WANDB_DIR"] = name
         try:
             yield Path(name)
         except (wandb.Error, WandbApiFailedError) as error:
             raise failure(f"W&B: {' '.join(str(error).split())[:200]}") from None
         finally:
-            environment.restore(before)
+            wandb_environment.restore(before)

@@ -17,7 +17,7 @@ from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables.notes import notes_of
 from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.sections import sections_of
-from tiebreak_analysis.tables.table import Table, throughput_of
+from tiebreak_analysis.tables.table import Table
 
 TIMES = tuple(metric.name for metric in THROUGHPUT)
 
@@ -65,7 +65,7 @@ def _with_times(finished: list[Record], metrics: Sequence[str]) -> list[Record]:
     """The records with their throughput among the metrics, if any of it is asked for."""
     if not set(metrics) & set(TIMES):
         return finished
-    return [replace(r, metrics={**r.metrics, **throughput_of(r)}) for r in finished]
+    return [replace(r, metrics={**r.metrics, **r.throughput}) for r in finished]
 
 
 def _nothing(runs: Runs) -> str:
@@ -81,7 +81,7 @@ def _check_metrics(finished: Sequence[Record], metrics: Sequence[str]) -> None:
     have = {name for record in finished for name in record.metrics}
     for name in metrics:
         if name not in have:
-            known = sorted(have.union(*map(throughput_of, finished)))
+            known = sorted(have.union(*(record.throughput for record in finished)))
             raise UserError(
                 f"no finished run has metric {name!r}{nearest(name, known)}; "
                 f"they have: {', '.join(known)}"

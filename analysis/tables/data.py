@@ -12,7 +12,7 @@ from typing import Any
 from tiebreak.metrics import Direction
 from tiebreak_analysis.published import PublishedFigure
 from tiebreak_analysis.records.runs import Record
-from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table, evaluation_of
+from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table
 
 FORMAT = 1
 HEADER = (
@@ -90,7 +90,7 @@ def _run(record: Record) -> dict[str, Any]:
         "dirty": git.get("dirty"),
         "data": record.data_hash,
         "tokens": hashes.get("tokens"),
-        "evaluator": evaluation_of(record),
+        "evaluator": record.evaluation,
         "start_model": record.start_model,
         "model": hashes.get("model"),
         "versions": manifest.get("versions", {}),

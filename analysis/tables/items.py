@@ -16,7 +16,6 @@ import numpy as np
 
 from tiebreak.metrics import Metric, evaluation_metric
 from tiebreak_analysis.records.runs import Record, Runs
-from tiebreak_analysis.tables.table import entry_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +41,8 @@ PerItem = Mapping[tuple[str, str], ItemValues]
 
 def _frame(runs: Runs, records: Sequence[Record], evaluator: str) -> pd.DataFrame:
     """What an evaluator measured item by item, for these runs."""
-    ids = [entry_key(record) for record in records]
-    return runs.pairs(ids) if evaluator == "pairs" else runs.items(ids)
+    keys = [record.key for record in records]
+    return runs.pairs(keys) if evaluator == "pairs" else runs.items(keys, evaluator)
 
 
 def per_item(
@@ -55,7 +54,7 @@ def per_item(
     known = [metric for metric in known if metric.items]
     evaluators = sorted({str(metric.evaluator) for metric in known})
     tables = {name: _ItemTable.of(_frame(runs, records, name)) for name in evaluators}
-    run_ids = {entry_key(record): record.run_id for record in records}
+    run_ids = {record.key: record.run_id for record in records}
     damaged = sorted(runs.damaged.items())
     odd = {run_ids[key]: why for (key, _), why in damaged if key in run_ids}
     values: dict[tuple[str, str], ItemValues] = {}
@@ -110,7 +109,7 @@ def _of_metric(
         return
     shared: dict[bytes, tuple[str, ...]] = {}
     for record in records:
-        rows = table.rows.get(entry_key(record))
+        rows = table.rows.get(record.key)
         if rows is None or name not in record.metrics:
             continue
         present = ~np.isnan(after[rows])

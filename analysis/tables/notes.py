@@ -17,8 +17,6 @@ from tiebreak_analysis.tables.table import (
     SHORT,
     Row,
     Section,
-    evaluation_of,
-    evaluator_keys,
 )
 
 MANY = 6  # run ids beyond this are counted; the sidecar has them all
@@ -213,8 +211,8 @@ def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
     for r in finished:
         models[r.model, r.scenario, r.data_hash, r.seed].add(r.start_model)
         for name, value in r.start.items():
-            key = evaluator_keys(r).get(str(evaluation_metric(name).evaluator))
-            values[r.start_model, r.data_hash, evaluation_of(r), key, name].append(value)
+            key = r.evaluators.get(str(evaluation_metric(name).evaluator))
+            values[r.start_model, r.data_hash, r.evaluation, key, name].append(value)
     apart = {
         (model or "")[:SHORT]
         for (model, *_), measured in values.items()

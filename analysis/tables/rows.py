@@ -38,6 +38,16 @@ class Planned:
     method: str
     material: str
     """Model and data with all their settings: `labels.material`."""
+    evaluation: str | None = None
+    """Id of the evaluation it asks for; None: any."""
+
+    @classmethod
+    def of(cls, record: Record) -> Planned:
+        """A run that has a record already, whatever became of it."""
+        return cls(
+            record.run_id, record.group_id, record.model, record.data, record.scenario,
+            record.method, labels.material(record.settings), record.evaluation,
+        )  # fmt: skip
 
 
 def scenario_rows(

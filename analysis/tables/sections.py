@@ -19,8 +19,6 @@ from tiebreak_analysis.tables.rows import Planned, counted, scenario_rows, with_
 from tiebreak_analysis.tables.table import (
     Column,
     Section,
-    evaluation_of,
-    evaluator_keys,
 )
 from tiebreak_analysis.tables.ties import judged
 
@@ -99,7 +97,7 @@ def _outdated(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     """Evaluator -> runs measured with another key of it than the newest run of the section."""
     by_evaluator: dict[str, list[tuple[str, Record]]] = defaultdict(list)
     for record in records:
-        for evaluator, key in evaluator_keys(record).items():
+        for evaluator, key in record.evaluators.items():
             by_evaluator[evaluator].append((key, record))
     outdated = {}
     for evaluator, keyed in sorted(by_evaluator.items()):
@@ -175,7 +173,7 @@ def sections_alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
     )
     alike: dict[Key, list[Record]] = defaultdict(list)
     for r in finished:
-        alike[models[r.group_id], data[_data(r)], r.data_hash, evaluation_of(r)].append(r)
+        alike[models[r.group_id], data[_data(r)], r.data_hash, r.evaluation].append(r)
     order = sorted(alike, key=lambda key: [labels.natural(part or "") for part in key])
     return {key: alike[key] for key in order}
 

@@ -139,26 +139,6 @@ class Verdict:
     untested: tuple[str, ...] = ()
 
 
-def evaluation_of(record: Record) -> str | None:
-    """How a run was measured, as a hash: only runs with the same one may share a section."""
-    return record.evaluation
-
-
-def evaluator_keys(record: Record) -> Mapping[str, str]:
-    """Evaluator -> its key: what, beside the models, its numbers of this run depend on."""
-    return record.evaluators
-
-
-def entry_key(record: Record) -> str:
-    """What the rows of this record are called in the frames of `Runs`."""
-    return record.key
-
-
-def throughput_of(record: Record) -> Mapping[str, float]:
-    """How fast the run trained; empty where its record does not say."""
-    return record.throughput
-
-
 def section_title(model: str, data: str, data_hash: str | None, evaluation: str | None) -> str:
     """What a section is about, with the beginnings of the hashes."""
     data = f"{data} {data_hash[:SHORT]}" if data_hash else data
@@ -174,6 +154,7 @@ class Section:
     data: str
     data_hash: str | None
     evaluator: str | None
+    """How its runs were measured: the id of their evaluation."""
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     validation: bool = False

@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 
 from tiebreak.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 ARTEFACT = "artefact.json"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
@@ -92,14 +92,16 @@ def _text(value: Any, where: str) -> str:
 
 def _mapping_text(values: Mapping[str, Any], where: str) -> str:
     """A plan of many runs spends a good part of its time here."""
-    if {*map(type, values)} - {str} and (wrong := [k for k in values if not isinstance(k, str)]):
-        raise ValueError(f"{where}: key {wrong[0]!r} is not a string")
     parts = []
-    for name in sorted(values):
-        value = values[name]
-        plain = _PLAIN.get(type(value))
-        text = _text(value, f"{where}.{name}") if plain is None else plain(value)
-        parts.append(f"{_quoted(name)}:{text}")
+    try:
+        for name in sorted(values):
+            value, quoted = values[name], _quoted(name)
+            plain = _PLAIN.get(type(value))
+            text = _text(value, f"{where}.{name}") if plain is None else plain(value)
+            parts.append(f"{quoted}:{text}")
+    except TypeError:  # names that are no strings are neither sorted nor quoted
+        wrong = next(name for name in values if not isinstance(name, str))
+        raise ValueError(f"{where}: key {wrong!r} is not a string") from None
     return f"{{{','.join(parts)}}}"
 
 

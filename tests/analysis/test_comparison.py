@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.analysis.conftest import measured
-from tests.analysis.made_plans import planned_by
 from tiebreak.errors import UserError
 from tiebreak.track.record_format import RESULT
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.labels import natural
+from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.table import Row, Table
 
 WriteRun = Callable[..., str]  # tests/analysis/conftest.py
@@ -193,7 +193,7 @@ def test_what_is_not_in_the_table_is_counted(runs_dir: Path, write_run: WriteRun
 
 def test_a_study(runs_dir: Path, write_run: WriteRun):
     wanted = {write_run("dpo", seed) for seed in (1, 2, 3)}
-    plan = planned_by(load(runs_dir).records)
+    plan = [Planned.of(record) for record in load(runs_dir).records]
     plan += [replace(plan[0], run_id="0" * 12), replace(plan[0], run_id="1" * 12)]
     write_run("dpo", 4)
     torn = write_run("dpo", 5)
@@ -259,7 +259,7 @@ def test_nothing_to_compare(runs_dir: Path, write_run: WriteRun):
         comparison(load(runs_dir))
     write_run("ipo")
     runs = load(runs_dir)
-    failed = planned_by(record for record in runs.records if not record.finished)
+    failed = [Planned.of(record) for record in runs.records if not record.finished]
     with pytest.raises(UserError, match="none of the runs asked for is finished"):
         comparison(runs, planned=failed)
 

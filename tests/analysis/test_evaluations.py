@@ -62,9 +62,11 @@ def test_each_entry_has_its_own_files(runs_dir: Path, twice: str) -> None:
 
 def test_one_evaluation_may_be_wanted_of_each_run(runs_dir: Path, twice: str) -> None:
     runs = load(runs_dir)
-    assert entries(runs.measured_by({twice: SECOND}), twice) == {SECOND: 0.25}
-    assert len(runs.measured_by({twice: SECOND}).records) == 3
-    none = runs.measured_by({r.run_id: "0" * 12 for r in runs.records})
+    assert entries(runs.measured_by([(twice, SECOND)]), twice) == {SECOND: 0.25}
+    assert len(runs.measured_by([(twice, SECOND)]).records) == 3
+    assert len(runs.measured_by([(twice, FIRST), (twice, SECOND)]).records) == 4
+    assert len(runs.measured_by([(twice, None)]).records) == 4
+    none = runs.measured_by((r.run_id, "0" * 12) for r in runs.records)
     assert [r.status for r in none.records] == ["running"], "the others were measured otherwise"
 
 

@@ -14,7 +14,7 @@ from tests.analysis.conftest import measured
 from tests.analysis.record_files import Tracker, closed, fill, mirror
 from tests.track.conftest import clean
 from tests.track.test_mirror import inspect, opened
-from tiebreak.track import environment
+from tiebreak.track import wandb_environment
 from tiebreak_analysis.records.files import Unreadable
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.records.wandb import THROUGHPUT, OfflineLogs, merged, status_of
@@ -106,10 +106,10 @@ def test_what_is_no_log(content: bytes) -> None:
 def test_a_run_of_another_project_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
-    for name in (*environment.FOLDERS, "WANDB_ERROR_REPORTING"):
+    for name in (*wandb_environment.FOLDERS, "WANDB_ERROR_REPORTING"):
         monkeypatch.setenv(name, "")  # so that it is put back
     folder = tmp_path / "wandb"
-    environment.use_folder(folder)
+    wandb_environment.use_folder(folder)
     with wandb.init(mode="offline", dir=str(tmp_path), project="other", config={"lr": 1}) as run:
         run.log({"loss": 1.0})
     closed()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
+import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import plan
-from tiebreak.compose import Run
-from tiebreak.config import compose
+from tiebreak.compose import Run, compose
 from tiebreak.plan.estimate import estimate
-from tiebreak.plan.machine import Machine
+from tiebreak.plan.speeds import Machine
 from tiebreak.sweep.sweep_file import read_sweep_file
 from tiebreak.sweep.tasks import State, standings
 
@@ -35,37 +33,37 @@ def runs(home: Path) -> list[Run]:
     return read_sweep_file(str(home / "big.yaml")).runs()
 
 
+OPENED: Counter[str] | None = None  # counts while a test asks for it
+
+
+def _count(event: str, arguments: tuple[Any, ...]) -> None:
+    if OPENED is not None and event == "open" and not str(arguments[0]).endswith((".py", ".pyc")):
+        OPENED[str(arguments[0])] += 1
+
+
+@pytest.fixture(scope="module")
+def audited() -> None:
+    sys.addaudithook(_count)  # Python tells of each file that is opened
+
+
 @pytest.fixture
-def touched(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each file is opened ("open") or asked about ("stat") from now on."""
+def opened(audited: None, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file is opened from now on."""
     counts: Counter[str] = Counter()
-
-    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(path: Any, *rest: Any, **more: Any) -> Any:
-            counts[name] += 1
-            return function(path, *rest, **more)
-
-        return call
-
-    monkeypatch.setattr(Path, "stat", counted("stat", Path.stat))
-    monkeypatch.setattr(io, "open", counted("open", io.open))
+    monkeypatch.setattr(sys.modules[__name__], "OPENED", counts)
     return counts
 
 
 def test_the_study_has_as_many_different_runs_as_asked_for(runs: list[Run]) -> None:
-    assert len(runs) == 40
-    assert len({run.method_name for run in runs}) == 5 and {run.seed for run in runs} == {
-        1,
-        2,
-        3,
-        4,
-    }
+    assert len(runs) == len({run.run_id for run in runs}) == 40
+    assert len({run.method_name for run in runs}) == 5
+    assert {run.seed for run in runs} == {1, 2, 3, 4}
 
 
-def test_no_run_reads_a_file_of_its_own(runs: list[Run], touched: Counter[str]) -> None:
-    again = [compose.compose([*_said(run), "seed=77"]) for run in runs]
+def test_no_run_reads_a_file_of_its_own(runs: list[Run], opened: Counter[str]) -> None:
+    again = [compose([*_said(run), "seed=77"]) for run in runs]
     assert {run.seed for run in again} == {77}
-    assert touched == {}
+    assert opened == {}
 
 
 def _said(run: Run) -> list[str]:
@@ -74,40 +72,44 @@ def _said(run: Run) -> list[str]:
 
 
 def test_runs_that_were_not_begun_are_not_looked_for(
-    home: Path, runs: list[Run], touched: Counter[str]
+    home: Path, runs: list[Run], opened: Counter[str]
 ) -> None:
     filler = plan.Filler(home)
     for run in runs[:3]:
         filler.record(run, [])
-    touched.clear()
+    opened.clear()
     states = Counter(one.state for one in standings(runs))
     assert states == {State.DONE: 3, State.WAITING: 37}
-    assert touched["open"] <= 3 * 2  # the status, for the state and for what it says
-    assert touched["stat"] <= 3 * 4
+    begun = {str(home / "runs" / run.run_id) for run in runs[:3]}
+    assert {next((r for r in begun if path.startswith(r)), path) for path in opened} == begun
+    assert sum(opened.values()) <= 3 * 2  # the result; the status, for what it says
 
 
 def test_an_estimate_reads_what_is_there_once(
-    home: Path, runs: list[Run], touched: Counter[str]
+    home: Path, runs: list[Run], opened: Counter[str]
 ) -> None:
     filled = plan.fill(home, runs)
     assert filled.records == 20
-    touched.clear()
+    opened.clear()
     found = estimate(runs, machine=MACHINE)
     assert (len(found.runs), found.finished, found.unread) == (20, 20, 0)
-    left = Counter((stage.name, stage.what) for stage in found.stages)
-    assert (left["align", ""], left["evaluate", "policy"]) == (10, 20)  # 10 policies are there
-    # Per record: status, manifest, config, throughput, and what it built; then the policies.
-    assert touched["open"] <= 8 * filled.records + filled.artefacts
+    left = Counter((needed.stage.name, needed.stage.what) for needed in found.stages)
+    assert (left["align", ""], left["pairs", "policy"]) == (10, 20)  # 10 policies are there
+    below = Counter({path: times for path, times in opened.items() if path.startswith(str(home))})
+    shared = {path for path, times in below.items() if times > 1}
+    assert all(path.endswith("artefact.json") for path in shared), "records tell of it, too"
+    # Per record: result, manifest, config, throughput, and what it built; then the policies.
+    assert sum(below.values()) <= 4 * filled.records + 14 * filled.records + filled.artefacts
 
 
-def test_many_runs_of_one_setting_cost_no_more_files(home: Path, touched: Counter[str]) -> None:
-    opened = []
+def test_many_runs_of_one_setting_cost_no_more_files(home: Path, opened: Counter[str]) -> None:
+    counts = []
     for seeds in (2, 8):
         (home / "big.yaml").write_text(json.dumps(plan.study(10 * seeds, seeds)))
-        touched.clear()
+        opened.clear()
         estimate(read_sweep_file(str(home / "big.yaml")).runs(), machine=MACHINE)
-        opened.append(touched["open"])
-    assert opened[1] <= opened[0]
+        counts.append(opened.total())
+    assert counts[1] <= counts[0]
 
 
 def test_it_runs_on_a_few(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from any_method import (
 from tiebreak.catalogue.cards import PARTS, parts
 from tiebreak.methods import METHODS, Method, Pairs, Responses, contract
 
-HELPERS = {"contract", "numerics", "responses"}
+HELPERS = {"contract", "responses"}
 FOLDER = Path(contract.__file__).parent
 FILES = sorted(p for p in FOLDER.glob("*.py") if p.stem not in {"__init__", *HELPERS})
 STARTS = [name for name in METHODS if any(m.loss_at_start() is not None for m in variants(name))]

@@ -87,7 +87,10 @@ def test_an_adapter_has_the_parameters_that_peft_counts(tmp_path: Path) -> None:
     shape, targets = sizes.checkpoint_shape(tmp_path), ["q_proj", "k_proj", "down_proj"]
     adapted: Any = get_peft_model(model, LoraConfig(r=4, target_modules=targets))
     assert shape is not None
-    assert shape.adapter(Lora(4, 8, tuple(targets))) == adapted.get_nb_trainable_parameters()[0]
+    assert (
+        shape.adapter(Lora(rank=4, alpha=8, targets=tuple(targets)))
+        == adapted.get_nb_trainable_parameters()[0]
+    )
 
 
 def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:

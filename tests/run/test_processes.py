@@ -22,7 +22,7 @@ from tiebreak.plan.estimate import Cost, estimate
 from tiebreak.plan.speeds import Machine
 from tiebreak.run import processes, rank, ranks
 from tiebreak.run.processes import FAILED, LOCK, RankFailed
-from tiebreak.sweep.engines.local import default_workers
+from tiebreak.sweep.engines.local import workers_for
 from tiebreak.sweep.sweep_file import read_sweep_file
 
 SAY = """
@@ -254,10 +254,10 @@ def test_processes_that_know_nothing_of_each_other(monkeypatch: pytest.MonkeyPat
 def test_workers_are_as_many_as_have_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "cpus", lambda: 8)
     one, three = quick(), quick("train.execution.num_processes=3")
-    assert (default_workers([one]), default_workers([one, three])) == (8, 2)
+    assert (workers_for(None, [one]), default_workers([one, three])) == (8, 2)
     monkeypatch.setattr(provenance, "cpus", lambda: 2)
-    assert default_workers([three]) == 1
-    assert default_workers([quick("train.execution.num_threads=null")]) == 1
+    assert workers_for(None, [three]) == 1
+    assert workers_for(None, [quick("train.execution.num_threads=null")]) == 1
 
 
 def test_a_plan_counts_their_threads_and_memory(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_plan_counts_their_threads_and_memory(tmp_path: Path) -> None:
 
     def cost(run: Run, devices: tuple[str, ...]) -> Cost:
         found = estimate([run], root=tmp_path, machine=Machine(host, 2**36, 2**40, devices))
-        return next(one.cost for one in found.stages if one.stage.name == "align")
+        return next(needed.cost for needed in found.stages if needed.stage.name == "align")
 
     one, two = (quick(f"train.execution.num_processes={num}") for num in (1, 2))
     for devices, memories in ((), 2), (("A", "A"), 1):  # a device has a memory of its own

@@ -17,8 +17,7 @@ from tiebreak.cli.printing import describe_report
 from tiebreak.compose import Run, compose
 from tiebreak.sweep.engines import local as pool
 from tiebreak.sweep.engines.local import Pool, Worker
-from tiebreak.sweep.sweep import sweep
-from tiebreak.sweep.tasks import Grid, State, SweepResult, Task, Tasks, Told, standings
+from tiebreak.sweep.tasks import Grid, State, SweepResult, Task, Tasks, Told, standings, sweep
 
 
 @pytest.fixture(autouse=True)

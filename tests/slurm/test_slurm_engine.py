@@ -14,8 +14,7 @@ from tests.end_to_end.commands import slurm_is_up
 from tiebreak.compose import Run, compose
 from tiebreak.errors import UserError
 from tiebreak.sweep.engines import engine_for, slurm
-from tiebreak.sweep.sweep import Engine, sweep
-from tiebreak.sweep.tasks import Grid, State, SweepResult, standings
+from tiebreak.sweep.tasks import Engine, Grid, State, SweepResult, standings, sweep
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,19 +1,23 @@
-"""The graph of stages: built once, parents first, keyed by settings or by content."""
+"""The graph of stages: keyed by settings and parents' keys, built once, parents first."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.config.quick import quick
 from tiebreak.errors import UserError
 from tiebreak.stages.align import _rows_until
-from tiebreak.stages.stage import Paths, Stage, ensure, recipe, walk
+from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage, make, order
 from tiebreak.store import Artefact, Store
 
 Make = Callable[..., Stage]
+CONTEXT = Context(quick())
 
 
 @pytest.fixture
@@ -27,96 +31,101 @@ def built() -> list[str]:
 
 
 @pytest.fixture
-def make(built: list[str]) -> Make:
-    def stage(name: str, inputs: dict, **rest: object) -> Stage:
-        def build(work: Path, paths: Paths) -> None:
+def stage(built: list[str]) -> Make:
+    def stage(name: str, settings: dict, **rest: Any) -> Stage:
+        def build(context: Context, work: Path, paths: Paths) -> None:
             built.append(name)
             read = "".join((p / "text").read_text() for p in paths.values())
-            (work / "text").write_text(f"{name}{inputs.get('says', '')}({read})")
+            (work / "text").write_text(f"{name}({read})")
 
-        return recipe(name, inputs, build=build, **rest)  # type: ignore[arg-type]
+        return Stage(name, settings, build, **rest)
 
     return stage
 
 
-def test_parents_are_built_first_and_once(make: Make, store: Store, built: list[str]) -> None:
-    base = make("base", {"n": 1})
-    left, right = (
-        make("left", {"n": 1}, parents={"b": base}),
-        make("right", {}, parents={"b": base}),
-    )
-    top = make("top", {}, parents={"l": left, "r": right})
+def diamond(stage: Make, **base: Any) -> Stage:
+    bottom = stage("base", {"n": 1}, **base)
+    left = stage("left", {"n": 1}, parents={"b": bottom})
+    right = stage("right", {}, parents={"b": bottom})
+    return stage("top", {}, parents={"l": left, "r": right})
+
+
+def test_parents_are_built_first_and_once(stage: Make, store: Store, built: list[str]) -> None:
+    top = diamond(stage)
     heard: list[Artefact] = []
-    done = ensure(top, store, heard.append)
-    assert built == ["base", "left", "right", "top"]
-    assert (done.path / "text").read_text() == "top(left(base())right(base()))"
-    assert [(a.stage, a.reused) for a in heard] == [
-        ("base", False), ("left", False), ("base", True), ("right", False), ("top", False),
-    ]  # fmt: skip
-    again = ensure(top, store)
-    assert again.reused and built == ["base", "left", "right", "top"]
+    begun: list[str] = []
+    path = make(top, store, CONTEXT, lambda one: begun.append(one.name), heard.append)
+    assert built == begun == ["base", "left", "right", "top"]
+    assert (path / "text").read_text() == "top(left(base())right(base()))"
+    assert [(a.stage, a.reused) for a in heard] == [(name, False) for name in built]
+    assert make(top, store, CONTEXT, note=heard.append) == path
+    assert len(built) == 4 and (heard[-1].stage, heard[-1].reused) == ("top", True)
 
 
-def test_a_cached_stage_needs_no_parents(make: Make, store: Store, built: list[str]) -> None:
-    base = make("base", {})
-    top = make("top", {}, parents={"b": base})
-    path = ensure(base, store).path
-    ensure(top, store)
+def test_every_key_is_known_before_anything_is_built(stage: Make, built: list[str]) -> None:
+    keys = [(one.name, one.key) for one in order([diamond(stage)], lambda one: False)]
+    assert [name for name, _ in keys] == ["base", "left", "right", "top"] and built == []
+    assert all(len(key) == 16 for _, key in keys)
+
+
+def test_a_stored_stage_needs_no_parents(stage: Make, store: Store, built: list[str]) -> None:
+    base = stage("base", {})
+    top = stage("top", {}, parents={"b": base})
+    make(top, store, CONTEXT)
+    path = store.path("base", base.key)
     for file in path.iterdir():
         os.chmod(file, 0o644)
         file.unlink()
     path.rmdir()
-    assert ensure(top, store).reused and built == ["base", "top"]
-    assert [(s.name, cached) for s, _, cached in walk([top], store)] == [("top", True)]
+    make(top, store, CONTEXT)
+    assert built == ["base", "top"]
+    stored = [one.name for one in order([top], lambda one: store.has(one.name, one.key))]
+    assert stored == ["top"]
 
 
-def by_content(parent: Stage, built: list[str]) -> Stage:
-    def inputs(paths: Paths) -> dict[str, str]:
-        return {"read": (paths["b"] / "text").read_text()}
-
-    def build(work: Path, paths: Paths) -> None:
-        built.append("reader")
-        (work / "out").write_text("")
-
-    return Stage("reader", inputs, build, {"b": parent}, by_content=True)
-
-
-def test_a_stage_keyed_by_content_is_shared_by_equal_parents(
-    make: Make, store: Store, built: list[str]
-) -> None:
-    """Two recipes that give the same bytes: what reads them is made once."""
-    one, two = make("base", {"n": 1, "says": "x"}), make("base", {"n": 2, "says": "x"})
-    other = make("base", {"n": 3, "says": "y"})
-    assert by_content(one, built).key(store) is None, "not known before the parent is there"
-    keys = {ensure(by_content(parent, built), store).key for parent in (one, two)}
-    assert len(keys) == 1 and built.count("reader") == 1
-    assert ensure(by_content(other, built), store).key not in keys
+def test_a_new_version_re_does_the_stage_and_what_hangs_on_it(stage: Make) -> None:
+    old, new = diamond(stage), diamond(stage, version=2)
+    keys = [{one.name: one.key for one in order([top], lambda one: False)} for top in (old, new)]
+    assert {name for name in keys[0] if keys[0][name] != keys[1][name]} == {
+        "base", "left", "right", "top",
+    }  # fmt: skip
+    left = dataclasses.replace(old.parents["l"], version=2)
+    top = dataclasses.replace(old, parents={**old.parents, "l": left})
+    changed = {one.name: one.key for one in order([top], lambda one: False)}
+    assert {name for name in changed if changed[name] != keys[0][name]} == {"left", "top"}
 
 
-def test_a_plan_names_what_it_cannot_know_yet(make: Make, store: Store, built: list[str]) -> None:
-    base = make("base", {})
-    plan = [
-        (s.name, key is None, cached) for s, key, cached in walk([by_content(base, built)], store)
+def test_the_first_version_is_not_hashed(stage: Make) -> None:
+    """So that keys from before a stage had a version stay."""
+    assert "version" not in stage("base", {}).inputs
+    assert stage("base", {}).key == stage("base", {}, version=1).key
+
+
+def test_the_seed_of_the_run_tells_keys_apart_and_not_groups(stage: Make) -> None:
+    tops = [
+        stage("top", {}, parents={"b": stage("base", {RUN_SEED: seed, "seed": 3})})
+        for seed in (1, 2)
     ]
-    assert plan == [("base", False, False), ("reader", True, False)]
-    assert built == []
+    assert tops[0].key != tops[1].key and tops[0].seedless_key == tops[1].seedless_key
+    other = stage("top", {}, parents={"b": stage("base", {RUN_SEED: 1, "seed": 4})})
+    assert other.seedless_key != tops[0].seedless_key, "a seed of a recipe is another recipe"
 
 
 def test_a_failed_build_leaves_its_work_and_publishes_nothing(store: Store) -> None:
     tries: list[bool] = []
 
-    def build(work: Path, paths: Paths) -> None:
+    def build(context: Context, work: Path, paths: Paths) -> None:
         tries.append((work / "half").exists())
         (work / "half").write_text("")
         if len(tries) == 1:
             raise UserError("no")
 
-    stage = recipe("s", {}, build=build)
+    one = Stage("s", {}, build)
     with pytest.raises(UserError, match="no"):
-        ensure(stage, store)
-    key = stage.key(store)
-    assert key is not None and not store.has("s", key)
-    assert not ensure(stage, store).reused and tries == [False, True]
+        make(one, store, CONTEXT)
+    assert not store.has("s", one.key)
+    make(one, store, CONTEXT)
+    assert tries == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiebreak.stages.evaluate import evaluation_stages, evaluator_inputs
 
 from tests.config.quick import quick
 from tiebreak.compose import Run, compose
 from tiebreak.data import world
-from tiebreak.data.examples import prompt_key
+from tiebreak.data.examples import Example, prompt_key
 from tiebreak.data.tokens import Tokens
 from tiebreak.errors import UserError
-from tiebreak.stages.align import Line
-from tiebreak.stages.stage import ensure
-from tiebreak.stages.tokens import read_sides
+from tiebreak.stages.stage import Context, make
+from tiebreak.stages.tokens import read_report, tokens_stage
 from tiebreak.store import Store
 
 FEW = ("data.num_pairs=24", "data.num_test_pairs=12")
@@ -50,40 +48,45 @@ def files(tmp_path: Path, model: str) -> list[str]:
     return [model, f"data={data}", "scenario=align-from-base", "data.as_conversation=true"]
 
 
-def keys(run: Run, store: Store) -> tuple[str | None, list[str | None]]:
-    """(of the policy, of what evaluates): the latter of both models, generations included."""
-    line = Line.of(run)
-    last = evaluation_stages(run, line)
-    stages = [*last, *(stage.parents["generations"] for stage in last)]
-    return line.align.key(store), [stage.key(store) for stage in stages]
+def keys(run: Run) -> tuple[str, list[str]]:
+    """(of the policy, of what evaluates): the latter of both models."""
+    measured = run.plan.evaluations.values()
+    return run.plan.align.key, [s.key for one in measured for s in (one.start, one.policy)]
 
 
 def content(run: Run) -> dict[str, Any]:
-    return evaluator_inputs(run)["rows"]
+    return run.data.content(str(run.evaluation.split))
+
+
+def read_sides(run: Run) -> dict[str, list[Example]]:
+    return {side: run.data.rows(side) for side in run.data.sides()}
+
+
+def built(run: Run, store: Store, side: str) -> Path:
+    return make(tokens_stage(run, run.plan.start, side), store, Context(run))
 
 
 def test_the_world_always_has_validation_rows(tmp_path: Path) -> None:
-    line = Line.of(quick(*FEW))
-    made = ensure(line.tokens, Store(tmp_path)).path
-    report = json.loads((made / "report.json").read_text())
-    assert {side: report[side]["rows"] for side in report} == {
+    run, store = quick(*FEW), Store(tmp_path)
+    made = {side: built(run, store, side) for side in run.data.sides()}
+    reports = {side: read_report(folder) for side, folder in made.items()}
+    assert {side: report["rows"] for side, report in reports.items()} == {
         "train": 24, "test": 12, "validation": 12,
     }  # fmt: skip
     for side in ("test", "validation"):
-        prompts = json.loads((made / side / "prompts.json").read_text())
-        held_out = Tokens.load(made / side)
+        prompts = json.loads((made[side] / "prompts.json").read_text())
+        held_out = Tokens.load(made[side])
         assert {row["id"] for row in prompts} <= set(held_out.ids)
         assert len(prompts) == len({tuple(prompt) for prompt in held_out.prompts})
-    assert report["test"]["content"] != report["validation"]["content"]
+    assert reports["test"]["content"] != reports["validation"]["content"]
 
 
-def test_a_policy_is_found_again_whatever_its_evaluation(tmp_path: Path, files: list[str]) -> None:
-    store = Store(tmp_path)
-    for overrides in ([*FEW], [*files, "data.validation_share=0.1"]):
-        policy, evaluations = keys(compose(overrides), store)
-        same, others = keys(compose([*overrides, VALIDATION]), store)
+def test_a_policy_is_found_again_whatever_its_evaluation(files: list[str]) -> None:
+    for overrides, number in (([*FEW], 6), ([*files, "data.validation_share=0.1"], 4)):
+        policy, evaluations = keys(compose(overrides))
+        same, others = keys(compose([*overrides, VALIDATION]))
         assert policy == same
-        assert len(set(evaluations) | set(others)) == 8, "start model and policy, twice, each split"
+        assert len(set(evaluations) | set(others)) == 2 * number
 
 
 def test_files_hold_a_share_of_the_training_prompts(tmp_path: Path, files: list[str]) -> None:
@@ -113,11 +116,10 @@ def test_limits_cut_after_the_split(files: list[str]) -> None:
 def test_the_stage_holds_the_validation_of_files(tmp_path: Path, files: list[str]) -> None:
     store = Store(tmp_path / "store")
     wide = "data.max_dropped_share=1"
-    plain = ensure(Line.of(compose([*files, wide])).tokens, store).path
-    assert not (plain / "validation").exists() and (plain / "test" / "prompts.json").is_file()
-    made = ensure(Line.of(compose([*files, wide, "data.validation_share=0.25"])).tokens, store).path
-    prompts = json.loads((made / "validation" / "prompts.json").read_text())
-    assert len(prompts) == 23 and len(Tokens.load(made / "validation")) == 46
+    assert (built(compose([*files, wide]), store, "test") / "prompts.json").is_file()
+    made = built(compose([*files, wide, "data.validation_share=0.25"]), store, "validation")
+    prompts = json.loads((made / "prompts.json").read_text())
+    assert len(prompts) == 23 and len(Tokens.load(made)) == 46
 
 
 def test_too_few_prompts_to_split(tmp_path: Path, model: str) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiebreak.stages.evaluate import evaluation_stages
-from tiebreak.stages.summary import Evaluated, metrics
 from tiny import make_data, make_model, make_trainer
 from transformers import TrainerCallback
 
@@ -23,8 +21,9 @@ from tiebreak.data.tokens import Tokens
 from tiebreak.engine.models import load_model, load_policy, trainable
 from tiebreak.engine.scoring import install
 from tiebreak.methods import METHODS
-from tiebreak.stages.align import Line
-from tiebreak.stages.stage import Stage, ensure
+from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
+from tiebreak.stages.stage import Context, make
 from tiebreak.stages.validate import validate
 from tiebreak.store import Store
 
@@ -52,21 +51,23 @@ def run_of(given: tuple[Path, Store], *overrides: str, data: Sequence[str] = WOR
 
 def looked_at(given: tuple[Path, Store], run: Run) -> Callable[[Any], dict[str, float]]:
     """`validate` with what the run has in the store."""
-    line = Line.of(run)
-    paths = {"tokens": ensure(line.tokens, given[1]).path}
-    return lambda model: validate(run, line, paths, model)
+    tokens = make(run.plan.held_out, given[1], Context(run))
+    return lambda model: validate(run, tokens, model)
 
 
-def staged(given: tuple[Path, Store], stage: Stage) -> dict[str, float]:
-    """The numbers of an evaluate stage."""
-    places = [ensure(one, given[1]).path for one in (stage.parents["generations"], stage)]
-    return metrics(Evaluated.read(*places))
+def staged(given: tuple[Path, Store], run: Run) -> dict[str, float]:
+    """The numbers of the evaluators' stages for the start model."""
+    found = {}
+    for name, measured in run.plan.evaluations.items():
+        folder = make(measured.start, given[1], Context(run))
+        found |= EVALUATORS[name].metrics(read_rows(folder / ITEMS))
+    return found
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_the_numbers_are_those_of_the_stage(given: tuple[Path, Store], split: str) -> None:
     run = run_of(given, f"evaluation.split={split}")
-    expected = staged(given, evaluation_stages(run, Line.of(run))[0])
+    expected = staged(given, run)
     assert {"gold/reward", "gold/tone", "length/generated", "accuracy/likelihood"} < set(expected)
     model = load_model(given[0]).train()
     model.model.layers[0].self_attn.attention_dropout = 0.5
@@ -81,7 +82,7 @@ def test_rows_of_a_file(given: tuple[Path, Store], tmp_path: Path) -> None:
     rows = (f"data={data}", "data.validation_share=0.2", "data.max_length=128")
     run = run_of(given, VALIDATION, data=rows)
     found = looked_at(given, run)(load_model(given[0]))
-    assert found == staged(given, evaluation_stages(run, Line.of(run))[0])
+    assert found == staged(given, run)
     assert set(found) == {
         "length/generated", "accuracy/likelihood", "accuracy/likelihood_per_token",
     }  # fmt: skip
@@ -89,8 +90,8 @@ def test_rows_of_a_file(given: tuple[Path, Store], tmp_path: Path) -> None:
 
 def test_each_split_has_its_own_rows(given: tuple[Path, Store]) -> None:
     runs = [run_of(given), run_of(given, VALIDATION)]
-    lines = [[ensure(evaluation_stages(run, Line.of(run))[0], given[1]).path / name
-              for name in ("items.jsonl", "pairs.jsonl")] for run in runs]  # fmt: skip
+    lines = [[make(run.plan.evaluations[name].start, given[1], Context(run)) / ITEMS
+              for name in ("generations", "pairs")] for run in runs]  # fmt: skip
     for test, validation in zip(*lines, strict=True):
         assert len(test.read_text().splitlines()) == len(validation.read_text().splitlines())
         assert not set(test.read_text().splitlines()) & set(validation.read_text().splitlines())
@@ -173,7 +174,7 @@ def test_training_does_not_notice(
     """With chance in the training itself: one draw more or less, and all numbers would differ."""
     run = run_of(given, VALIDATION, f"train.adapter={adapter}", f"train.precision={precision}")
     look = Look(looked_at(given, run))
-    tokens = Tokens.load(ensure(Line.of(run).tokens, given[1]).path / "train")
+    tokens = Tokens.load(make(run.plan.tokens, given[1], Context(run)))
     logs, weights = [], []
     for watched in (False, True):
         steps: list[Any] = []

@@ -20,8 +20,7 @@ from tiebreak.compose import Run, compose
 from tiebreak.errors import UserError
 from tiebreak.sweep.engines import ENGINES, engine_for, slurm
 from tiebreak.sweep.engines.local import Pool
-from tiebreak.sweep.sweep import sweep
-from tiebreak.sweep.tasks import Grid, State, SweepResult, Task, standings
+from tiebreak.sweep.tasks import Grid, State, SweepResult, Task, standings, sweep
 
 # Seed 2 is a run that fails, seed 3 kills its process, seed 9 waits until it is told to stop.
 CHILD = """

@@ -22,8 +22,7 @@ import pytest
 from tiebreak.compose import Run, compose
 from tiebreak.errors import UserError
 from tiebreak.sweep.engines import engine_for
-from tiebreak.sweep.sweep import sweep
-from tiebreak.sweep.tasks import Grid, State, SweepResult, standings
+from tiebreak.sweep.tasks import Grid, State, SweepResult, standings, sweep
 
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on the loopback interface alone
 pytestmark = [

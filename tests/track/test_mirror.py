@@ -17,10 +17,9 @@ import pytest
 from tests.track.conftest import KEY
 from tests.track.wandb_stub import Stub
 from tiebreak.errors import UserError
-from tiebreak.track import environment
 from tiebreak.track import mirror as mirrors
-from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.shown import generations
+from tiebreak.track import wandb_environment
+from tiebreak.track.mirror import Mirror, generations, open_mirror
 
 pytestmark = pytest.mark.usefixtures("clean")
 RUN, GROUP = "0123456789ab", "ba9876543210"
@@ -251,17 +250,17 @@ def test_unknown_tracker_is_refused(tmp_path: Path) -> None:
 
 
 def test_mode_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert environment.mode("auto") == "offline"
+    assert wandb_environment.mode("auto") == "offline"
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert environment.mode("auto") == "online"
+    assert wandb_environment.mode("auto") == "online"
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    assert environment.mode("auto") == "offline"
+    assert wandb_environment.mode("auto") == "offline"
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    assert environment.mode("auto") == "online"
-    assert environment.mode("offline") == "offline"
+    assert wandb_environment.mode("auto") == "online"
+    assert wandb_environment.mode("offline") == "offline"
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert environment.mode("auto") == "disabled"
+    assert wandb_environment.mode("auto") == "disabled"
 
 
 def test_table_escapes_what_a_model_wrote() -> None:

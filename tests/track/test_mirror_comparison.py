@@ -11,8 +11,7 @@ import pytest
 
 from tests.track.test_mirror import Tracker, assert_no_key_below, inspect, logs, said
 from tests.track.wandb_stub import Stub
-from tiebreak.track.mirror import opened
-from tiebreak.track.shown import Comparison, table
+from tiebreak.track.mirror import Comparison, opened, table
 
 pytestmark = pytest.mark.usefixtures("clean")
 NAMES = {"id": "comparison-mine", "name": "mine", "job_type": "comparison",

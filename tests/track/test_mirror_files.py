@@ -11,8 +11,7 @@ import pytest
 
 from tests.track.test_mirror import RUN, Tracker, inspect, logs, opened, said, whole_run
 from tests.track.wandb_stub import Stub
-from tiebreak.track.files import MEASURED, SENT
-from tiebreak.track.mirror import Mirror
+from tiebreak.track.mirror import MEASURED, SENT, Mirror
 from tiebreak.track.record_format import FORMAT
 
 pytestmark = pytest.mark.usefixtures("clean")

@@ -13,8 +13,7 @@ from tests.track.conftest import KEY
 from tests.track.test_mirror import RUN, Tracker, inspect, logs, opened, said, whole_run
 from tests.track.wandb_stub import Stub
 from tiebreak.track import mirror as mirrors
-from tiebreak.track import outage
-from tiebreak.track.outage import Loss, shared_by
+from tiebreak.track.wandb_environment import Loss, known_loss, shared_by, tell
 
 pytestmark = pytest.mark.usefixtures("clean")
 RUNS = ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc")
@@ -101,12 +100,12 @@ def test_both_losses_are_said_and_the_worse_counts(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with shared_by(tmp_path):
-        assert outage.known() is None
+        assert known_loss() is None
         for loss in (Loss.OFFLINE, Loss.NOTHING, Loss.NOTHING, Loss.OFFLINE):
-            outage.tell("why", loss)
-        assert outage.known() is Loss.NOTHING
+            tell("why", loss)
+        assert known_loss() is Loss.NOTHING
     assert len(said(capfd)) == 2
-    assert outage.known() is None, "a run by itself knows nothing of it"
+    assert known_loss() is None, "a run by itself knows nothing of it"
 
 
 def test_a_full_disk_for_the_mark_is_no_error(
@@ -116,8 +115,8 @@ def test_a_full_disk_for_the_mark_is_no_error(
         tmp_path.joinpath("gone").mkdir()
     with shared_by(tmp_path / "gone"):
         tmp_path.joinpath("gone").rmdir()
-        outage.tell("why", Loss.NOTHING)
-        assert len(said(capfd)) == 1 and outage.known() is None
+        tell("why", Loss.NOTHING)
+        assert len(said(capfd)) == 1 and known_loss() is None
 
 
 # wandb leaves the file of its parameters open.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tiebreak.cli import reading, reporting, running
+from tiebreak.cli import commands
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
 from tiebreak.sweep.engines import ENGINES
 
+FORMATS = ("md", "tex", "csv", "html", "json")
 HELP = {
     "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
     "plan": "which stages of a run, or of a sweep, are in the store; what the rest would cost",
@@ -37,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parsed(words)
     options.command = shlex.join(["tiebreak", *words])
     try:
+        if options.uses_home:
+            _refuse_old_home()
         options.do(options)
     except UserError as error:
         print(f"tiebreak: {error}", file=sys.stderr)
@@ -47,6 +52,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _refuse_old_home() -> None:
+    """UserError where the first record, or the first artefact, is of an older format."""
+    from tiebreak.home import artefacts_dir, runs_dir
+    from tiebreak.store import ARTEFACT, FORMAT
+    from tiebreak.track import record_format
+
+    for what, folder, path, current in (
+        ("records", runs_dir(), (1, record_format.MANIFEST), record_format.FORMAT),
+        ("artefacts", artefacts_dir(), (2, ARTEFACT), FORMAT),
+    ):
+        first = _first(folder, *path)
+        number = _format_of(first) if first else None
+        if number is not None and number < current:
+            raise UserError(
+                f"this home holds {what} of format {number} ({folder}), which this version does "
+                "not read; move runs/ and artefacts/ away, or set TIEBREAK_HOME"
+            )
+
+
+def _first(folder: Path, depth: int, name: str) -> Path | None:
+    """The first file of that name, in the order of paths, `depth` folders below this one."""
+    if depth == 0:
+        return folder / name if (folder / name).is_file() else None
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return None
+    below = (_first(folder / sub, depth - 1, name) for sub in names if not sub.startswith("."))
+    return next(filter(None, below), None)
+
+
+def _format_of(file: Path) -> int | None:
+    """None: not readable, or without a format; whoever needs the file says so."""
+    try:
+        number = json.loads(file.read_text())["format"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return number if isinstance(number, int) else None
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -62,15 +107,16 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tiebreak", description=__import__("tiebreak").__doc__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    names = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, do: object) -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=HELP[name], description=HELP[name])
-        one.set_defaults(do=do)
+    def command(name: str) -> argparse.ArgumentParser:
+        one = names.add_parser(name, help=HELP[name], description=HELP[name])
+        do = getattr(commands, "sweep" if name == "retry" else name)
+        one.set_defaults(do=do, uses_home=name not in ("methods", "data", "fetch"))
         return one
 
-    for name, do in (("run", running.run), ("plan", running.plan), ("data", reading.data)):
-        one = command(name, do)
+    for name in ("run", "plan", "data"):
+        one = command(name)
         one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
         if name == "run":
             one.add_argument("-m", "--multirun", action="store_true", help="every combination of "
@@ -82,22 +128,20 @@ def _parser() -> argparse.ArgumentParser:
         if name == "data":
             one.add_argument("--rows", type=_count, default=3, help="rows to show")
     for name in ("sweep", "retry"):
-        _sweep_options(command(name, running.sweep), name)
-    one = command("status", running.status)
+        _sweep_options(command(name), name)
+    one = command("status")
     one.add_argument("name")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    command("stop", running.stop).add_argument("name")
-    command("runs", reading.runs).add_argument("--json", action="store_true")
-    one = command("methods", reading.methods)
-    what = one.add_mutually_exclusive_group()
+    command("stop").add_argument("name")
+    command("runs").add_argument("--json", action="store_true")
+    what = command("methods").add_mutually_exclusive_group()
     what.add_argument("name", nargs="?")
     what.add_argument("--json", action="store_true")
     what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
-    command("fetch", reading.fetch).add_argument("name")
-    for name, do in (("table", reporting.table), ("page", reporting.page),
-                     ("dashboard", reporting.dashboard)):  # fmt: skip
-        _report_options(command(name, do), name)
-    _sweep_options(command("study", reporting.study), "study")
+    command("fetch").add_argument("name")
+    for name in ("table", "page", "dashboard"):
+        _report_options(command(name), name)
+    _sweep_options(command("study"), "study")
     return parser
 
 
@@ -105,17 +149,18 @@ def _report_options(one: argparse.ArgumentParser, name: str) -> None:
     one.add_argument("study", nargs="?", help="a sweep or a study: only its runs")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as given to the sweep")
     if name == "dashboard":
-        one.set_defaults(source=None)
+        one.set_defaults(source=None, metrics=None)
         one.add_argument("--port", type=int, default=0, help="default: any that is free")
         return
     one.add_argument("--source", help="instead of the runs here: FOLDER, wandb:FOLDER (its offline "
                      "logs) or wandb-api:ENTITY/PROJECT")  # fmt: skip
     one.add_argument("--out", type=Path, help="write to a file instead")
+    one.set_defaults(metrics=None)
     if name == "table":
-        one.add_argument("--format", choices=reporting.FORMATS, help="default: md")
-        one.add_argument("--metrics", action="append", metavar="NAME[,NAME]", help="columns "
-                         "instead of the usual ones: results (docs/metrics.md), or seconds, "
-                         "response_tokens/s, memory/peak")  # fmt: skip
+        one.add_argument("--format", choices=FORMATS, help="default: md")
+        one.add_argument("--metrics", action="extend", type=_names, metavar="NAME[,NAME]",
+                         help="columns instead of the usual ones: results (docs/metrics.md), "
+                         "or seconds, response_tokens/s, memory/peak")  # fmt: skip
         one.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send it to W&B instead, "
                          "with intervals; without a key: a log for `wandb sync`")  # fmt: skip
 
@@ -143,6 +188,10 @@ def _engine_options(one: argparse.ArgumentParser) -> None:
                      "setting of that engine, such as partition=gpu")  # fmt: skip
     one.add_argument("--workers", type=_count, help="runs at once (default: one per core for "
                      "one-core runs, else one)")  # fmt: skip
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _count(text: str) -> int:

@@ -1,4 +1,5 @@
-"""From sweeps to what `analysis` needs to know of them: planned runs, conventions, studies.
+"""From sweeps to what `analysis` needs to know of them: planned runs, conventions, studies; and a
+finished comparison sent to W&B.
 
 `analysis` reads records and knows neither sweep files nor method files; this is the seam.
 """
@@ -8,12 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
 from tiebreak.catalogue.cards import parts
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
+from tiebreak.track import wandb_environment
+from tiebreak.track.mirror import Comparison, opened
 from tiebreak_analysis.records.files import settings
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.studies import STUDIES, StudyReport, StudyResult
@@ -21,9 +26,11 @@ from tiebreak_analysis.studies.study import Sweeps
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.rows import Planned
-from tiebreak_analysis.tables.table import Table
+from tiebreak_analysis.tables.table import Section, Table
 
 SHORT = 40  # characters: a footnote this short says too little by itself
+PLACE = re.compile(r"(?:([\w.-]+)/)?([\w.-]+)")
+READABLE = 40  # characters of a W&B id; W&B takes 64
 
 
 def planned(runs: Iterable[Run]) -> list[Planned]:
@@ -31,7 +38,7 @@ def planned(runs: Iterable[Run]) -> list[Planned]:
     return [
         Planned(
             run.run_id, run.group_id, names["model"], names["data"], names["scenario"],
-            names["method"], material(settings(run.resolved)),
+            names["method"], material(settings(run.resolved)), run.evaluation_id,
         )
         for run in runs
         for names in [run.names]
@@ -44,26 +51,30 @@ def footnotes() -> dict[str, str]:
 
 
 def _beginning(lines: Iterable[str]) -> str:
-    sentences = re.split(r"(?<=[.;]) ", " ".join(" ".join(lines).split()))
-    told = sentences[0]
-    if len(told) < SHORT and len(sentences) > 1:
-        told += f" {sentences[1]}"
+    first, *others = re.split(r"(?<=[.;]) ", " ".join(" ".join(lines).split()))
+    told = " ".join([first, *(others[:1] if len(first) < SHORT else [])])
     return told.rstrip(".;").replace("`", "")  # no table needs code marks
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What records say so far about a sweep, a study, or all runs. run_ids None: all."""
+    """What `runs` say so far about a sweep, a study, or all of them. run_ids None: all."""
 
     title: str
+    runs: Runs
+    """Without evaluations that nobody asks for here: a search judges its trials on rows of their
+    own, and another sweep may have measured the same policy in another way."""
     tables: Mapping[str, Table]
     run_ids: frozenset[str] | None
     findings: tuple[str, ...] = ()
 
-    @classmethod
-    def of(cls, result: StudyResult, run_ids: Iterable[str]) -> Answer:
-        findings = tuple(effect.words for effect in result.effects)
-        return cls(result.title, result.tables, frozenset(run_ids), findings)
+
+def page(answer: Answer, live: bool = False) -> str:
+    """An answer as one HTML document; live: one that follows the runs."""
+    from tiebreak_analysis.page import write
+
+    return write(answer.title, answer.runs, answer.tables, run_ids=answer.run_ids,
+                 findings=answer.findings, live=live)  # fmt: skip
 
 
 def answer(
@@ -80,31 +91,27 @@ def answer(
     """
     if name is None:
         table = comparison(runs, metrics=metrics, command=command, footnotes=footnotes())
-        return Answer("All runs", {"comparison": table}, None)
-    if name in STUDIES and extra:
+        return Answer("All runs", runs, {"comparison": table}, None)
+    study = STUDIES.get(name)
+    if study and extra:
         raise UserError(f"{extra[0]}: a study has its own settings; leave it out")
-    if name in STUDIES and metrics is None:
-        study = study_answer(STUDIES[name], runs, sweeps_of(STUDIES[name]), command)[1]
-        if not study.tables:
-            raise UserError(_nothing_finished(name))
-        return study
-    sweeps = STUDIES[name].sweeps if name in STUDIES else (name,)
-    asked = {run.run_id: run for sweep in sweeps for run in planned(compared(sweep, extra))}
-    if not any(record.finished and record.run_id in asked for record in runs.records):
-        raise UserError(_nothing_finished(name))
-    table = comparison(
-        runs,
-        planned=list(asked.values()),
-        metrics=metrics,
-        command=command,
-        footnotes=footnotes(),
+    nothing = UserError(
+        f"no run of {name} is finished yet; do them with: tiebreak "
+        f"{'study' if study else 'sweep'} {name}"
     )
-    return Answer(name, {name: table}, frozenset(asked))
-
-
-def _nothing_finished(name: str) -> str:
-    kind = "study" if name in STUDIES else "sweep"
-    return f"no run of {name} is finished yet; do them with: tiebreak {kind} {name}"
+    if study and metrics is None:
+        told = study_answer(study, runs, sweeps_of(study), command)[1]
+        if not told.tables:
+            raise nothing
+        return told
+    sweeps = study.sweeps if study else (name,)
+    asked = {run.run_id: run for sweep in sweeps for run in planned(compared(sweep, extra))}
+    runs = _as_asked(runs, asked.values())
+    if not any(record.finished and record.run_id in asked for record in runs.records):
+        raise nothing
+    table = comparison(runs, planned=list(asked.values()), metrics=metrics, command=command,
+                       footnotes=footnotes())  # fmt: skip
+    return Answer(name, runs, {name: table}, frozenset(asked))
 
 
 def sweeps_of(study: StudyReport, real: bool = False) -> Sweeps:
@@ -117,5 +124,80 @@ def study_answer(
     study: StudyReport, runs: Runs, sweeps: Sweeps, command: str, draw: bool = False
 ) -> tuple[StudyResult, Answer]:
     """What the runs of these sweeps answer so far. draw: with figures."""
+    asked = [run for runs_of_sweep in sweeps.values() for run in runs_of_sweep]
+    runs = _as_asked(runs, asked)
     result = study.build(runs, sweeps, command, footnotes(), draw)
-    return result, Answer.of(result, (one.run_id for asked in sweeps.values() for one in asked))
+    findings = tuple(effect.words for effect in result.effects)
+    ids = frozenset(run.run_id for run in asked)
+    return result, Answer(result.title, runs, result.tables, ids, findings)
+
+
+def _as_asked(runs: Runs, asked: Iterable[Planned]) -> Runs:
+    return runs.measured_by((run.run_id, run.evaluation) for run in asked)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A W&B project; online if there is a key, else a log for `wandb sync`."""
+
+    project: str
+    entity: str | None
+    name: str = "wandb"
+    mode: str = "auto"
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """`PROJECT` or `ENTITY/PROJECT`. UserError: neither, or W&B is switched off."""
+        found = PLACE.fullmatch(text)
+        if found is None:
+            raise UserError(f"--wandb {text!r}: give PROJECT or ENTITY/PROJECT")
+        if wandb_environment.mode(cls.mode) == "disabled":
+            raise UserError("--wandb: WANDB_MODE=disabled; unset it, or give it offline")
+        return cls(found[2], found[1])
+
+
+def publish(name: str, table: Table, place: Place, folder: Path) -> str:
+    """Sends `table` under `name` as a W&B run of its own, beside the runs that it compares; where
+    it is. The same name and command renew that run.
+
+    UserError: not all of it arrived; the reason was said.
+    """
+    from tiebreak_analysis.records.wandb import COMPARISON
+
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:READABLE]
+    about = {
+        "id": f"comparison-{slug}-{sha256(f'{name} {table.command}'.encode()).hexdigest()[:8]}",
+        "group": COMPARISON,
+        "name": name,
+        "job_type": COMPARISON,
+        "config": {"tiebreak": COMPARISON, "command": table.command},
+    }
+    with opened(place, about, folder) as mirror:
+        mirror.comparison(_every_interval(table, COMPARISON))
+        where = mirror.where
+        if not mirror.finish() or where is None:
+            raise UserError(f"--wandb: not all of {name} was sent; the reason stands above")
+    return where
+
+
+def _every_interval(table: Table, status: str) -> Comparison:
+    """A table as W&B keeps it; n and who is tied stand in the rows."""
+    from tiebreak_analysis.page import table_document
+    from tiebreak_analysis.tables.data import HEADER, lines
+
+    summary: dict[str, float | str] = {"status": status}
+    for section in table.sections:
+        for row in section.rows:
+            for column, cell in zip(section.columns, row.cells, strict=True):
+                if cell is not None:
+                    key = _key(table, section, row.scenario, row.label, column.key)
+                    mean, low, high = cell.interval.mean, cell.interval.low, cell.interval.high
+                    values = {key: mean, f"{key}/low": low, f"{key}/high": high}
+                    summary |= {name: v for name, v in values.items() if v is not None}
+    return Comparison(summary, table_document(table), HEADER, list(lines(table)))
+
+
+def _key(table: Table, section: Section, *parts: str) -> str:
+    """With the section's title where there are several. W&B sorts and filters by plain names."""
+    place = [] if len(table.sections) == 1 else [section.title]
+    return "/".join(re.sub(r"[^\w.=/-]+", "_", part).strip("_") for part in (*place, *parts))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from tiebreak.compose import Run
@@ -17,6 +16,7 @@ from tiebreak.track.record import is_done, is_live, read_result
 from tiebreak.track.record_format import TRACE
 
 SHOWN = shown(Shown.TABLES, Shown.RUNS)
+TRACE_LINES = 3  # of a failed run's error.txt
 
 
 def plan_lines(run: Run) -> Iterator[str]:
@@ -28,28 +28,23 @@ def plan_lines(run: Run) -> Iterator[str]:
         yield f"  {state:<10} {stage.name:<12} {stage.what:<21} {stage.key}"
 
 
-def result_lines(outcome: Outcome) -> Iterator[str]:
-    """The main metrics, before and after."""
+def outcome_lines(outcome: Outcome) -> Iterator[str]:
+    """The main metrics, before and after; what was done; where the record is."""
     result = read_result(outcome.folder, outcome.evaluation_id)
     before = result["start"]["metrics"]
     for name in SHOWN:
         if name in result["metrics"]:
             start = f"{before[name]:10.4f}" if name in before else " " * 10
             yield f"  {name:<22} {start} -> {result['metrics'][name]:10.4f}"
-
-
-def outcome_line(outcome: Outcome) -> str:
-    if outcome.already:
-        return f"this run is done; record: {outcome.folder}"
-    built = sum(not reused for reused in outcome.artefacts.values())
-    reused = len(outcome.artefacts) - built
-    return f"stages: {built} built, {reused} reused; record: {outcome.folder}"
+    reused = sum(outcome.artefacts.values())
+    stages = f"stages: {len(outcome.artefacts) - reused} built, {reused} reused"
+    yield f"{'this run is done' if outcome.already else stages}; record: {outcome.folder}"
 
 
 def describe_report(report: SweepResult) -> Iterator[str]:
     """What a sweep did, stage by stage."""
-    more = {"pruned": report.pruned, "stopped": report.stopped}
-    more |= {"not begun": report.left} if report.interrupted else {}
+    more = {"pruned": report.pruned, "stopped": report.stopped,
+            "not begun": report.left if report.interrupted else 0}  # fmt: skip
     told = "".join(f", {count} {what}" for what, count in more.items() if count)
     yield (
         f"{report.total} runs: {report.done} done now, {report.skipped} finished before, "
@@ -63,16 +58,11 @@ def describe_report(report: SweepResult) -> Iterator[str]:
         yield f"  {stage:<12}{made:>4} built {found:>4} reused"
     for run, error in report.failed:
         yield f"failed: {describe(run)}: {error}"
-        yield from _last_lines(runs_dir() / run.run_id / TRACE)
+        trace = runs_dir() / run.run_id / TRACE
+        if trace.is_file():
+            yield from (f"  {line}" for line in trace.read_text().splitlines()[-TRACE_LINES:])
+            yield f"  all of it: {trace}"
     yield f"records: {runs_dir()}"
-
-
-def _last_lines(path: Path, number: int = 3) -> Iterator[str]:
-    """The end of a failed run's trace."""
-    if path.is_file():
-        lines = path.read_text().splitlines()
-        yield from (f"  {line}" for line in lines[-number:])
-        yield f"  all of it: {path}"
 
 
 def status_lines(name: str, standings: Sequence[Standing], unchosen: int = 0) -> Iterator[str]:
@@ -97,17 +87,12 @@ def status_lines(name: str, standings: Sequence[Standing], unchosen: int = 0) ->
 
 def _time_left(standings: Sequence[Standing], workers: int) -> Iterator[str]:
     """From the median of the finished runs' wall time; nothing to say before the first."""
-    left = sum(
-        one.state in (State.WAITING, State.STOPPED, State.RUNNING, State.UNMEASURED)
-        for one in standings
-    )
+    open_states = (State.WAITING, State.STOPPED, State.RUNNING, State.UNMEASURED)
+    left = sum(one.state in open_states for one in standings)
     if not left or not workers:
         return
-    took = sorted(
-        seconds for one in standings if one.state is State.DONE
-        if (seconds := wall_seconds(one.folder)) is not None
-    )  # fmt: skip
-    if took:
+    times = (wall_seconds(one.folder) for one in standings if one.state is State.DONE)
+    if took := sorted(seconds for seconds in times if seconds is not None):
         minutes = took[len(took) // 2] * left / workers / 60
         yield f"about {minutes:.0f} minutes left, at a median run's time and {workers} at once"
 
@@ -126,18 +111,30 @@ def runs_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield "no runs yet; start one with: tiebreak run"
     for row in rows:
         where = f" at step {row['step']} of {row['steps']}" if row.get("step") else ""
-        metric = _headline(row["metrics"])
+        metrics = row["metrics"]
+        main = next((f"  {name} {metrics[name]:.4f}" for name in SHOWN if name in metrics), "")
         yield (
             f"{row['run_id']}  {row['status']:<9} {row['scenario'] or '?':<20} "
-            f"{row['method'] or '?':<8} {row['data'] or '?':<14} seed {row['seed']}"
-            f"{where}{metric}"
+            f"{row['method'] or '?':<8} {row['data'] or '?':<14} seed {row['seed']}{where}{main}"
         )
         if row.get("error"):
             yield f"              {row['error']}"
 
 
-def _headline(metrics: dict[str, float]) -> str:
-    for name in SHOWN:
-        if name in metrics:
-            return f"  {name} {metrics[name]:.4f}"
-    return ""
+def show_data(run: Run, num_rows: int) -> None:
+    """Print the data of a run as the model will see it: rows, counts by reason and lint findings of
+    each side. Raises what a run would raise."""
+    from rich.console import Console
+
+    from tiebreak.data.view import show
+    from tiebreak.run.execute import quiet_libraries
+    from tiebreak.stages.tokens import encode, refuse_unfit
+
+    quiet_libraries()
+    tokenizer, console = run.plan.start.tokenizer(), Console()
+    for side in run.data.sides():
+        rows = num_rows if side == "train" else 0
+        found = encode(run, run.data.rows(side), tokenizer)
+        console.rule(f"{run.data.name}: {side}, {len(found.tokens)} rows")
+        show(found.tokens, tokenizer, found.report, found.findings, rows, console, found.dropped)
+        refuse_unfit(run, found)

@@ -55,7 +55,7 @@ class Split(StrEnum):
     VALIDATION = "validation"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tuning:
     """A supervised stage: learning rate, examples per optimiser step, passes over the data."""
 
@@ -65,7 +65,7 @@ class Tuning:
     examples: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pretraining:
     """A model made here, on the controlled world's corpus."""
 
@@ -80,7 +80,7 @@ class Pretraining:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Where training starts. `base`, `sft`, `instruct` name checkpoints (folder or Hub id), or
     "here": made by this project's own stages (the controlled world's model)."""
@@ -95,7 +95,7 @@ class ModelConfig:
     instruct_tuning: Tuning | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScenarioConfig:
     """Which stages lead to the aligned model: `start` is the model before align."""
 
@@ -103,14 +103,14 @@ class ScenarioConfig:
     start: Start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lora:
     rank: int
     alpha: int
     targets: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Execution:
     """How the work is laid out on the machine; results do not depend on it, run ids neither.
 
@@ -126,7 +126,7 @@ class Execution:
     num_processes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     name: str
     learning_rate: float
@@ -146,7 +146,7 @@ class TrainConfig:
     execution: Execution
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What is measured on a model, and how; no part of a run's id.
 
@@ -164,7 +164,7 @@ class EvaluationConfig:
     evaluators: tuple[str, ...] = ("generations", "gold", "pairs")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackerConfig:
     name: str
     mode: TrackerMode

@@ -25,45 +25,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs, Responses
+from tiebreak.methods.contract import Method, Needs, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor, log_sigmoid
 
 STRAIGHT_FROM = 30.0  # exponent from which exp goes on along its tangent
 
 
 @dataclass(frozen=True)
-class AlphaPO:
-    name: ClassVar[str] = "alphapo"
-    summary: ClassVar[str] = "SimPO with a power of the mean probability as the reward"
-    needs: ClassVar[Needs] = Needs(reference=False)
-    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+class AlphaPO(Method):
+    name = "alphapo"
+    summary = "SimPO with a power of the mean probability as the reward"
+    needs = Needs(reference=False)
 
-    beta: float = hyperparameter(
-        2.5, source="2501.03884, as TRL lists it", above=0, search=[2.5, 10.0]
-    )
+    beta: float = hyperparameter(2.5, "2501.03884, as TRL lists it", above=0, search=[2.5, 10.0])
     gamma: float = hyperparameter(
-        0.25, source="2501.03884; gamma / beta = 0.1", at_least=0, search=[0.25, 0.5, 1.0, 2.5, 3.0]
+        0.25, "2501.03884; gamma / beta = 0.1", at_least=0, search=[0.25, 0.5, 1.0, 2.5, 3.0]
     )
-    alpha: float = hyperparameter(
-        0.25, source="2501.03884, as TRL lists it", search=[0.1, 0.25, 0.5]
-    )
+    alpha: float = hyperparameter(0.25, "2501.03884, as TRL lists it", search=[0.1, 0.25, 0.5])
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) SimPO's loss on shaped rewards, one loss per pair."""
         margin_B = self.shaped(pairs.chosen) - self.shaped(pairs.rejected)
         return -log_sigmoid(self.beta * margin_B - self.gamma)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * shaped reward, detached."""
-        chosen_B, rejected_B = self.shaped(pairs.chosen), self.shaped(pairs.rejected)
-        return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) beta * shaped reward."""
+        return self.beta * self.shaped(responses)
 
     def shaped(self, responses: Responses) -> Tensor:
         """(B,) (1 - p^-alpha) / alpha, where p is the mean probability per token."""
@@ -73,6 +61,3 @@ class AlphaPO:
         exponent_B = -self.alpha * mean_logp_B
         beyond_B = math.exp(STRAIGHT_FROM) * (exponent_B - STRAIGHT_FROM).relu()
         return -(exponent_B.clamp(max=STRAIGHT_FROM).expm1() + beyond_B) / self.alpha
-
-    def loss_at_start(self) -> float | None:
-        return None

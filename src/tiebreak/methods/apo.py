@@ -22,26 +22,19 @@ gradient. apo-down on good chosen responses unlearns them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor
 
 
 @dataclass(frozen=True)
 class APOZero(DriftRewards):
-    name: ClassVar[str] = "apo-zero"
-    summary: ClassVar[str] = "chosen up and rejected down, each against the reference"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "1"
+    name = "apo-zero"
+    summary = "chosen up and rejected down, each against the reference"
+    start_loss = "1"
 
     beta: float = hyperparameter(
-        0.1, source="2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
+        0.1, "2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -49,25 +42,18 @@ class APOZero(DriftRewards):
         chosen_B = (-self.beta * pairs.chosen.drift()).sigmoid()  # 1 - sigmoid
         return chosen_B + (self.beta * pairs.rejected.drift()).sigmoid()
 
-    def loss_at_start(self) -> float | None:
-        return 1.0
-
 
 @dataclass(frozen=True)
 class APODown(DriftRewards):
-    name: ClassVar[str] = "apo-down"
-    summary: ClassVar[str] = "both responses down, the rejected one further"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "1"
+    name = "apo-down"
+    summary = "both responses down, the rejected one further"
+    start_loss = "1"
 
     beta: float = hyperparameter(
-        0.1, source="2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
+        0.1, "2408.06266 section 5.2; TRL", above=0, search=[0.01, 0.05, 0.1]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 8, one loss per pair."""
         chosen_B = (self.beta * pairs.chosen.drift()).sigmoid()
-        return chosen_B + (-self.beta * drift_margin(pairs)).sigmoid()  # 1 - sigmoid
-
-    def loss_at_start(self) -> float | None:
-        return 1.0
+        return chosen_B + (-self.beta * pairs.drift_margin()).sigmoid()  # 1 - sigmoid

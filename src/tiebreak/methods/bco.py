@@ -26,29 +26,22 @@ With few of one class, delta sits near the other class's rewards.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import concatenate, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.responses import Pairs, Tensor, concatenate, log_sigmoid
 
 
 @dataclass(frozen=True)
 class BCO(DriftRewards):
-    name: ClassVar[str] = "bco"
-    summary: ClassVar[str] = "a classifier of good and bad responses, centred by the mean reward"
-    needs: ClassVar[Needs] = Needs(unpaired=True, whole_batch=("pairs",), unit="response")
-    start_loss: ClassVar[str] = "ln 2"
+    name = "bco"
+    summary = "a classifier of good and bad responses, centred by the mean reward"
+    needs = Needs(unpaired=True, whole_batch=("pairs",), unit="response")
+    start_loss = "ln 2"
 
     beta: float = hyperparameter(
-        0.01, source="2404.04656, as TRL lists it", above=0, search=[0.01, 0.05, 0.1]
+        0.01, "2404.04656, as TRL lists it", above=0, search=[0.01, 0.05, 0.1]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -73,6 +66,3 @@ class BCO(DriftRewards):
                 "BCO needs its running mean; build Pairs with carried=method.carry(...)"
             )
         return carried["delta"]
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)

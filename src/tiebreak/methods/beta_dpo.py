@@ -31,35 +31,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class BetaDPO(DriftRewards):
-    name: ClassVar[str] = "beta-dpo"
-    summary: ClassVar[str] = "DPO, beta set by the batch's margins, unusual pairs left out"
-    needs: ClassVar[Needs] = Needs(whole_batch=("pairs",))
-    start_loss: ClassVar[str] = "ln 2"
+    name = "beta-dpo"
+    summary = "DPO, beta set by the batch's margins, unusual pairs left out"
+    needs = Needs(whole_batch=("pairs",))
+    start_loss = "ln 2"
 
     beta: float = hyperparameter(
-        0.1, source="official README's command", above=0, search=[0.01, 0.05, 0.1]
+        0.1, "official README's command", above=0, search=[0.01, 0.05, 0.1]
     )
     # No published range was found for alpha and rho: search tries values around the default.
     alpha: float = hyperparameter(
-        0.6, source="official README (`a`; config has 0)", at_least=0, search=[0.2, 0.4, 0.6]
+        0.6, "official README (`a`; config has 0)", at_least=0, search=[0.2, 0.4, 0.6]
     )
     rho: float = hyperparameter(
-        0.2, source="official `mode_weight`", at_least=0, below=1, search=[0.0, 0.2, 0.4]
+        0.2, "official `mode_weight`", at_least=0, below=1, search=[0.0, 0.2, 0.4]
     )
-    momentum: float = hyperparameter(0.9, source="official `trainers.py`", at_least=0, below=1)
+    momentum: float = hyperparameter(0.9, "official `trainers.py`", at_least=0, below=1)
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) one loss per pair; the mean over the whole batch is that over the kept pairs."""
@@ -67,11 +61,11 @@ class BetaDPO(DriftRewards):
         kept_B = self.kept(batch)
         weight_B = kept_B / kept_B.mean()
         beta = self.calibrated(batch, kept_B)
-        return pairs.own(weight_B) * -log_sigmoid(beta * drift_margin(pairs))
+        return pairs.own(weight_B) * -log_sigmoid(beta * pairs.drift_margin())
 
     def carry(self, batch: Pairs, before: Mapping[str, float]) -> dict[str, float]:
         """m and s after this batch, moved from the last step's; both are 0 at first."""
-        margin_B = drift_margin(batch).detach().double()
+        margin_B = batch.drift_margin().detach().double()
         spread = margin_B.std().item() if len(margin_B) > 1 else 0.0
         now = {"margin_mean": margin_B.mean().item(), "margin_std": spread}
         old, new = self.momentum, 1 - self.momentum
@@ -79,7 +73,7 @@ class BetaDPO(DriftRewards):
 
     def calibrated(self, batch: Pairs, kept_B: Tensor) -> Tensor:
         """beta_batch, a scalar without gradient."""
-        margin_B = drift_margin(batch).detach()
+        margin_B = batch.drift_margin().detach()
         excess = (kept_B * margin_B).sum() / kept_B.sum() - batch.carried["margin_mean"]
         return (self.beta * (1 + self.alpha * excess)).clamp(min=1e-3)
 
@@ -90,7 +84,7 @@ class BetaDPO(DriftRewards):
         one pair after another without replacement. Weights as logarithms never vanish, and with
         s = 0 the pairs nearest m are kept.
         """
-        margin_B = drift_margin(batch).detach()
+        margin_B = batch.drift_margin().detach()
         if batch.noise is None or not batch.carried:
             raise ValueError("beta-dpo needs noise and carried; build the whole Pairs with both")
         mean, spread = batch.carried["margin_mean"], max(batch.carried["margin_std"], 1e-6)
@@ -99,7 +93,3 @@ class BetaDPO(DriftRewards):
         count = max(1, math.floor(len(key_B) * (1 - self.rho) + 1e-9))
         first_K = key_B.argsort(descending=True, stable=True)[:count]
         return margin_B.new_zeros(len(margin_B)).index_fill(0, first_K, 1.0)
-
-    def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal: every h is 0."""
-        return math.log(2)

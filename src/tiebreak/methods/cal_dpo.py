@@ -26,27 +26,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class CalDPO(DriftRewards):
-    name: ClassVar[str] = "cal-dpo"
-    summary: ClassVar[str] = "DPO plus a squared pull of each drift to a target"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "ln 2 + (1 / (2 beta))^2"
+    name = "cal-dpo"
+    summary = "DPO plus a squared pull of each drift to a target"
+    start_loss = "ln 2 + (1 / (2 beta))^2"
 
     beta: float = hyperparameter(
         0.002,
-        source="Cal-DPO `dpo_config_full.yaml`",
+        "Cal-DPO `dpo_config_full.yaml`",
         above=0,
         search={"low": 0.001, "high": 0.01, "log": True},
     )
@@ -56,7 +49,7 @@ class CalDPO(DriftRewards):
         target = 0.5 / self.beta
         chosen_B = (pairs.chosen.drift() - target) ** 2
         rejected_B = (pairs.rejected.drift() + target) ** 2
-        return -log_sigmoid(drift_margin(pairs)) + 0.5 * (chosen_B + rejected_B)
+        return -log_sigmoid(pairs.drift_margin()) + 0.5 * (chosen_B + rejected_B)
 
     def loss_at_start(self) -> float | None:
         return math.log(2) + (0.5 / self.beta) ** 2

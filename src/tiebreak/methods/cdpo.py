@@ -20,36 +20,25 @@ ones. `drift/chosen` may fall as in DPO.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class CDPO(DriftRewards):
-    name: ClassVar[str] = "cdpo"
-    summary: ClassVar[str] = "logistic loss on drifts with smoothed labels, for noisy preferences"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "ln 2"
+    name = "cdpo"
+    summary = "logistic loss on drifts with smoothed labels, for noisy preferences"
+    start_loss = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="HALOs `cdpo.yaml`", above=0, search=[0.01, 0.05, 0.1])
+    beta: float = hyperparameter(0.1, "HALOs `cdpo.yaml`", above=0, search=[0.01, 0.05, 0.1])
     label_smoothing: float = hyperparameter(
-        0.2, source="HALOs `cdpo.yaml` (epsilon)", at_least=0, below=0.5, search=[0.1, 0.2, 0.3]
+        0.2, "HALOs `cdpo.yaml` (epsilon)", at_least=0, below=0.5, search=[0.1, 0.2, 0.3]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 3, one loss per pair."""
-        logit_B = self.beta * drift_margin(pairs)
+        logit_B = self.beta * pairs.drift_margin()
         as_labelled_B, flipped_B = -log_sigmoid(logit_B), -log_sigmoid(-logit_B)
         return (1 - self.label_smoothing) * as_labelled_B + self.label_smoothing * flipped_B
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
-from tiebreak.methods.numerics import drift_rewards
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.responses import Pairs, Responses, Tensor
 
 
 @dataclass(frozen=True)
@@ -64,32 +60,49 @@ class Needs:
         return [word for word, needed in flags.items() if needed]
 
 
-class Method(Protocol):
-    """The interface of a method, as the engine, the catalogue and the tests use it.
+@dataclass(frozen=True)
+class Method:
+    """Base of every method: a frozen dataclass whose fields are its hyper-parameters.
 
-    summary     one line, for the catalogue
-    start_loss  the loss before the first update, in words
+    name, summary  what it is called, and one line for the catalogue
+    start_loss     the loss before the first update, in words
     """
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
     name: ClassVar[str]
     summary: ClassVar[str]
-    start_loss: ClassVar[str]
+    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
 
     @property
-    def needs(self) -> Needs: ...
+    def needs(self) -> Needs:
+        """The inputs it asks for: a class attribute where they do not depend on its fields."""
+        return Needs()
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) one loss per unit, differentiable in the policy."""
-        ...
+        raise NotImplementedError
+
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) the method's own implicit reward of each response."""
+        raise NotImplementedError
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): the method's own implicit reward, detached."""
-        ...
+        """(chosen (B,), rejected (B,)): the implicit rewards, detached."""
+        return self.reward(pairs.chosen).detach(), self.reward(pairs.rejected).detach()
 
     def loss_at_start(self) -> float | None:
         """The mean loss while policy and reference are equal; None when it is not a constant."""
-        ...
+        return {"ln 2": math.log(2), "1": 1.0}.get(self.start_loss)
+
+
+@dataclass(frozen=True)
+class DriftRewards(Method):
+    """Base of the methods whose implicit reward is beta * drift; they give beta its default."""
+
+    beta: float
+
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) beta * drift."""
+        return self.beta * responses.drift()
 
 
 class Carries(Protocol):
@@ -114,27 +127,17 @@ class MovesReference(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class DriftRewards:
-    """Base of the methods whose implicit reward is beta * drift; they give beta its default."""
-
-    beta: float
-
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift, detached."""
-        return drift_rewards(pairs, self.beta)
-
-
 def hyperparameter(
     default: Any,
-    *,
     source: str,
+    *,
     options: tuple[str, ...] = (),
     search: list[Any] | dict[str, Any] | None = None,
     **check: float,
 ) -> Any:
-    """A dataclass field that knows where its default comes from and which values make sense.
+    """A field of a method: a default with its source, and the values that make sense.
 
+    source   the paper or the code that the default is taken from
     options  the words it may be
     search   the values that sweeps try, as a list or as {"low": 0.1, "high": 1.0, "log": True}
     check    `above=` and `below=` exclusive bounds, `at_least=` and `at_most=` inclusive ones

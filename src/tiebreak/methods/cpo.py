@@ -23,32 +23,23 @@ pair saturates the sigmoid at once. With a small alpha nothing holds the model n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import Method, Needs, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
-class CPO:
-    name: ClassVar[str] = "cpo"
-    summary: ClassVar[str] = "reference-free logistic loss on log-probs, with an NLL on the chosen"
-    needs: ClassVar[Needs] = Needs(reference=False)
-    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+class CPO(Method):
+    name = "cpo"
+    summary = "reference-free logistic loss on log-probs, with an NLL on the chosen"
+    needs = Needs(reference=False)
 
     beta: float = hyperparameter(
-        0.1, source="2401.08417; ALMA `cpo_ft.sh`", above=0, search=[0.01, 0.05, 0.1]
+        0.1, "2401.08417; ALMA `cpo_ft.sh`", above=0, search=[0.01, 0.05, 0.1]
     )
-    alpha: float = hyperparameter(
-        1.0, source="2401.08417; ALMA", at_least=0, search=[0.1, 0.5, 1.0]
-    )
+    alpha: float = hyperparameter(1.0, "2401.08417; ALMA", at_least=0, search=[0.1, 0.5, 1.0])
     nll: str = hyperparameter(
-        "response", source="response: 2401.08417; batch: ALMA, TRL", options=("response", "batch")
+        "response", "response: 2401.08417; batch: ALMA, TRL", options=("response", "batch")
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -56,13 +47,9 @@ class CPO:
         margin_B = pairs.chosen.logp() - pairs.rejected.logp()
         return -log_sigmoid(self.beta * margin_B) + self.alpha * self._nll(pairs)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * log-prob, detached."""
-        chosen_B, rejected_B = pairs.chosen.logp(), pairs.rejected.logp()
-        return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
-
-    def loss_at_start(self) -> float | None:
-        return None
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) beta * log-prob."""
+        return self.beta * responses.logp()
 
     def _nll(self, pairs: Pairs) -> Tensor:
         if self.nll == "response":

@@ -22,32 +22,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class DiscoPOP(DriftRewards):
-    name: ClassVar[str] = "discopop"
-    summary: ClassVar[str] = "a gate between logistic and exponential loss, found by search"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "0.5 * (1 + ln 2)"
+    name = "discopop"
+    summary = "a gate between logistic and exponential loss, found by search"
+    start_loss = "0.5 * (1 + ln 2)"
 
     beta: float = hyperparameter(
-        0.05, source="2406.08414; DiscoPOP `config_full.yaml`", above=0, search=[0.025, 0.05, 0.1]
+        0.05, "2406.08414; DiscoPOP `config_full.yaml`", above=0, search=[0.025, 0.05, 0.1]
     )
-    tau: float = hyperparameter(0.05, source="2406.08414; TRL", above=0, at_most=1)
+    tau: float = hyperparameter(0.05, "2406.08414; TRL", above=0, at_most=1)
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 5, one loss per pair."""
-        logit_B = self.beta * drift_margin(pairs)
+        logit_B = self.beta * pairs.drift_margin()
         logistic_B = (-logit_B / self.tau).sigmoid() * -log_sigmoid(logit_B)
         exponential_B = (log_sigmoid(logit_B / self.tau) - logit_B).exp()  # one exp: no overflow
         return logistic_B + exponential_B

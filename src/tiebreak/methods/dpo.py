@@ -22,33 +22,22 @@ are fitted without limit (see cdpo, ipo).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class DPO(DriftRewards):
-    name: ClassVar[str] = "dpo"
-    summary: ClassVar[str] = "logistic loss on the difference of drifts"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "ln 2"
+    name = "dpo"
+    summary = "logistic loss on the difference of drifts"
+    start_loss = "ln 2"
 
     beta: float = hyperparameter(
-        0.1, source="2305.18290 App. B (0.5 for TL;DR)", above=0, search=[0.01, 0.05, 0.1]
+        0.1, "2305.18290 App. B (0.5 for TL;DR)", above=0, search=[0.01, 0.05, 0.1]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 7, one loss per pair."""
-        return -log_sigmoid(self.beta * drift_margin(pairs))
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)
+        return -log_sigmoid(self.beta * pairs.drift_margin())

@@ -18,29 +18,21 @@ response weighs more than one of a long response, so short pairs lead the traini
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import Method, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
-class DPONorm:
-    name: ClassVar[str] = "dpo-norm"
-    summary: ClassVar[str] = "logistic loss on the difference of mean drifts"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "ln 2"
+class DPONorm(Method):
+    name = "dpo-norm"
+    summary = "logistic loss on the difference of mean drifts"
+    start_loss = "ln 2"
 
     # No published range was found for beta: search tries values around the default.
     beta: float = hyperparameter(
-        5.0, source="open-instruct `tulu3_dpo_8b.yaml`", above=0, search=[2.0, 5.0, 10.0]
+        5.0, "open-instruct `tulu3_dpo_8b.yaml`", above=0, search=[2.0, 5.0, 10.0]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -48,10 +40,6 @@ class DPONorm:
         margin_B = pairs.chosen.mean_drift() - pairs.rejected.mean_drift()
         return -log_sigmoid(self.beta * margin_B)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * mean drift, detached."""
-        chosen_B, rejected_B = pairs.chosen.mean_drift(), pairs.rejected.mean_drift()
-        return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) beta * mean drift."""
+        return self.beta * responses.mean_drift()

@@ -24,46 +24,32 @@ distance, beside at most beta from the margin: users saw exploding losses.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid, positive_part
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class DPOP(DriftRewards):
-    name: ClassVar[str] = "dpop"
-    summary: ClassVar[str] = "logistic loss, with a penalty where the chosen is below the reference"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "ln 2"
+    name = "dpop"
+    summary = "logistic loss, with a penalty where the chosen is below the reference"
+    start_loss = "ln 2"
 
     beta: float = hyperparameter(
-        0.3, source="2402.13228 (ablated 0.1, 0.3, 1)", above=0, search=[0.1, 0.3, 1.0]
+        0.3, "2402.13228 (ablated 0.1, 0.3, 1)", above=0, search=[0.1, 0.3, 1.0]
     )
     penalty_weight: float = hyperparameter(
-        50.0,
-        source="2402.13228 (lambda; ablated 5, 50, 500)",
-        at_least=0,
-        search=[5.0, 50.0, 500.0],
+        50.0, "2402.13228 (lambda; ablated 5, 50, 500)", at_least=0, search=[5.0, 50.0, 500.0]
     )
     version: str = hyperparameter(
-        "v2", source="2402.13228: v2 July 2024; v1 as first printed", options=("v2", "v1")
+        "v2", "2402.13228: v2 July 2024; v1 as first printed", options=("v2", "v1")
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 3, one loss per pair."""
-        h_B = drift_margin(pairs)
-        penalty_B = self.penalty_weight * positive_part(-pairs.chosen.drift())
+        h_B = pairs.drift_margin()
+        penalty_B = self.penalty_weight * (-pairs.chosen.drift()).relu()
         if self.version == "v1":
             return -log_sigmoid(self.beta * h_B) + penalty_B
         return -log_sigmoid(self.beta * (h_B - penalty_B))
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)

@@ -24,38 +24,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class EXO(DriftRewards):
-    name: ClassVar[str] = "exo"
-    summary: ClassVar[str] = "KL from the policy's preference to smoothed labels (DPO's reversed)"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "-ln 2 - 0.5 * ln(label_smoothing * (1 - label_smoothing))"
+    name = "exo"
+    summary = "KL from the policy's preference to smoothed labels (DPO's reversed)"
+    start_loss = "-ln 2 - 0.5 * ln(label_smoothing * (1 - label_smoothing))"
 
     beta: float = hyperparameter(
-        0.1, source="exact-optimization `imdb_exp`; TRL", above=0, search=[0.1, 0.5]
+        0.1, "exact-optimization `imdb_exp`; TRL", above=0, search=[0.1, 0.5]
     )
     label_smoothing: float = hyperparameter(
-        1e-3,
-        source="2402.00856, as TRL reports it",
-        above=0,
-        below=0.5,
-        search=[5e-05, 0.001, 0.01],
+        1e-3, "2402.00856, as TRL reports it", above=0, below=0.5, search=[5e-05, 0.001, 0.01]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 16, one loss per pair."""
-        logit_B = self.beta * drift_margin(pairs)
+        logit_B = self.beta * pairs.drift_margin()
         log_q_B, log_not_q_B = log_sigmoid(logit_B), log_sigmoid(-logit_B)
         kept_B = logit_B.sigmoid() * (log_q_B - math.log1p(-self.label_smoothing))
         return kept_B + (-logit_B).sigmoid() * (log_not_q_B - math.log(self.label_smoothing))

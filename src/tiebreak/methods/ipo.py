@@ -25,41 +25,32 @@ most pairs, so a small tau pulls at all of them at once with a large gradient; t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs, Responses
+from tiebreak.methods.contract import Method, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor
 
 
 @dataclass(frozen=True)
-class IPO:
-    name: ClassVar[str] = "ipo"
-    summary: ClassVar[str] = "squared distance of the drift margin from 1 / (2 tau)"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "1 / (4 tau^2)"
+class IPO(Method):
+    name = "ipo"
+    summary = "squared distance of the drift margin from 1 / (2 tau)"
+    start_loss = "1 / (4 tau^2)"
 
     tau: float = hyperparameter(
-        0.1, source="HALOs `ipo.yaml`; SimPO protocol", above=0, search=[0.01, 0.1, 0.5, 1.0]
+        0.1, "HALOs `ipo.yaml`; SimPO protocol", above=0, search=[0.01, 0.1, 0.5, 1.0]
     )
     reduction: str = hyperparameter(
-        "mean", source="mean: TRL, HALOs; sum: 2310.12036 Eq. 17", options=("mean", "sum")
+        "mean", "mean: TRL, HALOs; sum: 2310.12036 Eq. 17", options=("mean", "sum")
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 17, one loss per pair."""
-        h_B = self._drift(pairs.chosen) - self._drift(pairs.rejected)
+        h_B = self.reward(pairs.chosen) - self.reward(pairs.rejected)
         return (h_B - 1 / (2 * self.tau)) ** 2
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): the drift in the chosen reduction, detached."""
-        return self._drift(pairs.chosen).detach(), self._drift(pairs.rejected).detach()
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) the drift in the chosen reduction."""
+        return responses.drift() if self.reduction == "sum" else responses.mean_drift()
 
     def loss_at_start(self) -> float | None:
         return 1 / (4 * self.tau**2)
-
-    def _drift(self, responses: Responses) -> Tensor:
-        return responses.drift() if self.reduction == "sum" else responses.mean_drift()

@@ -26,34 +26,26 @@ far above it give no gradient, and neither do those on the wrong side by as much
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import concatenate
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.responses import Pairs, Tensor, concatenate
 
 
 @dataclass(frozen=True)
 class KTO(DriftRewards):
-    name: ClassVar[str] = "kto"
-    summary: ClassVar[str] = "prospect-theoretic loss on single labelled responses"
-    needs: ClassVar[Needs] = Needs(
-        mismatched=True, unpaired=True, whole_batch=("mismatched",), unit="response"
-    )
-    start_loss: ClassVar[str] = "0.5 * (lambda_D or lambda_U of the response)"
+    name = "kto"
+    summary = "prospect-theoretic loss on single labelled responses"
+    needs = Needs(mismatched=True, unpaired=True, whole_batch=("mismatched",), unit="response")
+    start_loss = "0.5 * (lambda_D or lambda_U of the response)"
 
     beta: float = hyperparameter(
-        0.1, source="2402.01306 v5; HALOs `kto.yaml`", above=0, search=[0.01, 0.05, 0.1]
+        0.1, "2402.01306 v5; HALOs `kto.yaml`", above=0, search=[0.01, 0.05, 0.1]
     )
     desirable_weight: float = hyperparameter(
-        1.0, source="2402.01306 (lambda_D)", above=0, search=[1.0, 1.25, 1.5]
+        1.0, "2402.01306 (lambda_D)", above=0, search=[1.0, 1.25, 1.5]
     )
     undesirable_weight: float = hyperparameter(
-        1.0, source="2402.01306 (lambda_U)", above=0, search=[1.0, 1.25, 1.5]
+        1.0, "2402.01306 (lambda_U)", above=0, search=[1.0, 1.25, 1.5]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:

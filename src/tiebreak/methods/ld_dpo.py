@@ -22,31 +22,23 @@ rejected response, its end-of-sequence token included, hardly trains.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs, Responses
+from tiebreak.methods.contract import Method, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
-class LDDPO:
-    name: ClassVar[str] = "ld-dpo"
-    summary: ClassVar[str] = "DPO with the longer response's excess tokens weighted down"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "ln 2"
+class LDDPO(Method):
+    name = "ld-dpo"
+    summary = "DPO with the longer response's excess tokens weighted down"
+    start_loss = "ln 2"
 
     beta: float = hyperparameter(
-        0.1, source="DPO's; 2409.06411's own not verified", above=0, search=[0.01, 0.05, 0.1]
+        0.1, "DPO's; 2409.06411's own not verified", above=0, search=[0.01, 0.05, 0.1]
     )
     alpha: float = hyperparameter(
-        0.5, source="TRL paper index", at_least=0, at_most=1, search={"low": 0.0, "high": 1.0}
+        0.5, "TRL paper index", at_least=0, at_most=1, search={"low": 0.0, "high": 1.0}
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -68,9 +60,6 @@ class LDDPO:
         """(chosen (B,), rejected (B,)): beta * length-desensitised drift, detached."""
         chosen_B, rejected_B = self.desensitised(pairs)
         return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)
 
 
 def _first(response: Responses, length_B: Tensor) -> Responses:

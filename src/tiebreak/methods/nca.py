@@ -22,26 +22,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class NCA(DriftRewards):
-    name: ClassVar[str] = "nca"
-    summary: ClassVar[str] = "each response against noise, so that the chosen one does not sink"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "2 * ln 2"
+    name = "nca"
+    summary = "each response against noise, so that the chosen one does not sink"
+    start_loss = "2 * ln 2"
 
     beta: float = hyperparameter(
-        0.01, source="Noise-Contrastive-Alignment `yamls`; TRL", above=0, search=[0.01, 0.1]
+        0.01, "Noise-Contrastive-Alignment `yamls`; TRL", above=0, search=[0.01, 0.1]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:

@@ -26,31 +26,24 @@ than SFT. Prompts enter the default NLL: a long system prompt takes most of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs, Responses
+from tiebreak.methods.contract import Method, Needs, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
-class ORPO:
-    name: ClassVar[str] = "orpo"
-    summary: ClassVar[str] = "likelihood of the chosen plus a logistic loss on the odds ratio"
-    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+class ORPO(Method):
+    name = "orpo"
+    summary = "likelihood of the chosen plus a logistic loss on the odds ratio"
 
     odds_ratio_weight: float = hyperparameter(
         0.1,
-        source="2403.07691 (lambda: Mistral 0.1, Llama-2 0.2, Phi-2 0.25)",
+        "2403.07691 (lambda: Mistral 0.1, Llama-2 0.2, Phi-2 0.25)",
         at_least=0,
         search=[0.1, 0.2, 0.25, 0.5, 1.0, 2.0],
     )
     nll: str = hyperparameter(
-        "sequence", source="xfactlab/orpo, TRL: with the prompt", options=("sequence", "response")
+        "sequence", "xfactlab/orpo, TRL: with the prompt", options=("sequence", "response")
     )
 
     @property
@@ -59,15 +52,13 @@ class ORPO:
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 6, one loss per pair."""
-        log_ratio_B = _log_odds(pairs.chosen) - _log_odds(pairs.rejected)
+        log_ratio_B = self.reward(pairs.chosen) - self.reward(pairs.rejected)
         return self._nll(pairs) - self.odds_ratio_weight * log_sigmoid(log_ratio_B)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): log odds, detached."""
-        return _log_odds(pairs.chosen).detach(), _log_odds(pairs.rejected).detach()
-
-    def loss_at_start(self) -> float | None:
-        return None
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) log( P / (1 - P) ) with P = exp(mean log-prob)."""
+        mean_B = responses.mean_logp().clamp(max=-1e-6)
+        return mean_B - (-mean_B.expm1()).log()
 
     def _nll(self, pairs: Pairs) -> Tensor:
         """(B,) mean NLL of the chosen response, or of prompt and chosen response."""
@@ -77,9 +68,3 @@ class ORPO:
             raise ValueError("ORPO needs prompt log-probs; build Pairs with prompt=")
         length_B = pairs.prompt.length() + pairs.chosen.length()
         return -(pairs.prompt.logp() + pairs.chosen.logp()) / length_B
-
-
-def _log_odds(responses: Responses) -> Tensor:
-    """(B,) log( P / (1 - P) ) with P = exp(mean log-prob)."""
-    mean_B = responses.mean_logp().clamp(max=-1e-6)
-    return mean_B - (-mean_B.expm1()).log()

@@ -25,30 +25,23 @@ silences pairs with a longer chosen answer and leaves training to the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import Method, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
-class RDPO:
-    name: ClassVar[str] = "rdpo"
-    summary: ClassVar[str] = "logistic loss on drifts, with the length difference in the margin"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "-log sigmoid( alpha * length difference ), a mean over pairs"
+class RDPO(Method):
+    name = "rdpo"
+    summary = "logistic loss on drifts, with the length difference in the margin"
+    start_loss = "-log sigmoid( alpha * length difference ), a mean over pairs"
 
     beta: float = hyperparameter(
-        0.1, source="2305.18290; SimPO protocol 0.01 to 0.1", above=0, search=[0.01, 0.05, 0.1]
+        0.1, "2305.18290; SimPO protocol 0.01 to 0.1", above=0, search=[0.01, 0.05, 0.1]
     )
     alpha: float = hyperparameter(
         0.01,
-        source="SamPO `dpo.sh`; SimPO protocol 0.05 to 1",
+        "SamPO `dpo.sh`; SimPO protocol 0.05 to 1",
         at_least=0,
         search=[0.01, 0.05, 0.1, 0.5, 1.0],
     )
@@ -56,15 +49,8 @@ class RDPO:
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) the length-regularised objective, one loss per pair."""
         longer_B = pairs.chosen.length() - pairs.rejected.length()
-        return -log_sigmoid(self.beta * drift_margin(pairs) + self.alpha * longer_B)
+        return -log_sigmoid(self.beta * pairs.drift_margin() + self.alpha * longer_B)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * drift + alpha * length, detached."""
-        chosen_B, rejected_B = drift_rewards(pairs, self.beta)
-        return (
-            chosen_B + self.alpha * pairs.chosen.length(),
-            rejected_B + self.alpha * pairs.rejected.length(),
-        )
-
-    def loss_at_start(self) -> float | None:
-        return None
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) beta * drift + alpha * length."""
+        return self.beta * responses.drift() + self.alpha * responses.length()

@@ -22,40 +22,26 @@ silent early. Nothing holds the policy near its start.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import positive_part
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import Method, Needs, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor
 
 
 @dataclass(frozen=True)
-class RePO:
-    name: ClassVar[str] = "repo"
-    summary: ClassVar[str] = "hinge on mean log-probs with a margin, without a reference"
-    needs: ClassVar[Needs] = Needs(reference=False)
-    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+class RePO(Method):
+    name = "repo"
+    summary = "hinge on mean log-probs with a margin, without a reference"
+    needs = Needs(reference=False)
 
     gamma: float = hyperparameter(
-        0.5,
-        source="2503.07426 appendix D.1",
-        at_least=0,
-        at_most=1,
-        search=[0.2, 0.4, 0.5, 0.6, 0.8],
+        0.5, "2503.07426 appendix D.1", at_least=0, at_most=1, search=[0.2, 0.4, 0.5, 0.6, 0.8]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 6, one loss per pair."""
         margin_B = pairs.chosen.mean_logp() - pairs.rejected.mean_logp()
-        return positive_part(self.gamma - margin_B)
+        return (self.gamma - margin_B).relu()
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): mean log-prob, detached."""
-        return pairs.chosen.mean_logp().detach(), pairs.rejected.mean_logp().detach()
-
-    def loss_at_start(self) -> float | None:
-        return None
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) mean log-prob."""
+        return responses.mean_logp()

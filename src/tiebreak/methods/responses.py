@@ -1,17 +1,19 @@
-"""Scored responses as plain tensors: the input of every loss.
+"""Scored responses as plain tensors, the input of every loss, and functions that losses share.
 
 Shape legend: B pairs (or responses) in the batch, T response positions, padded on the right.
-All log-probabilities are natural logarithms (nats).
+All log-probabilities are natural logarithms (nats). Importing this imports no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+else:
+    Tensor = Any  # named in annotations only: importing a method imports no torch
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,15 @@ class Responses:
 
     def drift(self) -> Tensor:
         """(B,) policy minus reference log-prob of the whole response (nats)."""
-        return self.sum(self.policy - self._reference())
+        return self.sum(self.policy - self._given("reference"))
 
     def mean_drift(self) -> Tensor:
         """(B,) drift per token (nats per token)."""
-        return self.mean(self.policy - self._reference())
+        return self.mean(self.policy - self._given("reference"))
 
     def total_kl(self) -> Tensor:
         """(B,) KL(reference || policy) summed along the response (nats)."""
         return self.sum(self._given("forward_kl"))
-
-    def _reference(self) -> Tensor:
-        return self._given("reference")
 
     def _given(self, name: str) -> Tensor:
         value = getattr(self, name)
@@ -121,6 +120,10 @@ class Pairs:
     noise: Tensor | None = None
     carried: Mapping[str, float] = field(default_factory=dict)
 
+    def drift_margin(self) -> Tensor:
+        """(B,) drift of the chosen minus drift of the rejected response (nats)."""
+        return self.chosen.drift() - self.rejected.drift()
+
     def batch(self) -> Pairs:
         """The whole optimiser batch, over which batch statistics are computed."""
         return self if self.whole is None else self.whole
@@ -131,6 +134,20 @@ class Pairs:
             return values_B
         assert self.index is not None, "a cut knows its places in the batch"
         return values_B[self.index]
+
+
+def log_sigmoid(x: Tensor) -> Tensor:
+    """log of the logistic function, finite for any finite x."""
+    from torch.nn.functional import logsigmoid
+
+    return logsigmoid(x)
+
+
+def concatenate(*parts: Tensor) -> Tensor:
+    """The tensors joined along their first dimension."""
+    import torch
+
+    return torch.cat(parts)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

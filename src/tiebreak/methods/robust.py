@@ -20,36 +20,25 @@ without end and `drift/rejected` with them. Near e = 0.5 the division blows up t
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class RobustDPO(DriftRewards):
-    name: ClassVar[str] = "robust"
-    summary: ClassVar[str] = "logistic loss on drifts that is unbiased under flipped labels"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "ln 2"
+    name = "robust"
+    summary = "logistic loss on drifts that is unbiased under flipped labels"
+    start_loss = "ln 2"
 
-    beta: float = hyperparameter(0.1, source="2403.00409 App. B", above=0, search=[0.01, 0.05, 0.1])
+    beta: float = hyperparameter(0.1, "2403.00409 App. B", above=0, search=[0.01, 0.05, 0.1])
     label_smoothing: float = hyperparameter(
-        0.1, source="2403.00409 (epsilon); TRL", at_least=0, below=0.5, search=[0.1, 0.2, 0.3]
+        0.1, "2403.00409 (epsilon); TRL", at_least=0, below=0.5, search=[0.1, 0.2, 0.3]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) the robust loss, one per pair."""
-        e, logit_B = self.label_smoothing, self.beta * drift_margin(pairs)
+        e, logit_B = self.label_smoothing, self.beta * pairs.drift_margin()
         as_labelled_B, flipped_B = -log_sigmoid(logit_B), -log_sigmoid(-logit_B)
         return ((1 - e) * as_labelled_B - e * flipped_B) / (1 - 2 * e)
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)

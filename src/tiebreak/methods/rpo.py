@@ -25,43 +25,33 @@ With "sum", long responses weigh more.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class RPO(DriftRewards):
-    name: ClassVar[str] = "rpo"
-    summary: ClassVar[str] = "DPO with a small NLL on the chosen response"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "no fixed value: ln 2 plus the weighted NLL of the start model"
+    name = "rpo"
+    summary = "DPO with a small NLL on the chosen response"
+    start_loss = "no fixed value: ln 2 plus the weighted NLL of the start model"
 
     beta: float = hyperparameter(
-        0.01, source="authors' `zephyr-7b-beta` recipe", above=0, search=[0.01, 0.05, 0.1]
+        0.01, "authors' `zephyr-7b-beta` recipe", above=0, search=[0.01, 0.05, 0.1]
     )
     eta: float = hyperparameter(
         0.005,
-        source="2405.16436 appendix E.1; its recipes",
+        "2405.16436 appendix E.1; its recipes",
         at_least=0,
         search={"low": 0.001, "high": 0.05, "log": True},
     )
     nll: str = hyperparameter(
-        "sum", source="2405.16436; its appendix F for response", options=("sum", "response")
+        "sum", "2405.16436; its appendix F for response", options=("sum", "response")
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) algorithm 2, one loss per pair."""
-        return -log_sigmoid(self.beta * drift_margin(pairs)) + self.eta * self._nll(pairs)
-
-    def loss_at_start(self) -> float | None:
-        return None
+        return -log_sigmoid(self.beta * pairs.drift_margin()) + self.eta * self._nll(pairs)
 
     def _nll(self, pairs: Pairs) -> Tensor:
         if self.nll == "sum":

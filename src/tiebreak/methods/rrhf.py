@@ -25,32 +25,24 @@ likelihood term outweighs the ranking by the length of the answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import positive_part
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs, Responses
+from tiebreak.methods.contract import Method, Needs, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor
 
 
 @dataclass(frozen=True)
-class RRHF:
-    name: ClassVar[str] = "rrhf"
-    summary: ClassVar[str] = "ranking hinge over scored responses, plus NLL of the best"
-    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+class RRHF(Method):
+    name = "rrhf"
+    summary = "ranking hinge over scored responses, plus NLL of the best"
 
     rank_weight: float = hyperparameter(
-        1.0, source="GanjinZero/RRHF launch scripts", at_least=0, search=[1.0, 10.0, 100.0]
+        1.0, "GanjinZero/RRHF launch scripts", at_least=0, search=[1.0, 10.0, 100.0]
     )
-    length_penalty: float = hyperparameter(1.0, source="2304.05302; GanjinZero/RRHF", at_least=0)
+    length_penalty: float = hyperparameter(1.0, "2304.05302; GanjinZero/RRHF", at_least=0)
     nll: str = hyperparameter(
-        "response", source="response: as the code means it; sum: 2304.05302",
-        options=("response", "sum"),
-    )  # fmt: skip
-    k: int = hyperparameter(2, source="responses per prompt; 2: plain pairs", at_least=2)
+        "response", "response: as the code means it; sum: 2304.05302", options=("response", "sum")
+    )
+    k: int = hyperparameter(2, "responses per prompt; 2: plain pairs", at_least=2)
 
     @property
     def needs(self) -> Needs:
@@ -59,17 +51,14 @@ class RRHF:
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) ranking plus SFT term, one loss per pair or list."""
         best, (p_Bk, scores_Bk) = self._responses(pairs)[0], self._ranking(pairs)
-        gap_Bkk = positive_part(p_Bk[:, :, None] - p_Bk[:, None, :])
+        gap_Bkk = (p_Bk[:, :, None] - p_Bk[:, None, :]).relu()
         worse_Bkk = scores_Bk[:, :, None] < scores_Bk[:, None, :]
         nll_B = -(best.logp() if self.nll == "sum" else best.mean_logp())
         return self.rank_weight * (gap_Bkk * worse_Bkk).sum((1, 2)) + nll_B
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): length-normalised log-prob, detached."""
-        return self._p(pairs.chosen).detach(), self._p(pairs.rejected).detach()
-
-    def loss_at_start(self) -> float | None:
-        return None
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) logp / length^length_penalty, by way of the mean: empty responses raise."""
+        return responses.mean_logp() * responses.length() ** (1 - self.length_penalty)
 
     def _responses(self, pairs: Pairs) -> tuple[Responses, ...]:
         """The responses of each prompt, best first."""
@@ -82,11 +71,7 @@ class RRHF:
         """(p (B, k), scores (B, k)); a chosen response without a score beats a rejected one."""
         import torch
 
-        p_Bk = torch.stack([self._p(r) for r in self._responses(pairs)], 1)
+        p_Bk = torch.stack([self.reward(r) for r in self._responses(pairs)], 1)
         if pairs.scores is None:
             return p_Bk, -torch.arange(self.k, device=p_Bk.device).expand_as(p_Bk)
         return p_Bk, pairs.scores
-
-    def _p(self, responses: Responses) -> Tensor:
-        """(B,) logp / length^length_penalty, by way of the mean: empty responses raise."""
-        return responses.mean_logp() * responses.length() ** (1 - self.length_penalty)

@@ -21,35 +21,25 @@ once all pairs are past the hinge, training stops silently.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, drift_rewards, positive_part
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import Method, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor
 
 
 @dataclass(frozen=True)
-class RSO:
-    name: ClassVar[str] = "rso"
-    summary: ClassVar[str] = "hinge loss on the difference of drifts"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "1"
+class RSO(Method):
+    name = "rso"
+    summary = "hinge loss on the difference of drifts"
+    start_loss = "1"
 
     gamma: float = hyperparameter(
-        0.05, source="2309.06657, as TRL's paper index has it", above=0, search=[0.01, 0.05, 0.1]
+        0.05, "2309.06657, as TRL's paper index has it", above=0, search=[0.01, 0.05, 0.1]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) the hinge-norm loss, one per pair."""
-        return positive_part(1 - self.gamma * drift_margin(pairs))
+        return (1 - self.gamma * pairs.drift_margin()).relu()
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): gamma * drift, detached."""
-        return drift_rewards(pairs, self.gamma)
-
-    def loss_at_start(self) -> float | None:
-        return 1.0
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) gamma * drift."""
+        return self.gamma * responses.drift()

@@ -20,30 +20,21 @@ few answers learn them by heart.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import Method, Needs
+from tiebreak.methods.responses import Pairs, Responses, Tensor
 
 
 @dataclass(frozen=True)
-class SFT:
-    name: ClassVar[str] = "sft"
-    summary: ClassVar[str] = "negative log-likelihood of the chosen response only"
-    needs: ClassVar[Needs] = Needs(reference=False)
-    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+class SFT(Method):
+    name = "sft"
+    summary = "negative log-likelihood of the chosen response only"
+    needs = Needs(reference=False)
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) the mean NLL per token of each chosen response."""
         return -pairs.chosen.mean_logp()
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): mean log-prob, detached."""
-        return pairs.chosen.mean_logp().detach(), pairs.rejected.mean_logp().detach()
-
-    def loss_at_start(self) -> float | None:
-        return None
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) mean log-prob."""
+        return responses.mean_logp()

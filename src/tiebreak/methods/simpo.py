@@ -21,32 +21,22 @@ repetitive or broken text while the loss still looks good.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import Method, Needs, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
-class SimPO:
-    name: ClassVar[str] = "simpo"
-    summary: ClassVar[str] = "logistic loss on mean log-probs with a target margin"
-    needs: ClassVar[Needs] = Needs(reference=False)
-    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+class SimPO(Method):
+    name = "simpo"
+    summary = "logistic loss on mean log-probs with a target margin"
+    needs = Needs(reference=False)
 
     beta: float = hyperparameter(
-        2.0, source="2405.14734 section 3 (2.0 to 2.5)", above=0, search=[2.0, 2.5, 10.0]
+        2.0, "2405.14734 section 3 (2.0 to 2.5)", above=0, search=[2.0, 2.5, 10.0]
     )
     gamma: float = hyperparameter(
-        1.0,
-        source="2405.14734; gamma / beta = 0.5",
-        at_least=0,
-        search=[0.3, 0.5, 1.0, 1.2, 1.4, 1.6],
+        1.0, "2405.14734; gamma / beta = 0.5", at_least=0, search=[0.3, 0.5, 1.0, 1.2, 1.4, 1.6]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
@@ -54,10 +44,6 @@ class SimPO:
         margin_B = pairs.chosen.mean_logp() - pairs.rejected.mean_logp()
         return -log_sigmoid(self.beta * margin_B - self.gamma)
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): beta * mean log-prob, detached."""
-        chosen_B, rejected_B = pairs.chosen.mean_logp(), pairs.rejected.mean_logp()
-        return self.beta * chosen_B.detach(), self.beta * rejected_B.detach()
-
-    def loss_at_start(self) -> float | None:
-        return None
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) beta * mean log-prob."""
+        return self.beta * responses.mean_logp()

@@ -25,30 +25,23 @@ term, hundreds of nats long, then decides the gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import Needs, hyperparameter
-from tiebreak.methods.numerics import positive_part
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import Method, Needs, hyperparameter
+from tiebreak.methods.responses import Pairs, Responses, Tensor
 
 
 @dataclass(frozen=True)
-class SLiC:
-    name: ClassVar[str] = "slic"
-    summary: ClassVar[str] = "reference-free hinge on log-probs, plus likelihood of the chosen"
-    needs: ClassVar[Needs] = Needs(reference=False)
-    start_loss: ClassVar[str] = "no fixed value: it depends on the start model"
+class SLiC(Method):
+    name = "slic"
+    summary = "reference-free hinge on log-probs, plus likelihood of the chosen"
+    needs = Needs(reference=False)
 
     delta: float = hyperparameter(
-        1.0, source="2305.10425; HALOs `slic.yaml` (beta)", above=0, search=[0.1, 0.5, 1.0, 2.0]
+        1.0, "2305.10425; HALOs `slic.yaml` (beta)", above=0, search=[0.1, 0.5, 1.0, 2.0]
     )
     regulariser_weight: float = hyperparameter(
         0.1,
-        source="HALOs `slic.yaml`; SimPO protocol from 0.1 (lambda)",
+        "HALOs `slic.yaml`; SimPO protocol from 0.1 (lambda)",
         at_least=0,
         search=[0.1, 0.5, 1.0, 10.0],
     )
@@ -56,12 +49,9 @@ class SLiC:
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) the hinge plus the regulariser, one loss per pair."""
         chosen_B, rejected_B = pairs.chosen.logp(), pairs.rejected.logp()
-        hinge_B = positive_part(self.delta - chosen_B + rejected_B)
+        hinge_B = (self.delta - chosen_B + rejected_B).relu()
         return hinge_B - self.regulariser_weight * chosen_B
 
-    def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(chosen (B,), rejected (B,)): log-prob of the response, detached."""
-        return pairs.chosen.logp().detach(), pairs.rejected.logp().detach()
-
-    def loss_at_start(self) -> float | None:
-        return None
+    def reward(self, responses: Responses) -> Tensor:
+        """(B,) log-prob of the response."""
+        return responses.logp()

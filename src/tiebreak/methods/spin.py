@@ -23,33 +23,22 @@ quality, so the early gradient is about form; a late round with weak beta can un
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class SPIN(DriftRewards):
-    name: ClassVar[str] = "spin"
-    summary: ClassVar[str] = "logistic loss on drifts, against samples of the previous iterate"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "ln 2"
+    name = "spin"
+    summary = "logistic loss on drifts, against samples of the previous iterate"
+    start_loss = "ln 2"
 
     beta: float = hyperparameter(
-        0.1, source="2401.01335 (5 in its last round)", above=0, search=[0.1, 1.0, 5.0]
+        0.1, "2401.01335 (5 in its last round)", above=0, search=[0.1, 1.0, 5.0]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 4.7, one loss per pair."""
-        return -log_sigmoid(self.beta * drift_margin(pairs))
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)
+        return -log_sigmoid(self.beta * pairs.drift_margin())

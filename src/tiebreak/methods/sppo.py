@@ -24,26 +24,20 @@ early.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.contract import DriftRewards, hyperparameter
+from tiebreak.methods.responses import Pairs, Tensor
 
 
 @dataclass(frozen=True)
 class SPPO(DriftRewards):
-    name: ClassVar[str] = "sppo"
-    summary: ClassVar[str] = "squared distance of each drift to a target of its own"
-    needs: ClassVar[Needs] = Needs()
-    start_loss: ClassVar[str] = "(1 / (2 beta))^2"
+    name = "sppo"
+    summary = "squared distance of each drift to a target of its own"
+    start_loss = "(1 / (2 beta))^2"
 
     beta: float = hyperparameter(
         0.001,
-        source="SPPO `scripts/pipeline.sh`; TRL",
+        "SPPO `scripts/pipeline.sh`; TRL",
         above=0,
         search={"low": 0.001, "high": 0.01, "log": True},
     )

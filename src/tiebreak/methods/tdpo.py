@@ -23,59 +23,39 @@ forward pass. A large alpha leaves the policy close to the reference and the mar
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class TDPO1(DriftRewards):
-    name: ClassVar[str] = "tdpo1"
-    summary: ClassVar[str] = "DPO minus the gap of token-level forward KLs"
-    needs: ClassVar[Needs] = Needs(forward_kl=True)
-    start_loss: ClassVar[str] = "ln 2"
+    name = "tdpo1"
+    summary = "DPO minus the gap of token-level forward KLs"
+    needs = Needs(forward_kl=True)
+    start_loss = "ln 2"
 
     beta: float = hyperparameter(
-        0.1, source="official `config/loss/tdpo.yaml`", above=0, search=[0.1, 0.3, 0.5]
+        0.1, "official `config/loss/tdpo.yaml`", above=0, search=[0.1, 0.3, 0.5]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 15, one loss per pair."""
         kl_gap_B = pairs.rejected.total_kl() - pairs.chosen.total_kl()
-        return -log_sigmoid(self.beta * (drift_margin(pairs) - kl_gap_B))
-
-    def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal: every K is 0."""
-        return math.log(2)
+        return -log_sigmoid(self.beta * (pairs.drift_margin() - kl_gap_B))
 
 
 @dataclass(frozen=True)
-class TDPO2(DriftRewards):
-    name: ClassVar[str] = "tdpo2"
-    summary: ClassVar[str] = "DPO minus a weighted KL gap; no gradient through the chosen KL"
-    needs: ClassVar[Needs] = Needs(forward_kl=True)
-    start_loss: ClassVar[str] = "ln 2"
+class TDPO2(TDPO1):
+    name = "tdpo2"
+    summary = "DPO minus a weighted KL gap; no gradient through the chosen KL"
 
-    beta: float = hyperparameter(
-        0.1, source="official `config/loss/tdpo.yaml`", above=0, search=[0.1, 0.3, 0.5]
-    )
     alpha: float = hyperparameter(
-        0.5, source="official `config/loss/tdpo.yaml`", at_least=0, search=[0.1, 0.3, 0.5, 0.7, 1.0]
+        0.5, "official `config/loss/tdpo.yaml`", at_least=0, search=[0.1, 0.3, 0.5, 0.7, 1.0]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 17, one loss per pair."""
         kl_gap_B = pairs.rejected.total_kl() - pairs.chosen.total_kl().detach()
-        return -log_sigmoid(self.beta * (drift_margin(pairs) - self.alpha * kl_gap_B))
-
-    def loss_at_start(self) -> float | None:
-        """The loss when policy and reference are equal: every K is 0."""
-        return math.log(2)
+        return -log_sigmoid(self.beta * (pairs.drift_margin() - self.alpha * kl_gap_B))

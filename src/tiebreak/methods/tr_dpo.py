@@ -23,44 +23,34 @@ holds the policy near its start and both log-probs may fall without end.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs
+from tiebreak.methods.responses import Pairs, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class TRDPO(DriftRewards):
-    name: ClassVar[str] = "tr-dpo"
-    summary: ClassVar[str] = "DPO against a reference that follows the policy"
-    needs: ClassVar[Needs] = Needs(moving_reference=True)
-    start_loss: ClassVar[str] = "ln 2"
+    name = "tr-dpo"
+    summary = "DPO against a reference that follows the policy"
+    needs = Needs(moving_reference=True)
+    start_loss = "ln 2"
 
     # No published ranges were found: search tries values around the defaults.
     beta: float = hyperparameter(
-        0.05, source="2404.09656 table 1, by TRL's index", above=0, search=[0.01, 0.05, 0.1]
+        0.05, "2404.09656 table 1, by TRL's index", above=0, search=[0.01, 0.05, 0.1]
     )
     mixing: float = hyperparameter(
-        0.6, source="2404.09656 (alpha); TRL", above=0, at_most=1, search=[0.3, 0.6, 1.0]
+        0.6, "2404.09656 (alpha); TRL", above=0, at_most=1, search=[0.3, 0.6, 1.0]
     )
     sync_every: int = hyperparameter(
-        512, source="2404.09656 (tau); TRL", at_least=1, search=[64, 256, 512]
+        512, "2404.09656 (tau); TRL", at_least=1, search=[64, 256, 512]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) DPO's loss against the reference of the moment, one per pair."""
-        return -log_sigmoid(self.beta * drift_margin(pairs))
+        return -log_sigmoid(self.beta * pairs.drift_margin())
 
     def reference_share(self, step: int) -> float:
         """The policy's share in the reference after update `step` (from 1); 0 between syncs."""
         return self.mixing if step % self.sync_every == 0 else 0.0
-
-    def loss_at_start(self) -> float | None:
-        return math.log(2)

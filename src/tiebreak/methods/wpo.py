@@ -25,39 +25,30 @@ tuned learning rate. A pair whose likelihood falls in training loses weight with
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 from tiebreak.methods.contract import DriftRewards, Needs, hyperparameter
-from tiebreak.methods.numerics import drift_margin, log_sigmoid
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tiebreak.methods.responses import Pairs, Responses
+from tiebreak.methods.responses import Pairs, Responses, Tensor, log_sigmoid
 
 
 @dataclass(frozen=True)
 class WPO(DriftRewards):
-    name: ClassVar[str] = "wpo"
-    summary: ClassVar[str] = "DPO, each pair weighted by its probability under the policy"
-    needs: ClassVar[Needs] = Needs(collision=True)
-    start_loss: ClassVar[str] = "ln 2 times the pair's weight, so at most ln 2"
+    name = "wpo"
+    summary = "DPO, each pair weighted by its probability under the policy"
+    needs = Needs(collision=True)
+    start_loss = "ln 2 times the pair's weight, so at most ln 2"
 
     beta: float = hyperparameter(
-        0.01, source="2406.11827 section 4; official configs", above=0, search=[0.01, 0.05, 0.1]
+        0.01, "2406.11827 section 4; official configs", above=0, search=[0.01, 0.05, 0.1]
     )
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 2, one loss per pair."""
-        return self.weight(pairs) * -log_sigmoid(self.beta * drift_margin(pairs))
+        return self.weight(pairs) * -log_sigmoid(self.beta * pairs.drift_margin())
 
     def weight(self, pairs: Pairs) -> Tensor:
         """(B,) in [0, 1], without gradient."""
         log_weight_B = _log_weight(pairs.chosen) + _log_weight(pairs.rejected)
         return log_weight_B.clamp(max=0).exp()
-
-    def loss_at_start(self) -> float | None:
-        return None
 
 
 def _log_weight(response: Responses) -> Tensor:

@@ -17,7 +17,7 @@ from tiebreak.home import home
 from tiebreak.plan.sizes import RunSize, SizeCache, side_of
 from tiebreak.plan.speeds import Machine, Speeds, TimeFrom, processes, read_speeds
 from tiebreak.plan.stage_costs import record_disk, stage_cost
-from tiebreak.stages.stage import Stage
+from tiebreak.stages.stage import Stage, order
 from tiebreak.store import Store
 from tiebreak.track.record import is_done
 
@@ -157,25 +157,25 @@ def uncollected() -> Generator[None]:
             gc.enable()
 
 
-class _ListedStore(Store):
-    """A store whose folders are listed once; each artefact is looked at once."""
+class _Stored:
+    """Which stages are in a store: its folders are listed once, each artefact is looked at once."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, store: Store) -> None:
+        self.store = store
         self._names: dict[str, frozenset[str]] = {}
         self._known: dict[tuple[str, str], bool] = {}
 
-    def has(self, stage: str, key: str) -> bool:
-        if stage not in self._names:
-            folder = self.root / stage
+    def __contains__(self, stage: Stage) -> bool:
+        name, key = stage.name, stage.key
+        if name not in self._names:
+            folder = self.store.root / name
             names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-            self._names[stage] = frozenset(names)
-        if key not in self._names[stage]:
+            self._names[name] = frozenset(names)
+        if key not in self._names[name]:
             return False
-        at = stage, key
-        if at not in self._known:
-            self._known[at] = super().has(stage, key)
-        return self._known[at]
+        if (name, key) not in self._known:
+            self._known[name, key] = self.store.has(name, key)
+        return self._known[name, key]
 
 
 class _Counter:
@@ -183,8 +183,9 @@ class _Counter:
 
     def __init__(self, artefacts: Path, records: Path, machine: Machine) -> None:
         self.stages: dict[tuple[str, str], NeededStage] = {}
-        self.speeds: Speeds = read_speeds(records, Store(artefacts), machine)
-        self._store, self._machine = _ListedStore(artefacts), machine
+        self._store, self._machine = Store(artefacts), machine
+        self._stored = _Stored(self._store)
+        self.speeds: Speeds = read_speeds(records, self._store, machine)
         self._sizes = SizeCache()
         self._alike: dict[Hashable, tuple[RunSize, int, dict[tuple[str, str], Cost]]] = {}
 
@@ -195,7 +196,8 @@ class _Counter:
             size = self._sizes.size(run, lambda: self._tokens(run))
             self._alike[at] = size, record_disk(size), {}
         size, record, costs = self._alike[at]
-        needed = [self._needed(stage, size, costs) for stage in run.plan.missing(self._store)]
+        stages = order(run.plan.targets(), self._stored.__contains__)
+        needed = [self._needed(s, size, costs) for s in stages if s not in self._stored]
         return RunCost(run, tuple(needed), record)
 
     def _tokens(self, run: Run) -> dict[str, Path]:

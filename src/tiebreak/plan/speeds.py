@@ -126,10 +126,11 @@ class SpeedKey:
             return cls((name, what, data), (name, run.data.kind))
         adapted = run.train.adapter is Adapter.LORA and (name == "align" or what == "policy")
         adapter = run.train.lora if adapted else None
-        model = (size.shape or run.model, adapter, run.train.precision,
+        model = (size.shape or run.model, run.train.precision,
                  run.train.execution.num_threads, processes(run, name))  # fmt: skip
         method = (run.method_name, run.method.needs) if name == "align" else None
-        return cls((name, what, data, method, model), (name, model))
+        near = (name, adapter if name == "align" else None, model)
+        return cls((name, what, data, method, adapter, model), near)
 
 
 @dataclass(frozen=True)
@@ -264,13 +265,14 @@ def _measured(
 
 
 def _artefacts(manifest: Mapping[str, Any], store: Store) -> Iterator[tuple[str, str, str, bool]]:
-    """(stage, what, key, reused) of a record's artefacts that are still there, as they say
-    themselves: the keys of a record's run would ask for its model again."""
+    """(stage, what, key, reused) of the artefacts that a record's run built, and of its rows, as
+    far as they are still there. They say themselves what they are: the keys of the run would ask
+    for its model again."""
     for entry in manifest["stages"]:
-        name, key = entry["stage"], entry["key"]
+        name, key, reused = entry["stage"], entry["key"], entry["reused"]
         path = store.path(name, key)
-        if path.is_dir():
-            yield name, read_artefact(path)["inputs"].get("what", ""), key, entry["reused"]
+        if path.is_dir() and (name == "tokens" or not reused):
+            yield name, read_artefact(path)["inputs"].get("what", ""), key, reused
 
 
 def build_seconds(store: Store, name: str, key: str, times: Mapping[str, str]) -> float | None:

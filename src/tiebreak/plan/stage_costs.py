@@ -50,7 +50,7 @@ class StageCost:
     scored: float = 0.0
 
 
-CostFormula = Callable[[RunSize, str], float]  # (size, Stage.what) -> FLOPs per parameter, or bytes
+CostFormula = Callable[[RunSize, str], float]  # (size, what the stage is of) -> FLOPs or bytes
 
 
 class _Formulas(NamedTuple):
@@ -66,9 +66,8 @@ def stage_cost(name: str, what: str, size: RunSize) -> StageCost:
     if name in EVALUATORS:
         return _evaluator_cost(name, what == "policy", size)
     if name == "tokens" and size.run.data.samples and what != DEMONSTRATIONS:
-        return StageCost(
-            "unknown", missing=f"what writing the rows of data={size.run.data.name} needs"
-        )
+        data = size.run.data.name
+        return StageCost("unknown", missing=f"what writing the rows of data={data} needs")
     if name not in _STAGES:
         return StageCost("unknown", missing=f"what the stage {name} needs")
     kind, *formulas = _STAGES[name]
@@ -76,7 +75,7 @@ def stage_cost(name: str, what: str, size: RunSize) -> StageCost:
     missing = ""
     for formula in formulas:
         try:
-            values.append(formula(size, what))
+            values.append(formula(size, what or name))
         except NotKnown as error:
             values.append(None)
             missing = missing or str(error)
@@ -178,16 +177,6 @@ def _supervised_memory(size: RunSize, name: str) -> float:
 def _supervised_transient(size: RunSize, name: str) -> float:
     work = sft_work(size, name)
     return _checkpoints(work.steps, work.every, 3 * size.model().parameters)
-
-
-def _supervised(name: str) -> _Formulas:
-    return _Formulas(
-        "train",
-        lambda size, what: _supervised_flops(size, name),
-        lambda size, what: _supervised_memory(size, name),
-        lambda size, what: FLOAT * size.model().parameters,
-        lambda size, what: _supervised_transient(size, name),
-    )
 
 
 # align
@@ -305,16 +294,24 @@ def _side(size: RunSize, what: str) -> Lengths:
     return size.rows(side_of(what))
 
 
+_TOKENS = _Formulas(
+    "rows",
+    lambda size, what: _side(size, what).rows,
+    lambda size, what: RUNTIME,
+    lambda size, what: _side(size, what).rows * (FLOAT * _side(size, what).tokens + 64),
+)
+_SUPERVISED = _Formulas(
+    "train",
+    _supervised_flops,
+    _supervised_memory,
+    lambda size, name: FLOAT * size.model().parameters,
+    _supervised_transient,
+)
 _STAGES = {
-    "tokens": _Formulas(
-        "rows",
-        lambda size, what: _side(size, what).rows,
-        lambda size, what: RUNTIME,
-        lambda size, what: _side(size, what).rows * (FLOAT * _side(size, what).tokens + 64),
-    ),
-    "pretrain": _supervised("pretrain"),
-    "instruct": _supervised("instruct"),
-    "sft": _supervised("sft"),
+    "tokens": _TOKENS,
+    "pretrain": _SUPERVISED,
+    "instruct": _SUPERVISED,
+    "sft": _SUPERVISED,
     "reference": _Formulas(
         "forward", _reference_flops, lambda size, what: forward_memory(size), _reference_disk
     ),

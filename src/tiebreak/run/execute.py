@@ -22,7 +22,6 @@ from tiebreak.run.results import manifest, token_lines, write_evaluation
 from tiebreak.stages.align import check_kind
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
 from tiebreak.store import Artefact, Store
-from tiebreak.track.environment import is_agents
 from tiebreak.track.mirror import Mirror, open_mirror
 from tiebreak.track.record import (
     Record,
@@ -33,6 +32,7 @@ from tiebreak.track.record import (
     read_status,
 )
 from tiebreak.track.record_format import GENERATIONS, METRICS, TRACE, path_in_record
+from tiebreak.track.wandb_environment import is_agents
 
 
 @dataclass

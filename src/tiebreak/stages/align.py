@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from tiebreak.config.schema import Adapter, RunConfig, Schedule
 from tiebreak.config.typed import settings_of
 from tiebreak.errors import UserError
+from tiebreak.methods import Method
 from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.reference import TABLE, References
 from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
+from tiebreak.store import Settings
 from tiebreak.track.record import dumps
 from tiebreak.track.record_format import METRICS
 
@@ -45,6 +48,12 @@ def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: Re
         _build(context, start, work, paths)
 
     return Stage("align", settings, build, parents, scratch=("checkpoints",))
+
+
+@functools.lru_cache(maxsize=4096)
+def _method_settings(name: str, method: Method) -> Settings:
+    """Shared by the runs of a method's settings, which a plan has many of."""
+    return Settings({"name": name, **settings_of(method)})
 
 
 def _without_effect(run: RunConfig) -> frozenset[str]:

@@ -17,9 +17,8 @@ from tiebreak.config.search import Choice, Space
 from tiebreak.errors import UserError
 from tiebreak.home import runs_dir
 from tiebreak.run import trials
-from tiebreak.sweep.sweep import folder
 from tiebreak.sweep.sweep_file import Sampler, Search, SweepFile, Values, read_sweep_file
-from tiebreak.sweep.tasks import Grid, SweepResult, Task, WorkerReply
+from tiebreak.sweep.tasks import Grid, SweepResult, Task, WorkerReply, folder
 from tiebreak.track.record import read_result
 
 JOURNAL = "journal.log"

@@ -110,13 +110,13 @@ class SweepFile:
             seed = {"seed": cell.pop("seed")} if "seed" in cell else {}
             yield cell, seed
 
+    @uncollected()
     def runs(self) -> list[Run]:
         """The run of every point; runs that are equal and measured in the same way, once."""
         unique: dict[tuple[str, str], Run] = {}
-        with uncollected():
-            for cell, seed in self.points():
-                run = self.run(cell, seed)
-                unique.setdefault((run.run_id, run.evaluation_id), run)
+        for cell, seed in self.points():
+            run = self.run(cell, seed)
+            unique.setdefault((run.run_id, run.evaluation_id), run)
         return list(unique.values())
 
 

@@ -1,10 +1,21 @@
-"""The tasks of a sweep, one at a time, what comes back, and where each run stands before."""
+"""A sweep: the tasks of its runs, done by an engine one by one, and where each run stands.
+
+Finished runs are skipped, partial ones resumed, failed ones listed. Nothing is kept in memory that
+records and store do not know: a second `tiebreak sweep` picks up wherever the first was killed.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import itertools
+import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+import signal
+import socket
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,8 +23,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tiebreak.compose import Run
-from tiebreak.home import runs_dir
+from tiebreak.errors import UserError
+from tiebreak.home import home, runs_dir
+from tiebreak.store import FULL, UNWRITABLE, disk_errors
 from tiebreak.track.record import is_done, is_live, read_manifest, read_status
+from tiebreak.track.wandb_environment import shared_by
 
 WorkerReply = Mapping[str, Any]  # plain JSON: "artefacts", or one of "error", "stopped", "pruned"
 
@@ -55,11 +69,9 @@ class SweepResult:
 
     def stages(self) -> dict[str, tuple[int, int]]:
         """Stage -> (artefacts built, artefacts found in the store)."""
-        counts: dict[str, tuple[int, int]] = {}
-        for (stage, _), reused in sorted(self.artefacts.items()):
-            built, found = counts.get(stage, (0, 0))
-            counts[stage] = (built + (not reused), found + reused)
-        return counts
+        counts = Counter((stage, reused) for (stage, _), reused in self.artefacts.items())
+        return {stage: (counts[stage, False], counts[stage, True])
+                for stage in sorted({stage for stage, _ in counts})}  # fmt: skip
 
     def take(self, task: Task, reply: WorkerReply) -> None:
         """Count the reply to a task."""
@@ -158,11 +170,12 @@ def _standing(run: Run, folder: Path, begun: frozenset[str]) -> Standing:
     status = read_status(folder) if folder.name in begun else None
     if status is None:
         return Standing(run, State.WAITING)
-    state = _STATES.get(status["status"], State.STOPPED)
     if is_done(folder, run.evaluation_id, run.evaluators):
         state = State.DONE
-    elif status["status"] == "running":
-        state = State.RUNNING if is_live(folder) else State.STOPPED
+    elif status["status"] == "running" and is_live(folder):
+        state = State.RUNNING
+    else:
+        state = _STATES.get(status["status"], State.STOPPED)
     return Standing(run, state, status["error"], status["step"], status["steps"])
 
 
@@ -182,3 +195,104 @@ def wall_seconds(folder: Path) -> float | None:
 def describe(run: Run) -> str:
     names = run.names
     return f"{names['scenario']} · {names['method']} · seed {run.seed} ({run.run_id})"
+
+
+class Engine(Protocol):
+    """Where tasks are done: worker processes of this machine, the jobs of a cluster."""
+
+    def run(self, tasks: Tasks, told: Told) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def sweep(
+    name: str, tasks: Tasks, engine: Engine, say: Callable[[str], None], command: str = ""
+) -> SweepResult:
+    """Do every task. A failing run is reported and does not stop the rest. command: that goes on
+    with a sweep that was stopped."""
+    done, left = itertools.count(1), len(tasks)
+
+    def told(task: Task, reply: WorkerReply) -> None:
+        what = "done" if "stopped" not in reply else "stopped"
+        what = f"pruned: {reply['pruned']}" if "pruned" in reply else what
+        say(f"[{next(done)}/{left}] {describe(task.run)}: {reply.get('error', what)}")
+
+    with _alone(name, command), shared_by(folder(name)), _stops(engine, tasks.result, say):
+        engine.run(tasks, told)
+    return tasks.result
+
+
+def folder(name: str) -> Path:
+    """What belongs to a sweep and to none of its runs: its lock, the journal of a search."""
+    return home() / ".tiebreak" / "sweeps" / name
+
+
+@contextmanager
+def _alone(name: str, command: str) -> Generator[None]:
+    """One sweep of a name at a time; its lock says who does it, and with which command."""
+    place = folder(name)
+    with disk_errors(place, FULL + UNWRITABLE):
+        place.mkdir(parents=True, exist_ok=True)
+        lock = open(place / "lock", "a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another sweep of {name} is running; see tiebreak status {name}, or end it with "
+                f"tiebreak stop {name}"
+            ) from error
+        lock.truncate(0)
+        who = {"process": os.getpid(), "host": socket.gethostname(),
+               "command": command or f"tiebreak sweep {name}"}  # fmt: skip
+        lock.write(json.dumps(who))
+        lock.flush()
+        yield
+
+
+def stop(name: str) -> str:
+    """Tell the running sweep of that name to stop; a sentence that says what was done."""
+    path = folder(name) / "lock"
+    if not path.is_file():
+        raise UserError(
+            f"no sweep of {name} was started here; start one with: tiebreak sweep {name}"
+        )
+    with path.open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = json.loads(lock.read())
+            if who["host"] != socket.gethostname():
+                raise UserError(
+                    f"the sweep of {name} runs on {who['host']}; stop it there"
+                ) from None
+            os.kill(who["process"], signal.SIGTERM)
+            return (
+                f"told process {who['process']} to stop; its runs save a checkpoint first; go on "
+                f"later with: {who['command']}"
+            )
+    return f"no sweep of {name} is running"
+
+
+@contextmanager
+def _stops(engine: Engine, result: SweepResult, say: Callable[[str], None]) -> Generator[None]:
+    """SIGTERM and Ctrl-C end the sweep in order: runs in hand save a checkpoint."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave() -> None:
+        say("stopping: the runs in hand save a checkpoint; the same command goes on")
+        engine.stop()
+
+    def ask(*_: object) -> None:
+        result.interrupted = True
+        # A handler must not wait for a lock that the interrupted code may hold.
+        threading.Thread(target=leave).start()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

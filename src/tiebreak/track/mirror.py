@@ -7,21 +7,39 @@ and from there on the mirror does nothing. docs/wandb.md says what is sent and w
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from tiebreak.errors import UserError, nearest
-from tiebreak.track import environment, files, outage, shown
-from tiebreak.track.outage import Loss
-from tiebreak.track.shown import Comparison
+from tiebreak.track import wandb_environment
+from tiebreak.track.record import read_manifest, read_status
+from tiebreak.track.record_format import (
+    CONFIG,
+    GENERATIONS,
+    MANIFEST,
+    PAIR_TOKENS,
+    PAIRS,
+    RESULT,
+    THROUGHPUT,
+    evaluation_folder,
+    finished_evaluations,
+    items_file,
+)
+from tiebreak.track.wandb_environment import Loss
 
 NAMES = ("wandb", "none")
 INIT_SECONDS = 20
 FINISH_SECONDS = 30  # for uploads still under way; `wandb sync` can bring the rest
 FLUSH_SECONDS = 1  # wandb's own 15 is how much a killed run would lose
 TAG_LENGTH = 64  # W&B refuses longer ones
+SAMPLES = 32  # rows of generations.jsonl that are shown
+SENT = (CONFIG, MANIFEST, THROUGHPUT)
+MEASURED = (RESULT, PAIRS, PAIR_TOKENS, GENERATIONS, items_file("*"))
+"""Names below the folder of each evaluation that has its result."""
 
 
 class Tracker(Protocol):
@@ -35,6 +53,16 @@ class Tracker(Protocol):
     def entity(self) -> str | None: ...
     @property
     def mode(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What several runs say together: summary values, a page, and a table with a row per cell."""
+
+    summary: Mapping[str, float | str]
+    page: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
 
 class Mirror:
@@ -58,8 +86,8 @@ class Mirror:
         Not a `wandb.Table`: that is an artifact, and one that the server cannot take has been
         seen to end wandb's process, and with it the history.
         """
-        page = shown.generations(rows)
-        self._try(lambda run: run.log({"generations": shown.html(page), "step": step}))
+        page = generations(rows)
+        self._try(lambda run: run.log({"generations": _html(page), "step": step}))
 
     def summary(self, result: Mapping[str, Any]) -> None:
         """The metrics of `result.json`, the start model's under `start/`."""
@@ -68,13 +96,13 @@ class Mirror:
 
     def record(self, folder: Path) -> None:
         """The files of the record in `folder` and how it ended; sent when the run is over."""
-        self._try(lambda run: files.send(run, folder))
+        self._try(lambda run: send_record(run, folder))
 
     def comparison(self, told: Comparison) -> None:
         """What runs say together. The W&B table comes last: it is an artifact (see above)."""
-        self._try(lambda run: shown.renew(run.summary, told.summary))
-        self._try(lambda run: run.log({"table": shown.html(told.page)}))
-        self._try(lambda run: run.log({"results": shown.table(told)}))
+        self._try(lambda run: _renew(run.summary, told.summary))
+        self._try(lambda run: run.log({"table": _html(told.page)}))
+        self._try(lambda run: run.log({"results": table(told)}))
 
     @property
     def where(self) -> str | None:
@@ -91,19 +119,14 @@ class Mirror:
             "not all of this run was uploaded; `wandb sync` can bring the rest",
         )
         self._run = None
-        environment.restore(self._before)
+        wandb_environment.restore(self._before)
         self._before = {}
         return whole
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.finish(exit_code=0 if kind is None else 1)
 
     def _try(
@@ -117,7 +140,7 @@ class Mirror:
             action(self._run)
         except errors as error:
             self._run = None
-            outage.say(f"{outage.short(error)}; {loss}")
+            wandb_environment.say(f"{wandb_environment.short(error)}; {loss}")
             _forget_service(errors)
             return False
         return True
@@ -138,22 +161,29 @@ def open_mirror(
     Online if asked for or, with `mode="auto"`, if there is a key. Where W&B cannot be reached the
     run is kept offline, for `wandb sync`. UserError only for a name or mode that does not exist.
     """
-    arguments: dict[str, Any] = {
+    tags = [names[kind] for kind in ("method", "scenario", "data", "model")]
+    about = {
         "id": run_id,
         "group": group_id,
         "name": f"{names['method']} · {names['scenario']} · {names['data']} · seed {seed}",
         "job_type": names["method"],
-        "tags": _tags(names),
+        "tags": list(dict.fromkeys(tag[:TAG_LENGTH] for tag in tags)),
         "config": {"run_id": run_id, "group_id": group_id, **config},
     }
-    return opened(tracker, arguments, folder)
+    return opened(tracker, about, folder)
 
 
 def opened(tracker: Tracker, about: Mapping[str, Any], folder: Path) -> Mirror:
     """As `open_mirror`, for a W&B run of any kind. about: what `wandb.init` is told of it."""
-    _check(tracker)
-    mode = environment.mode(tracker.mode)
-    known = outage.known()
+    for field, value, options in (
+        ("name", tracker.name, NAMES),
+        ("mode", tracker.mode, wandb_environment.MODES),
+    ):
+        if value not in options:
+            hint = nearest(value, options)
+            raise UserError(f"tracker.{field}={value!r} is none of {', '.join(options)}{hint}")
+    mode = wandb_environment.mode(tracker.mode)
+    known = wandb_environment.known_loss()
     if tracker.name == "none" or mode == "disabled" or known is Loss.NOTHING:
         return Mirror(None)
     arguments: dict[str, Any] = {
@@ -164,7 +194,7 @@ def opened(tracker: Tracker, about: Mapping[str, Any], folder: Path) -> Mirror:
         "resume": "allow",
         "reinit": "finish_previous",  # the default hands out the previous run
     }
-    if environment.is_agents():
+    if wandb_environment.is_agents():
         arguments |= _of_agent(arguments)
     return _open(arguments, "online" if mode == "online" and known is None else "offline")
 
@@ -187,38 +217,28 @@ def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check(tracker: Tracker) -> None:
-    for field, value, known in (
-        ("name", tracker.name, NAMES),
-        ("mode", tracker.mode, environment.MODES),
-    ):
-        if value not in known:
-            hint = nearest(value, known)
-            raise UserError(f"tracker.{field}={value!r} is none of {', '.join(known)}{hint}")
-
-
 def _open(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Mirror:
     try:
         errors = _errors()
     except ImportError:
-        outage.tell("wandb is not installed", Loss.NOTHING)
+        wandb_environment.tell("wandb is not installed", Loss.NOTHING)
         return Mirror(None)
     before: dict[str, str | None] = {}
     try:
-        before = environment.use_folder(Path(arguments["dir"]) / "wandb")
+        before = wandb_environment.use_folder(Path(arguments["dir"]) / "wandb")
         return Mirror(_init(arguments, mode), before)
     except errors as error:
-        outage.tell(outage.short(error), Loss.NOTHING)
+        wandb_environment.tell(wandb_environment.short(error), Loss.NOTHING)
         _forget_service(errors)
-        environment.restore(before)
+        wandb_environment.restore(before)
         return Mirror(None)
 
 
 def _init(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Any:
     import wandb
 
-    if mode == "online" and not environment.has_key():  # wandb would ask for one, and wait
-        outage.tell("no key (set WANDB_API_KEY)", Loss.OFFLINE)
+    if mode == "online" and not wandb_environment.has_key():  # wandb would ask for one, and wait
+        wandb_environment.tell("no key (set WANDB_API_KEY)", Loss.OFFLINE)
         mode = "offline"
     wandb.setup(wandb.Settings(silent=True))
     try:
@@ -229,7 +249,7 @@ def _init(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Any:
         _forget_service(_errors())  # it holds on to the run id
         wandb.setup(wandb.Settings(silent=True))
         run = wandb.init(**arguments, mode="offline", settings=_settings())
-        outage.tell(outage.short(error), Loss.OFFLINE)
+        wandb_environment.tell(wandb_environment.short(error), Loss.OFFLINE)
     run.define_metric("*", step_metric="step")
     run.summary.update({"status": "running"})  # W&B keeps what an attempt before this one said
     return run
@@ -292,6 +312,59 @@ def _forget_service(errors: tuple[type[Exception], ...]) -> None:
         wandb.teardown()
 
 
-def _tags(names: Mapping[str, str]) -> list[str]:
-    wanted = [names[k] for k in ("method", "scenario", "data", "model")]
-    return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in wanted))
+def send_record(run: Any, folder: Path) -> None:
+    """Send SENT and MEASURED as far as the record in `folder` has them, so that W&B can be read
+    back: hashes and evaluations into its config, the status (W&B's own says less) to its summary.
+
+    Plain run files, not artifacts: an artifact that a server could not take has been seen to end
+    wandb's process. `metrics.jsonl` is not among them, for it is the history; nor is `status.json`,
+    whose error may name a path of this machine.
+    """
+    try:
+        manifest, status = read_manifest(folder), read_status(folder)
+    except UserError as error:
+        raise OSError(str(error)) from None
+    evaluations = finished_evaluations(folder)
+    told = {"hashes": manifest["hashes"], "evaluations": evaluations}
+    run.config.update(told, allow_val_change=True)
+    paths = [folder / name for name in SENT if (folder / name).is_file()]
+    for evaluation in evaluations:
+        for pattern in MEASURED:
+            paths += sorted(evaluation_folder(folder, evaluation).glob(pattern))
+    for path in paths:
+        run.save(str(path), base_path=str(folder.parent), policy="now", glob=False)
+    if status is not None:
+        run.summary.update({"status": status["status"]})
+
+
+def _renew(summary: Any, told: Mapping[str, float | str]) -> None:
+    """`told` in place of what an earlier call left there; W&B keeps what it is not told to drop."""
+    for name in [name for name in summary.keys() if not name.startswith("_")]:
+        if name not in told and not isinstance(summary[name], Mapping):  # a page or a table
+            del summary[name]
+    summary.update(told)
+
+
+def _html(page: str) -> Any:
+    import wandb
+
+    return wandb.Html(page, inject=False, data_is_not_path=True)
+
+
+def table(told: Comparison) -> Any:
+    """Its columns hold numbers or nothing, or text or nothing."""
+    import wandb
+
+    rows: list[Iterable[Any]] = [list(row) for row in told.rows]
+    return wandb.Table(columns=list(told.columns), data=rows)
+
+
+def generations(rows: Sequence[Mapping[str, Any]]) -> str:
+    """prompt, before, after of the first rows, escaped: text from a model is never markup."""
+    columns = ("prompt", "before", "after")
+    lines = ["<table border='1'><tr>" + "".join(f"<th>{c}</th>" for c in columns) + "</tr>"]
+    for row in rows[:SAMPLES]:
+        texts = [row[c] if isinstance(row[c], str) else json.dumps(row[c]) for c in columns]
+        cells = "".join(f"<td><pre>{escape(text)}</pre></td>" for text in texts)
+        lines.append(f"<tr>{cells}</tr>")
+    return "\n".join([*lines, "</table>"])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.analysis.made_plans import planned_by
+from tests.analysis.conftest import measured
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.studies import STUDIES, StudyReport, write_report
 from tiebreak_analysis.tables.rows import Planned
@@ -61,18 +61,19 @@ CELLS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
 def fill(runs_dir: Path, run_id: str, columns: dict[str, np.ndarray]) -> None:
     folder = runs_dir / run_id
     ids = {"id": [f"{at:02d}" for at in range(ITEMS)]}
-    (folder / "items").mkdir()
+    inside = measured(folder)
+    (inside / "items").mkdir()
     items = {k: columns[k] for k in ("reward/before", "reward/after")}
-    pd.DataFrame({**ids, **items}).to_parquet(folder / "items" / "gold.parquet")
+    pd.DataFrame({**ids, **items}).to_parquet(inside / "items" / "gold.parquet")
     pairs = {k: v for k, v in columns.items() if not k.startswith("reward")}
-    pd.DataFrame({**ids, **pairs}).to_parquet(folder / "pairs.parquet")
+    pd.DataFrame({**ids, **pairs}).to_parquet(inside / "pairs.parquet")
     logps = pd.DataFrame({**ids, "first_difference": np.full(ITEMS, 2)}).astype(
         {"first_difference": "int32"}
     )
     for side in ("chosen", "rejected"):
         for when, value in (("before", -1.0), ("after", -1.2)):
             logps[f"logp/{side}/{when}"] = [np.full(6, value, np.float32)] * ITEMS
-    logps.to_parquet(folder / "pair_tokens.parquet")
+    logps.to_parquet(inside / "pair_tokens.parquet")
     steps = [{"step": step, "drift/chosen": -0.1 * step, "entropy": 1.0} for step in range(1, 11)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps))
 
@@ -85,7 +86,7 @@ def studied(runs_dir: Path, write_run: WriteRun) -> Callable[[StudyReport], dict
         ids = {name: _sweep(runs_dir, write_run, name) for name in study.sweeps if name in CELLS}
         records = load(runs_dir).records
         return {
-            name: planned_by([r for r in records if r.run_id in ids.get(name, ())])
+            name: [Planned.of(r) for r in records if r.run_id in ids.get(name, ())]
             for name in study.sweeps
         }
 
@@ -184,6 +185,6 @@ def test_damaged_items_are_named(studied, runs_dir: Path) -> None:
     study = STUDIES["dpop"]
     planned = studied(study)
     broken = planned["dpop-mini"][0].run_id
-    (runs_dir / broken / "pairs.parquet").write_bytes(b"PAR1")
+    (measured(runs_dir / broken) / "pairs.parquet").write_bytes(b"PAR1")
     report = study.build(load(runs_dir), planned, draw=True)
     assert any(note.startswith(f"{broken}: pairs.parquet is damaged") for note in report.notes)

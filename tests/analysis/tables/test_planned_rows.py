@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.analysis.made_plans import planned_by
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.data import csv
@@ -40,7 +39,7 @@ def plan(
 
 
 def planned_of(runs_dir: Path) -> list[Planned]:
-    return [*planned_by(load(runs_dir).records)]
+    return [Planned.of(record) for record in load(runs_dir).records]
 
 
 def test_a_row_short_of_runs_says_so(runs_dir: Path, write_run: Write):
@@ -129,7 +128,9 @@ def test_two_evaluators_never_share_a_column(runs_dir: Path, write_run: Write):
     for seed in (1, 2, 3):
         for method, evaluation in (("dpo", 0), ("dpo", 1), ("kto", 0)):
             write_run(method, seed, evaluation=evaluations[evaluation])
-    table = comparison(load(runs_dir), planned=planned_by(load(runs_dir).records))
+    table = comparison(
+        load(runs_dir), planned=[Planned.of(record) for record in load(runs_dir).records]
+    )
     by_evaluator = {r.run_id: r.evaluation for r in load(runs_dir).records}
     assert {s.evaluator for s in table.sections} == set(evaluations)
     for section in table.sections:

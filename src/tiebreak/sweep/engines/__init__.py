@@ -1,16 +1,16 @@
 """Where the tasks of a sweep are done: name -> engine, found in the files of this folder.
 
-An engine NAME is a module NAME.py whose `engine(order)` gives an `Engine`, or refuses before the
-first run what cannot work. What it imports beyond tiebreak's own packages comes with the extra
-tiebreak[NAME].
+An engine NAME is a module NAME.py whose `engine(workers, runs, folder, settings)` gives an
+`Engine`, or refuses before the first run what cannot work. workers: runs at once, None: the engine
+chooses; folder: for files of its jobs; settings: what `--launcher KEY=VALUE` says. What it imports
+beyond tiebreak's own packages comes with the extra tiebreak[NAME].
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from tiebreak.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from tiebreak.compose import Run
-    from tiebreak.sweep.sweep import Engine
+    from tiebreak.sweep.tasks import Engine
 
 ENGINES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 WITH_WORKERS = "--engine local --workers N"
@@ -30,24 +30,14 @@ INSTEAD = {
 }
 
 
-@dataclass(frozen=True)
-class Order:
-    """What an engine is made for. workers: runs at once, None: the engine chooses; folder: for
-    files of its jobs; settings: what `--launcher KEY=VALUE` says."""
-
-    workers: int | None
-    runs: Sequence[Run]
-    folder: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def refuse_settings_but(self, engine: str, known: Sequence[str]) -> None:
-        """UserError for a setting that an engine does not have."""
-        for key in self.settings:
-            if key not in known:
-                has = f"it has {', '.join(known)}" if known else "it has none; leave it out"
-                raise UserError(
-                    f"--launcher {key}: no setting of --engine {engine}{nearest(key, known)}; {has}"
-                )
+def refuse_settings_but(known: Sequence[str], settings: Iterable[str], engine: str) -> None:
+    """UserError for a setting that an engine does not have."""
+    for key in settings:
+        if key not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none; leave it out"
+            raise UserError(
+                f"--launcher {key}: no setting of --engine {engine}{nearest(key, known)}; {has}"
+            )
 
 
 def engine_for(
@@ -58,9 +48,10 @@ def engine_for(
         raise UserError(f"--engine {name} is no more; give {INSTEAD[name]}")
     if name not in ENGINES:
         raise UserError(f"--engine {name}{nearest(name, ENGINES)}; there are {', '.join(ENGINES)}")
-    order = Order(workers, runs, folder, dict(map(_setting, settings)))
+    given = dict(map(_setting, settings))
     try:
-        return importlib.import_module(f"{__name__}.{name}").engine(order)
+        module = importlib.import_module(f"{__name__}.{name}")
+        return module.engine(workers, runs, folder, given)
     except ModuleNotFoundError as error:
         raise UserError(
             f"--engine {name} needs {error.name}; install it: pip install 'tiebreak[{name}]'"

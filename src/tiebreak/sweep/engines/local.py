@@ -7,8 +7,9 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
 from tiebreak import provenance
@@ -16,23 +17,22 @@ from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.worker import command, exit_words, payload, read_task
-from tiebreak.sweep.engines import Order
+from tiebreak.sweep.engines import refuse_settings_but
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
 
-def engine(order: Order) -> Pool:
-    order.refuse_settings_but("local", ())
-    return Pool(workers_for(order.workers, order.runs))
+def engine(
+    workers: int | None, runs: Sequence[Run], folder: Path, settings: Mapping[str, Any]
+) -> Pool:
+    refuse_settings_but((), settings, "local")
+    return Pool(workers_for(workers, runs))
 
 
 def workers_for(workers: int | None, runs: Sequence[Run]) -> int:
-    """How many runs at once: as asked, else what this machine's cores allow."""
-    return workers or default_workers(runs)
-
-
-def default_workers(runs: Sequence[Run]) -> int:
-    """As many as have a core for each of their processes, where every process keeps to one core;
-    else one, which may use them all."""
+    """How many runs at once: as asked, else as many as have a core for each of their processes,
+    where every process keeps to one core; else one, which may use them all."""
+    if workers:
+        return workers
     single = all(run.train.execution.num_threads == 1 for run in runs)
     cores = max((run.train.execution.num_processes for run in runs), default=1)
     return max(1, provenance.cpus() // cores) if single else 1

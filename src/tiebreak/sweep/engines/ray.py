@@ -12,14 +12,16 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import home
 from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.worker import payload
-from tiebreak.sweep.engines import Order
+from tiebreak.sweep.engines import refuse_settings_but
 from tiebreak.sweep.engines.local import Pool, Worker, workers_for
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
@@ -35,17 +37,18 @@ def package() -> Any:
     return importlib.import_module("ray")
 
 
-def engine(order: Order) -> Ray:
+def engine(
+    workers: int | None, runs: Sequence[Run], folder: Path, settings: Mapping[str, Any]
+) -> Ray:
     """Connected to the cluster. Ray's own handler of SIGTERM is set before a sweep sets its own."""
-    order.refuse_settings_but("ray", SETTINGS)
-    resources = {"num_cpus": 1, "num_gpus": 0, **order.settings}
+    refuse_settings_but(SETTINGS, settings, "ray")
+    resources = {"num_cpus": 1, "num_gpus": 0, **settings}
     address = resources.pop("address", None)
     for key, number in resources.items():
         if not isinstance(number, int | float) or number < 0:
             raise UserError(f"--launcher {key}={number} must be a number: of each run")
-    workers = order.workers
     if address is None:
-        workers = workers_for(workers, order.runs)
+        workers = workers_for(workers, runs)
         start_here(max(1, round(workers * resources["num_cpus"])))
     else:
         connect(str(address))

@@ -1,15 +1,17 @@
 """The engine `slurm`: runs as jobs of a cluster, submitted by submitit; replies come in files.
 
 The tasks that are there now are written to a folder, and one job array does them: element N runs
-`python -m tiebreak.sweep.job FOLDER N`. A job that leaves no reply has failed, and SLURM says why.
-submitit keeps pickles of its own in FOLDER/submitit; nothing of ours reads them.
+`python -m tiebreak.sweep.engines.slurm FOLDER N`. A job that leaves no reply has failed, and SLURM
+says why. submitit keeps pickles of its own in FOLDER/submitit; nothing of ours reads them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -30,12 +32,11 @@ from tiebreak.home import artefacts_dir
 from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.worker import payload
 from tiebreak.store import FULL, UNWRITABLE, Store, disk_errors
-from tiebreak.sweep.engines import Order
-from tiebreak.sweep.engines.local import workers_for
-from tiebreak.sweep.job import REPLIES, STOP, TASKS
+from tiebreak.sweep.engines.local import Worker, workers_for
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
-POLL_SECONDS = 2.0
+TASKS, STOP, REPLIES = "tasks.jsonl", "stop", "replies"
+WATCH_SECONDS, POLL_SECONDS = 0.5, 2.0
 LATE_SECONDS = 15.0  # a shared disk may show a reply, and accounting an end, that late
 MINUTES, SIGNAL_SECONDS = 60, 90  # a job's time limit; how long before it a run is told to stop
 REMEDIES = {
@@ -49,7 +50,9 @@ NEAR_ITS_LIMIT = (
 )
 
 
-def engine(order: Order) -> Slurm:
+def engine(
+    workers: int | None, runs: Sequence[Run], folder: Path, settings: Mapping[str, Any]
+) -> Slurm:
     """UserError where jobs cannot be submitted, or their end would never be known."""
     for command in ("sbatch", "srun", "squeue", "sacct", "scancel"):
         if shutil.which(command) is None:
@@ -64,9 +67,9 @@ def engine(order: Order) -> Slurm:
             f"--engine slurm: sacct fails ({why}); without SLURM's accounting (slurmdbd) nobody "
             "learns how a job ended; have it started, or use --engine local"
         )
-    workers = workers_for(order.workers, order.runs)
-    slurm = Slurm(order.folder, workers, parameters(workers, order.settings))
-    executor(order.folder, slurm.parameters)  # refuses a setting that submitit does not have
+    workers = workers_for(workers, runs)
+    slurm = Slurm(folder, workers, parameters(workers, settings))
+    executor(folder, slurm.parameters)  # refuses a setting that submitit does not have
     return slurm
 
 
@@ -197,7 +200,9 @@ class JobArray:
             (folder / REPLIES).mkdir(parents=True)
             (folder / TASKS).write_text("".join(payload(t.run, t.trial) for t in wave))
         name = f"{parameters.get('name', 'tiebreak')}-{uuid.uuid4().hex[:8]}"
-        program = CommandFunction([sys.executable, "-m", "tiebreak.sweep.job", str(folder)])
+        program = CommandFunction(
+            [sys.executable, "-m", "tiebreak.sweep.engines.slurm", str(folder)]
+        )
         submitter = executor(folder / "submitit", {**parameters, "name": name})
         try:
             jobs = submitter.map_array(program, [str(number) for number in range(len(wave))])
@@ -255,3 +260,35 @@ class JobArray:
                 why = NEAR_ITS_LIMIT if number in stopped else why
             log = self.folder / f"{number}.log"
             yield number, f"{why}; see {log if log.exists() else self.jobs[number].paths.stderr}"
+
+
+def main() -> None:
+    """The program of a cluster's job: one task of FOLDER/tasks.jsonl. The reply goes to
+    FOLDER/replies/NUMBER.json, and what the run prints to FOLDER/NUMBER.log. The run is done in a
+    child process, so that the reply can say what killed it. On SIGTERM, or when there is a file
+    FOLDER/stop, the run saves a checkpoint and the job ends.
+    """
+    folder, number = Path(sys.argv[1]), int(sys.argv[2])
+    if (folder / STOP).exists():
+        return
+    with (folder / f"{number}.log").open("a") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    with contextlib.closing(Worker()) as worker:
+        signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+        threading.Thread(target=_watch, args=(folder / STOP, worker), daemon=True).start()
+        reply = worker.do_line((folder / TASKS).read_text().splitlines()[number])
+    path = folder / REPLIES / f"{number}.json"
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(reply))
+    part.rename(path)  # whoever reads it reads all of it
+
+
+def _watch(stop: Path, worker: Worker) -> None:
+    while not stop.exists():
+        time.sleep(WATCH_SECONDS)
+    worker.stop()
+
+
+if __name__ == "__main__":
+    main()

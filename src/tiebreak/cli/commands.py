@@ -1,0 +1,306 @@
+"""What each command does. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tiebreak.errors import UserError, nearest
+from tiebreak.home import home, runs_dir
+
+if TYPE_CHECKING:
+    from tiebreak.cli.answers import Answer
+    from tiebreak.sweep.sweep_file import SweepFile
+    from tiebreak_analysis.records.runs import Runs
+    from tiebreak_analysis.studies.products import Products
+    from tiebreak_analysis.studies.study import StudyReport, Sweeps
+
+
+def say(*lines: str) -> None:
+    """Print lines on stdout at once, whatever reads it."""
+    for line in lines:
+        print(line, flush=True)
+
+
+def give(text: str, out: Path | None, what: str) -> None:
+    """Write text to the file `out`, or to stdout where it is None."""
+    if out is None:
+        return say(text.rstrip("\n"))
+    try:
+        out.write_text(text)
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}; give a file to write") from error
+    say(f"{what}: {out}")
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.multirun:
+        from tiebreak.sweep.sweep_file import multirun
+
+        sweep_file, engine = multirun(options.overrides)
+        options.engine = engine or options.engine
+        sys.exit(do_all(sweep_file, options))
+    if options.engine != "local" or options.launcher or options.workers:
+        raise UserError("--engine, --launcher and --workers are for run -m, which does many runs")
+    from tiebreak import interrupt
+    from tiebreak.cli.printing import outcome_lines
+    from tiebreak.compose import compose
+    from tiebreak.run.execute import execute
+    from tiebreak.run.ranks import rank
+
+    with interrupt.installed():
+        outcome = execute(compose(options.overrides), say)
+    if rank() == 0:
+        say(*outcome_lines(outcome))
+
+
+def plan(options: argparse.Namespace) -> None:
+    if not options.overrides or "=" in options.overrides[0]:
+        from tiebreak.cli.printing import plan_lines
+        from tiebreak.compose import compose
+
+        return say(*plan_lines(compose(options.overrides)))
+    from tiebreak.plan.estimate import estimate
+    from tiebreak.plan.report import lines
+    from tiebreak.sweep.engines.local import workers_for
+
+    name, *overrides = options.overrides
+    runs = _sweep_file(name, overrides).runs()
+    say(*lines(estimate(runs, workers_for(options.workers, runs)), options.price))
+
+
+def _sweep_file(name: str, overrides: Iterable[str] = ()) -> SweepFile:
+    from tiebreak.sweep.sweep_file import read_sweep_file
+
+    return read_sweep_file(name, tuple(overrides))
+
+
+def sweep(options: argparse.Namespace) -> None:
+    sweep_file = _sweep_file(options.name, options.overrides)
+    if not (options.export or options.out):
+        sys.exit(do_all(sweep_file, options))
+    from tiebreak.sweep.wandb_export import export
+
+    if not options.export:
+        raise UserError(f"--out {options.out}: a sweep writes no file; give --export wandb too")
+    if options.workers or options.engine != "local":
+        raise UserError("--export does no run; leave --workers and --engine out")
+    give(export(sweep_file), options.out, "W&B sweep")
+
+
+def do_all(sweep_file: SweepFile, options: argparse.Namespace) -> int:
+    """Do every run of a sweep, as the command's options say. The exit code: 1 when one failed; told
+    to stop, it leaves with 143 and says which command goes on."""
+    from tiebreak.cli.printing import describe_report
+    from tiebreak.plan.estimate import estimate
+    from tiebreak.plan.report import compare, refuse_without_room
+    from tiebreak.sweep.engines import engine_for
+    from tiebreak.sweep.engines.local import workers_for
+    from tiebreak.sweep.search import Tuning
+    from tiebreak.sweep.tasks import Grid, folder, sweep
+
+    runs = sweep_file.runs()  # all composed before the first starts: mistakes come now
+    tasks = Tuning(sweep_file, options.retry) if sweep_file.search else Grid(runs, options.retry)
+    expected = estimate(runs, workers_for(options.workers, runs))
+    refuse_without_room(expected)
+    jobs = folder(sweep_file.name) / "jobs"
+    engine = engine_for(options.engine, options.workers, runs, jobs, options.launcher)
+    result = sweep(sweep_file.name, tasks, engine, say, options.command)
+    say(*describe_report(result), *compare(expected))
+    if result.stopped or (result.interrupted and result.left):
+        say(f"stopped: {result.finished} of {result.total} runs are done; go on with: "
+            f"{options.command}")  # fmt: skip
+        sys.exit(143)
+    return 1 if result.failed else 0
+
+
+def status(options: argparse.Namespace) -> None:
+    from tiebreak.cli.printing import status_lines
+    from tiebreak.sweep.search import known
+    from tiebreak.sweep.tasks import standings
+
+    sweep_file = _sweep_file(options.name, options.overrides)
+    runs, unchosen = known(sweep_file) if sweep_file.search else (sweep_file.runs(), 0)
+    say(*status_lines(sweep_file.name, standings(runs), unchosen))
+
+
+def stop(options: argparse.Namespace) -> None:
+    from tiebreak.sweep.tasks import stop
+
+    say(stop(_sweep_file(options.name).name))
+
+
+def runs(options: argparse.Namespace) -> None:
+    from tiebreak.cli.printing import runs_lines, with_liveness
+    from tiebreak_analysis.records.runs import listing
+
+    rows = with_liveness(listing(runs_dir()))
+    say(*([json.dumps(rows, indent=1, sort_keys=True)] if options.json else runs_lines(rows)))
+
+
+def methods(options: argparse.Namespace) -> None:
+    from tiebreak.catalogue.cards import card, catalogue, catalogue_lines
+
+    if options.docs:
+        from tiebreak.catalogue.pages import write
+
+        say(f"{write(options.docs)} methods: {options.docs}")
+    elif options.name:
+        say(card(options.name))
+    else:
+        say(*([json.dumps(catalogue(), indent=1)] if options.json else catalogue_lines()))
+
+
+def data(options: argparse.Namespace) -> None:
+    from tiebreak.cli.printing import show_data
+    from tiebreak.compose import compose
+
+    show_data(compose(options.overrides), options.rows)
+
+
+def fetch(options: argparse.Namespace) -> None:
+    from tiebreak.fetch import KNOWN_MODELS, fetch
+
+    folder = fetch(options.name, home())
+    say(f"licence: {KNOWN_MODELS[options.name].licence}", f"model: {folder}")
+
+
+def _loaded(options: argparse.Namespace) -> Runs:
+    from tiebreak_analysis.records import load, source_from
+
+    return load(runs_dir() if options.source is None else source_from(options.source))
+
+
+def _answer(options: argparse.Namespace, runs: Runs) -> Answer:
+    from tiebreak.cli.answers import answer
+
+    command = _command(options, options.study)
+    return answer(runs, options.study, options.overrides, command, options.metrics or None)
+
+
+def _command(options: argparse.Namespace, study: str | None) -> str:
+    """The command that makes the table, for its footer."""
+    words = ["tiebreak table", *([study, *options.overrides] if study else [])]
+    return " ".join(words + (["--metrics", ",".join(options.metrics)] if options.metrics else []))
+
+
+def table(options: argparse.Namespace) -> None:
+    from tiebreak_analysis.page.page import table_document
+    from tiebreak_analysis.tables.data import csv, sidecar
+    from tiebreak_analysis.tables.text import latex, markdown
+
+    if options.wandb is not None:
+        return _publish(options)
+    tables = list(_answer(options, _loaded(options)).tables.values())
+    writers = {"md": markdown, "tex": latex, "csv": csv, "html": table_document, "json": sidecar}
+    format = options.format or "md"
+    if len(tables) > 1 and format not in ("md", "tex"):
+        raise UserError(
+            f"--format {format}: {options.study} has {len(tables)} tables; "
+            f"tiebreak study {options.study} writes a file of each"
+        )
+    give("\n".join(map(writers[format], tables)), options.out, "table")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    """A W&B run for each table. A sweep's file is called by its name: W&B is told of no folder."""
+    from tiebreak.cli.answers import Place, publish
+
+    if options.format or options.out:
+        raise UserError("--wandb sends the table in every form; leave out --format and --out")
+    place = Place.of(options.wandb)
+    called = Path(options.study or "all runs").name
+    asked = " ".join([called, *options.overrides])
+    command = _command(options, called if options.study else None)
+    for name, table in _answer(options, _loaded(options)).tables.items():
+        whole = asked if name in (options.study, "comparison") else f"{asked} {name}"
+        where = publish(whole, replace(table, command=command), place, home())
+        say(f"W&B: {whole}: {'' if '://' in where else 'kept offline, for `wandb sync`: '}{where}")
+
+
+def page(options: argparse.Namespace) -> None:
+    give(_page(options), options.out, "page")
+
+
+def _page(options: argparse.Namespace, live: bool = False) -> str:
+    from tiebreak.cli.answers import page
+
+    return page(_answer(options, _loaded(options)), live)
+
+
+def dashboard(options: argparse.Namespace) -> None:
+    """Until Ctrl-C."""
+    from tiebreak_analysis.page.server import HOST, serve
+
+    server = serve(lambda: _page(options, live=True), runs_dir(), options.port)
+    say(f"dashboard: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)")
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+
+
+def study(options: argparse.Namespace) -> None:
+    """Runs what is missing; then tables, figures and page, whatever failed, as far as something
+    they are made from has changed."""
+    from tiebreak.cli.answers import sweeps_of
+    from tiebreak_analysis.studies import STUDIES
+    from tiebreak_analysis.studies.study import effect_words
+
+    study = STUDIES.get(options.name)
+    if study is None:
+        raise UserError(
+            f"unknown study {options.name!r}{nearest(options.name, STUDIES)}; there are "
+            f"{', '.join(STUDIES)}; a sweep's table: tiebreak table NAME"
+        )
+    if options.real and not study.real:
+        raise UserError(f"--real: {study.name} has no sweeps with a paper's settings; leave it out")
+    names = study.real if options.real else study.sweeps
+    codes = [do_all(_sweep_file(name), options) for name in names]
+    sweeps = sweeps_of(study, options.real)
+    products = study.products(options.out or home() / "results" / study.name, sweeps, runs_dir())
+    written = _make(study, products, sweeps)
+    say(
+        *effect_words(products.folder), *(str(path) for paths in written.values() for path in paths)
+    )
+    if unchanged := products.files(name for name in products.keys if name not in written):
+        count = f"{len(unchanged)} file{'' if len(unchanged) == 1 else 's'}"
+        files = ", ".join(_named(unchanged))
+        say(f"not made again, nothing they depend on changed: {files} ({count})")
+    sys.exit(max(codes, default=0))
+
+
+def _named(files: Iterable[str]) -> list[str]:
+    """File names, those of one stem as one: `scenarios.{md,tex,csv}`."""
+    kinds: dict[str, list[str]] = {}
+    for file in files:
+        stem, _, kind = file.rpartition(".")
+        kinds.setdefault(stem, []).append(kind)
+    return [
+        f"{stem}.{endings[0]}" if len(endings) == 1 else f"{stem}.{{{','.join(endings)}}}"
+        for stem, endings in kinds.items()
+    ]
+
+
+def _make(study: StudyReport, products: Products, sweeps: Sweeps) -> dict[str, list[Path]]:
+    """Make the stale products; product -> its files."""
+    stale = products.stale()
+    if not stale:
+        return {}
+    from tiebreak.cli.answers import page, study_answer
+    from tiebreak_analysis.records import load
+    from tiebreak_analysis.studies.study import FIGURES, PAGE, write_products
+
+    runs = load(runs_dir())
+    result, answer = study_answer(study, runs, sweeps, study.command, draw=FIGURES in stale)
+    written = write_products(result, products.folder, stale)
+    if PAGE in stale:
+        written[PAGE] = [products.folder / "page.html"]
+        written[PAGE][0].write_text(page(answer), encoding="utf-8")
+    products.record({name: written.get(name, []) for name in stale})
+    return written
