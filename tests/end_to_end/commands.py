@@ -23,8 +23,9 @@ MICRO = (
     "train.execution.checkpoint_every=2"
 ).split()
 BASE = [*MICRO, "scenario=align-from-base"]  # one stage less
-SAME_AGAIN = ("metrics.jsonl", "result.json", "pairs.parquet", "generations.jsonl",
-              "items/gold.parquet", "config.yaml")  # fmt: skip
+SAME_AGAIN = ("metrics.jsonl", "config.yaml")
+MEASURED = {"result.json", "pairs.parquet", "pair_tokens.parquet", "generations.jsonl",
+            "items/gold.parquet", "items/generations.parquet"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,27 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def evaluation_of(record: Path) -> Path:
+    """The folder of a record's only evaluation."""
+    (folder,) = (record / "evaluations").iterdir()
+    return folder
+
+
+def result_of(record: Path) -> Any:
+    """What a record's only evaluation measured."""
+    return read_json(evaluation_of(record) / "result.json")
+
+
 def differing(one: Path, other: Path) -> list[str]:
-    """Files of two records that should be the same bytes and are not."""
-    return [n for n in SAME_AGAIN if (one / n).read_bytes() != (other / n).read_bytes()]
+    """Files of two records of the world that should be the same bytes and are not."""
+    names = {f"{evaluation_of(one).relative_to(one)}/{name}" for name in MEASURED}
+    left, right = (
+        {p.relative_to(at).as_posix() for p in (at / "evaluations").rglob("*") if p.is_file()}
+        for at in (one, other)
+    )
+    assert left == right == names
+    same = [*SAME_AGAIN, *sorted(names)]
+    return [name for name in same if (one / name).read_bytes() != (other / name).read_bytes()]
 
 
 def slurm_is_up() -> bool:

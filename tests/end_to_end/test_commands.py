@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.commands import MICRO, Command, only_run, read_json
+from tests.end_to_end.commands import (
+    MICRO,
+    Command,
+    evaluation_of,
+    only_run,
+    read_json,
+    result_of,
+)
 from tiebreak.compose import compose
 
 
@@ -19,18 +26,21 @@ def test_plan_before_and_after(
     before = tiebreak("plan", *MICRO).out.splitlines()
     assert before[0].endswith("not finished")
     assert [line.split()[2] for line in before[1:]] == [
-        "pretrain", "tokens", "sft", "tokens", "reference", "align",
-        "generate", "evaluate", "generate", "evaluate",
+        "tokens", "tokens", "pretrain", "tokens", "sft", "reference", "align",
+        "generations", "generations", "gold", "gold", "pairs", "pairs",
     ]  # fmt: skip
     assert all(line.startswith("  would run  ") for line in before[1:])
-    assert "(key known once its parents are there)" in before[5]
+    keys = [re.search(r" [0-9a-f]{16}( |$)", line) for line in before[1:]]
+    assert all(keys), "known before anything is built"
     assert not list(tmp_path.iterdir()), "a plan makes nothing"
 
     monkeypatch.setenv("TIEBREAK_HOME", str(prepared))
     after = tiebreak("plan", *MICRO).out.splitlines()
     assert after[0].endswith(", finished")
-    assert [line.split()[:2] for line in after[1:]] == [
-        ["cached", "align"], ["cached", "evaluate"], ["cached", "evaluate"],
+    assert {line.split()[0] for line in after[1:]} == {"cached"}
+    assert [line.split()[1] for line in after[1:]] == [
+        "tokens", "tokens", "align",
+        "generations", "generations", "gold", "gold", "pairs", "pairs",
     ]  # fmt: skip
     other = tiebreak("plan", *MICRO, "method=kto").out
     assert re.search(r"cached +sft ", other) and re.search(r"would run +align ", other)
@@ -50,7 +60,7 @@ def test_a_plan_is_what_a_run_does(home: Path, tiebreak: Command) -> None:
     planned = re.findall(r"would run +(\w+)", tiebreak("plan", *MICRO, "method=cpo").out)
     done = tiebreak("run", *MICRO, "method=cpo")
     assert f"stages: {len(planned)} built" in done.out
-    assert planned == ["align", "generate", "evaluate"]
+    assert planned == ["align", "generations", "gold", "pairs"]
 
 
 def test_a_policy_is_evaluated_on_validation_rows_without_training_again(
@@ -58,8 +68,8 @@ def test_a_policy_is_evaluated_on_validation_rows_without_training_again(
 ) -> None:
     validation = [*MICRO, "evaluation.split=validation"]
     planned = re.findall(r"would run +(\w+)", tiebreak("plan", *validation).out)
-    assert planned == ["generate", "evaluate", "generate", "evaluate"]
-    assert "stages: 4 built" in tiebreak("run", *validation).out
+    assert planned == ["tokens", *["generations"] * 2, *["gold"] * 2, *["pairs"] * 2]
+    assert "stages: 7 built" in tiebreak("run", *validation).out
     headings = re.findall("^### .*", tiebreak("table").out, re.MULTILINE)
     assert len(headings) == 2
     assert [heading.endswith("(validation)") for heading in headings].count(True) == 1
@@ -67,15 +77,17 @@ def test_a_policy_is_evaluated_on_validation_rows_without_training_again(
 
 def test_a_record_says_what_it_is(prepared: Path) -> None:
     run, folder = compose(MICRO), only_run(prepared)
-    manifest, result = read_json(folder / "manifest.json"), read_json(folder / "result.json")
+    manifest, result = read_json(folder / "manifest.json"), result_of(folder)
     assert folder.name == manifest["run_id"] == result["run_id"] == run.run_id
     assert manifest["group_id"] == run.group_id
-    assert {"data", "start_model", "model", "tokens", "evaluator"} == set(manifest["hashes"])
+    assert evaluation_of(folder).name == result["evaluation"] == run.evaluation_id
+    assert result["evaluators"] == run.evaluators and len(result["evaluators"]) == 3
+    assert {"data", "start_model", "model", "tokens"} == set(manifest["hashes"])
     assert manifest["hashes"]["start_model"] == result["start"]["model"]
     assert manifest["hashes"]["model"] != manifest["hashes"]["start_model"]
-    assert [s["stage"] for s in manifest["stages"]].count("tokens") == 2
+    assert [s["stage"] for s in manifest["stages"]].count("tokens") == 3
     assert not any(s["reused"] for s in manifest["stages"])
-    whole = "".join(p.read_text() for p in folder.glob("*.json*"))
+    whole = "".join(p.read_text() for p in folder.rglob("*.json*"))
     assert str(prepared) not in whole, "no path of a machine"
 
 
@@ -85,7 +97,7 @@ def test_runs(home: Path, tiebreak: Command) -> None:
     assert "dpo" in line and "seed 1" in line and "gold/reward" in line
     (row,) = json.loads(tiebreak("runs", "--json").out)
     assert row["run_id"] == only_run(home).name and row["status"] == "finished"
-    assert row["metrics"] == read_json(only_run(home) / "result.json")["metrics"]
+    assert row["metrics"] == result_of(only_run(home))["metrics"]
     (only_run(home) / "status.json").write_text("{")
     assert "unreadable" in tiebreak("runs").out
 
@@ -99,7 +111,7 @@ def test_table(form: str, start: str, home: Path, tiebreak: Command, tmp_path: P
     written = tiebreak("table", "--format", form, "--out", str(tmp_path / "table"))
     assert written.out == f"table: {tmp_path / 'table'}\n"
     assert (tmp_path / "table").read_text().rstrip("\n") == shown.out.rstrip("\n")
-    value = f"{read_json(only_run(home) / 'result.json')['metrics']['gold/reward']:.2f}"
+    value = f"{result_of(only_run(home))['metrics']['gold/reward']:.2f}"
     assert value in shown.out
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.commands import MICRO, read_json, read_lines
+from tests.end_to_end.commands import MICRO, read_lines, result_of
 from tiebreak.compose import Run, compose
 from tiebreak.methods import METHODS
 from tiebreak.run.execute import execute
@@ -46,6 +46,6 @@ def test_a_method_trains(name: str) -> None:
     if known is not None:
         assert rows[0]["loss"] == pytest.approx(known, rel=1e-3)
     assert rows[2]["drift/chosen"] != 0, "the policy moved"
-    result = read_json(outcome.folder / "result.json")
+    result = result_of(outcome.folder)
     assert {"gold/reward", "accuracy/likelihood", "kl/reference"} <= set(result["metrics"])
     assert outcome.folder.name == run.run_id

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.closeness import assert_rows_near
-from tests.end_to_end.commands import Answer, Command, read_json, read_lines
+from tests.end_to_end.commands import (
+    Answer,
+    Command,
+    evaluation_of,
+    read_json,
+    read_lines,
+    result_of,
+)
 from tests.end_to_end.rows import SMALL, checkpoint, demonstrations, pairs, unpaired, write
 
 
@@ -41,10 +48,10 @@ def test_pairs_with_lora_and_both_references(given: list[str], tiebreak: Command
         assert one.keys() == other.keys() and "drift/chosen" in one
         compared = one.keys() - signs
         assert_rows_near({n: other[n] for n in compared}, {n: one[n] for n in compared})
-    result = read_json(stored / "result.json")
+    result = result_of(stored)
     assert {"accuracy/likelihood", "drift/chosen", "length/generated"} <= set(result["metrics"])
     assert "gold/reward" not in result["metrics"]
-    assert len((stored / "generations.jsonl").read_text().splitlines()) == 4
+    assert len(read_lines(evaluation_of(stored) / "generations.jsonl")) == 4
 
 
 def test_labelled_answers_with_kto(given: list[str], tiebreak: Command) -> None:
@@ -53,7 +60,7 @@ def test_labelled_answers_with_kto(given: list[str], tiebreak: Command) -> None:
     first = read_lines(record / "metrics.jsonl")[0]
     assert first["loss"] == pytest.approx(0.5, abs=1e-5)
     assert "reward/margin" not in first
-    result = read_json(record / "result.json")["metrics"]
+    result = result_of(record)["metrics"]
     assert {"drift/chosen", "drift/rejected"} <= set(result)
     assert "accuracy/likelihood" not in result
 

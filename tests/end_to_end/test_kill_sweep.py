@@ -51,7 +51,7 @@ def home(prepared: Path, tmp_path: Path) -> Sweep:
 def test_what_is_written_again_is_seen(home: Sweep) -> None:
     before = home.settled()
     assert kill_sweep.changed(before, home.settled()) == []
-    (result,) = home.home.glob("runs/*/result.json")
+    (result,) = home.home.glob("runs/*/evaluations/*/result.json")
     text = result.read_bytes()
     result.unlink()
     (weights,) = home.home.glob("artefacts/align/*/model.safetensors")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.closeness import WITHIN
-from tests.end_to_end.commands import BASE, Answer, Command, read_json, read_lines
+from tests.end_to_end.commands import BASE, Answer, Command, read_json, read_lines, result_of
 from tests.end_to_end.rows import SMALL, checkpoint, pairs, ranked, write
 
 
@@ -32,7 +32,7 @@ def test_ranked_lists_from_a_file(given: list[str], tiebreak: Command) -> None:
     record = good(tiebreak("run", *overrides)).record
     first = read_lines(record / "metrics.jsonl")[0]
     assert {"reward/margin", "length/chosen", "drift/chosen"} <= set(first)
-    metrics = read_json(record / "result.json")["metrics"]
+    metrics = result_of(record)["metrics"]
     assert {"accuracy/likelihood", "drift/rejected"} <= set(metrics), "best against worst"
     shown = good(tiebreak("data", *overrides)).out
     assert "rank 2, " in shown and "chosen, " in shown

@@ -11,8 +11,8 @@ from tests.end_to_end.commands import (
     call,
     differing,
     only_run,
-    read_json,
     read_lines,
+    result_of,
 )
 
 
@@ -31,7 +31,7 @@ def test_another_seed_changes_data_order_and_result(home: Path, tiebreak: Comman
     other = tiebreak("run", *MICRO, "seed=2")
     assert other.code == 0, other.err
     assert other.record != before
-    both = [read_json(run / "result.json") for run in (before, other.record)]
+    both = [result_of(run) for run in (before, other.record)]
     assert both[0]["group_id"] == both[1]["group_id"]
     assert both[0]["metrics"] != both[1]["metrics"]
     # One scale for both start models: lengths are of the rows, so another order is seen here.

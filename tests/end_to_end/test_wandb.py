@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.end_to_end.commands import MICRO, Command, environment, read_json, read_lines
+from tests.end_to_end.commands import MICRO, Command, environment, read_json, read_lines, result_of
 from tests.track.conftest import KEY, clean, server
 from tests.track.wandb_stub import Stub
 from tiebreak.sweep.sweep_file import read_sweep_file
@@ -107,7 +107,7 @@ def test_an_agent_that_asks_for_a_finished_run_gets_its_numbers(
     assert server.runs["sweeprun0"]["displayName"].endswith(f" · {record.name}")
     rows = read_lines(record / "metrics.jsonl")
     assert [row["loss"] for row in server.history if "loss" in row] == [r["loss"] for r in rows]
-    wanted = read_json(record / "result.json")["metrics"]["gold/reward"]
+    wanted = result_of(record)["metrics"]["gold/reward"]
     assert server.summary["gold/reward"] == wanted
 
 

@@ -6,7 +6,6 @@ Then, from its artefacts to its record: the manifest, and the files of an evalua
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +28,14 @@ from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, ma
 from tiebreak.stages.tokens import read_report
 from tiebreak.store import Artefact, Store
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import Record, is_done, mark_failed, read_result, read_status
+from tiebreak.track.record import (
+    Record,
+    is_done,
+    mark_failed,
+    read_jsonl,
+    read_result,
+    read_status,
+)
 from tiebreak.track.record_format import GENERATIONS, METRICS, TRACE, path_in_record
 from tiebreak.track.wandb_environment import is_agents
 
@@ -150,8 +156,7 @@ def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:
 def _mirror_result(run: Run, folder: Path, mirror: Mirror) -> None:
     answers = folder / path_in_record(GENERATIONS, run.evaluation_id)
     if answers.is_file():
-        rows = [json.loads(line) for line in answers.read_text().splitlines()]
-        mirror.generations(last_step(folder / METRICS), rows)
+        mirror.generations(last_step(folder / METRICS), read_jsonl(answers))
     mirror.summary(read_result(folder, run.evaluation_id))
 
 
@@ -164,8 +169,7 @@ def _mirror(run: Run) -> Mirror:
 def _show_again(run: Run, folder: Path) -> None:
     """A W&B sweep that asks for a finished run waits for its numbers."""
     with _mirror(run) as mirror:
-        for line in (folder / METRICS).read_text().splitlines():
-            row = json.loads(line)
+        for row in read_jsonl(folder / METRICS):
             mirror.log(row.pop("step"), row)
         mirror.summary(read_result(folder, run.evaluation_id))
         mirror.record(folder)

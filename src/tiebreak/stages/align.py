@@ -17,6 +17,7 @@ from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.reference import TABLE, References
 from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
 from tiebreak.store import Settings
+from tiebreak.track.record import dumps
 from tiebreak.track.record_format import METRICS
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def _build(context: Context, start: Checkpoint, work: Path, paths: Paths) -> Non
         kept.write_text("".join(rows))
 
     def on_step(step: int, metrics: dict[str, float], speed: dict[str, float]) -> None:
+        line = dumps({"step": step, **metrics}, f"{METRICS}, step {step}")
         with kept.open("a") as stream:
-            stream.write(json.dumps({"step": step, **metrics}, sort_keys=True) + "\n")
+            stream.write(line + "\n")
         if log is not None:
             log.step(step, metrics, speed)
         if look is not None:

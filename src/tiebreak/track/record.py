@@ -278,6 +278,12 @@ def read_result(run_dir: Path, evaluation_id: str) -> dict[str, Any]:
     return _read(run_dir / path_in_record(RESULT, evaluation_id))
 
 
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file of JSON lines. A line ends at a newline and nowhere else: answers of a model
+    may hold the other characters that end a line of text (U+2028, U+0085)."""
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
 def is_done(run_dir: Path, evaluation_id: str, evaluators: Mapping[str, str]) -> bool:
     """Whether everything was measured that is asked for (evaluator -> definition)."""
     try:
