@@ -138,6 +138,8 @@ def test_records_of_another_kind_of_machine_tell_nothing(tmp_path: Path, other: 
     assert cost.seconds == pytest.approx(1200 * 6 * ROW * shape.parameters / CPU_FLOPS)
     unasked = align_cost(tmp_path, run_of("method=dpo", seed=2))  # takes the records' devices
     assert unasked.time_from is (TimeFrom.SAME if "devices" in other else TimeFrom.DEFAULT)
+    machine = guess(tmp_path, run_of("method=dpo", seed=2)).machine
+    assert machine.devices == (("H100",) if "devices" in other else None)
 
 
 def test_a_record_that_moved_or_cannot_be_read_is_left_out(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tiebreak.compose import Run
 from tiebreak.home import home
 from tiebreak.plan.sizes import RunSize, SizeCache, side_of
-from tiebreak.plan.speeds import Machine, Speeds, TimeFrom, processes, read_speeds
+from tiebreak.plan.speeds import Machine, TimeFrom, processes, read_speeds
 from tiebreak.plan.stage_costs import record_disk, stage_cost
 from tiebreak.stages.stage import Stage, order
 from tiebreak.store import Store
@@ -141,7 +141,7 @@ def estimate(
             or not is_done(records / run.run_id, run.evaluation_id, run.evaluators)
         )
     stages, finished = tuple(counter.stages.values()), len(runs) - len(costs)
-    return CostEstimate(stages, costs, finished, workers, machine, counter.speeds.unread)
+    return CostEstimate(stages, costs, finished, workers, counter.machine, counter.speeds.unread)
 
 
 @contextmanager
@@ -183,9 +183,9 @@ class _Counter:
 
     def __init__(self, artefacts: Path, records: Path, machine: Machine) -> None:
         self.stages: dict[tuple[str, str], NeededStage] = {}
-        self._store, self._machine = Store(artefacts), machine
+        self._store = Store(artefacts)
         self._stored = _Stored(self._store)
-        self.speeds: Speeds = read_speeds(records, self._store, machine)
+        self.speeds, self.machine = read_speeds(records, self._store, machine)
         self._sizes = SizeCache()
         self._alike: dict[Hashable, tuple[RunSize, int, dict[tuple[str, str], Cost]]] = {}
 
@@ -217,7 +217,7 @@ class _Counter:
         return needed
 
     def _cost(self, stage: Stage, size: RunSize) -> Cost:
-        machine, cost = self._machine, stage_cost(stage.name, stage.what, size)
+        machine, cost = self.machine, stage_cost(stage.name, stage.what, size)
         seconds, source = self.speeds.seconds(stage.name, stage.what, cost, size, machine)
         memory = cost.memory
         if memory is not None and not machine.devices:  # else each process has a device's

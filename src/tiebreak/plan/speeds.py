@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import statistics
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -56,7 +55,7 @@ class TimeFrom(StrEnum):
 
 @dataclass(frozen=True)
 class Machine:
-    """Bytes of memory and of free disk; devices: names of accelerators, None when nobody asked."""
+    """Bytes of memory and of free disk; devices: names of accelerators, None: not known."""
 
     host: Mapping[str, Any]
     memory: int
@@ -65,19 +64,10 @@ class Machine:
 
     @classmethod
     def here(cls, home: Path) -> Machine:
-        """Accelerators are asked for only where torch is loaded already; their memory is then
-        what counts."""
-        host = provenance.host()
+        """This machine, without a look at its accelerators: a plan imports no torch."""
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         existing = next(place for place in (home, *home.parents) if place.exists())
-        free, torch = shutil.disk_usage(existing).free, sys.modules.get("torch")
-        if torch is None:
-            return cls(host, memory, free)
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        names = tuple(torch.cuda.get_device_name(i) for i in range(count))
-        if names:
-            memory = torch.cuda.get_device_properties(0).total_memory
-        return cls(host, memory, free, names)
+        return cls(provenance.host(), memory, shutil.disk_usage(existing).free)
 
     def is_like(self, host: Mapping[str, Any]) -> bool:
         """Whether a record's `host` names this kind of machine."""
@@ -185,26 +175,27 @@ class Speeds:
         return flops / machine.flops, TimeFrom.DEFAULT
 
 
-def read_speeds(runs: Path, store: Store, machine: Machine) -> Speeds:
-    """Speeds of the newest records of this kind of machine, a few of each kind."""
+def read_speeds(runs: Path, store: Store, machine: Machine) -> tuple[Speeds, Machine]:
+    """Speeds of the newest records of this kind of machine, a few of each kind; and the machine,
+    with the accelerators that these records name where it is not known which it has."""
     measured, unread, cache = [], 0, SizeCache()
     for manifest in _chosen(runs, machine):
+        machine = replace(machine, devices=tuple(manifest["host"]["devices"]))
         try:
             measured += _measured(runs / manifest["run_id"], manifest, store, machine, cache)
         except UserError:  # of another version, or an artefact is damaged
             unread += 1
-    return Speeds(measured, unread)
+    return Speeds(measured, unread), machine
 
 
 def _chosen(runs: Path, machine: Machine) -> Iterator[dict[str, Any]]:
-    """Manifests of the records to read."""
+    """Manifests of the records to read; all name the accelerators that the newest one names."""
     counts: Counter[tuple[str, ...]] = Counter()
     taken = 0
     for manifest in _finished(runs):
         if not machine.is_like(manifest["host"]) or _moved(manifest) or taken == MOST:
             continue
-        if machine.devices is None:  # nobody asked: take what the newest record had
-            machine = replace(machine, devices=tuple(manifest["host"]["devices"]))
+        machine = replace(machine, devices=tuple(manifest["host"]["devices"]))
         kinds = set(_kinds(manifest))
         if any(counts[kind] < EACH for kind in kinds):
             taken += 1
