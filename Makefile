@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check prove docs clean
+.PHONY: help demo test check prove docs house clean
 
 help:  ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## the Arizona study in miniature: 36 runs, table, figures, page (about 10 minutes)
+demo: $(READY)  ## the Arizona study in miniature: 36 runs, table, figures, page (about 13 minutes)
 	$(BIN)/tiebreak study demo
 	$(BIN)/tiebreak table demo
 
@@ -35,6 +35,9 @@ docs: $(READY)  ## make docs/methods and docs/metrics.md again, from the code
 	$(BIN)/tiebreak methods --docs docs/methods
 	$(BIN)/python -c 'from tiebreak.metrics import metrics_page; print(end=metrics_page())' \
 		> docs/metrics.md
+
+house: $(READY)  ## lines, files, import cycles and storeys of the code
+	$(BIN)/python benchmarks/house.py
 
 clean:  ## remove the environment and caches; runs and artefacts stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis
