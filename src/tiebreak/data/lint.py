@@ -6,7 +6,7 @@ prompt that is no prefix, and answers that truncation has cut, emptied or made a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -56,24 +56,22 @@ def refuse(findings: Sequence[Finding]) -> None:
         raise UserError(f"the token ids are not fit for training:\n{lines}")
 
 
-def _same_tokenizer(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> list[Finding]:
-    if report.template == template_hash(tokenizer):
-        return []
-    text = "the rows were tokenised with another chat template; tokenise again with this one"
-    return [Finding("error", "template-changed", text)]
+def _same_tokenizer(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> Iterator[Finding]:
+    if report.template != template_hash(tokenizer):
+        text = "the rows were tokenised with another chat template; tokenise again with this one"
+        yield Finding("error", "template-changed", text)
 
 
 def _one_bos(
     tokens: Tokens, tokenizer: PreTrainedTokenizerBase, report: TokenReport
-) -> list[Finding]:
+) -> Iterator[Finding]:
     bos = tokenizer.bos_token_id
     if bos is None:
-        return []
-    findings = []
+        return
     missing = _places(tokens, [ids[:1] != [bos] for ids in tokens.prompts])
     if missing and (bos_id(tokenizer) is not None or len(missing) < len(tokens)):
         text = f"{len(missing)} prompts do not start with BOS ({_first(missing)}); repair the rows"
-        findings.append(Finding("error", "bos-missing", text))
+        yield Finding("error", "bos-missing", text)
     # ChatML names its role marker BOS: then it opens each turn, and only a run of two is wrong.
     marks_turns = report.num_conversations > 0 and _writes_bos_each_turn(tokenizer, bos)
     doubled = _places(tokens, [_has_second_bos(ids, bos, marks_turns) for ids in tokens.prompts])
@@ -82,15 +80,14 @@ def _one_bos(
             f"{len(doubled)} prompts hold a second BOS ({_first(doubled)}); take it out of the "
             "chat template (model.chat_template) or out of the rows' text"
         )
-        findings.append(Finding("error", "bos-doubled", text))
+        yield Finding("error", "bos-doubled", text)
     inside = _places(tokens, [any(bos in ids for ids in row) for row in tokens.responses])
     if inside:
         text = f"{len(inside)} rows have BOS in a response ({_first(inside)}); repair the rows"
-        findings.append(Finding("error", "bos-in-response", text))
-    return findings
+        yield Finding("error", "bos-in-response", text)
 
 
-def _one_end(tokens: Tokens, report: TokenReport) -> list[Finding]:
+def _one_end(tokens: Tokens, report: TokenReport) -> Iterator[Finding]:
     """Each response ends in an end token, or was cut to the limit."""
     full = report.limits.max_length
     ends = set(report.end_ids)
@@ -98,33 +95,33 @@ def _one_end(tokens: Tokens, report: TokenReport) -> list[Finding]:
         any(not ids or (ids[-1] not in ends and len(prompt) + len(ids) < full) for ids in responses)
         for prompt, responses in zip(tokens.prompts, tokens.responses, strict=True)
     ]
-    found = _places(tokens, bad)
-    if not found:
-        return []
-    text = (
-        f"{len(found)} rows have an untruncated response without its end token "
-        f"({_first(found)}); tokenise again"
-    )
-    return [Finding("error", "end-missing", text)]
+    if endless := _places(tokens, bad):
+        text = (
+            f"{len(endless)} rows have an untruncated response without its end token "
+            f"({_first(endless)}); tokenise again"
+        )
+        yield Finding("error", "end-missing", text)
 
 
-def _prefixes(report: TokenReport) -> list[Finding]:
+def _prefixes(report: TokenReport) -> Iterator[Finding]:
     places = report.dropped.places.get("prompt-not-a-prefix", ())
     if not places:
-        return []
+        return
     text = (
         f"{len(places)} of {report.dropped.total} rows were dropped: their prompt's tokens change "
         f"when the answer follows ({_first(places)})"
     )
     if len(places) / report.dropped.total <= MAX_PREFIX_SHARE:
         remedy = "; white space at the start of the answer is the usual cause"
-        return [Finding("warn", "prompt-not-a-prefix", text + remedy)]
-    remedy = "; the chat template writes the prompt in two ways: set another model.chat_template"
-    return [Finding("error", "prompt-not-a-prefix", text + remedy)]
+        yield Finding("warn", "prompt-not-a-prefix", text + remedy)
+    else:
+        remedy = (
+            "; the chat template writes the prompt in two ways: set another model.chat_template"
+        )
+        yield Finding("error", "prompt-not-a-prefix", text + remedy)
 
 
-def _lost(tokens: Tokens, report: TokenReport, max_truncated_share: float) -> list[Finding]:
-    findings = []
+def _lost(tokens: Tokens, report: TokenReport, max_truncated_share: float) -> Iterator[Finding]:
     ends = set(report.end_ids)
     for i, side in enumerate(report.sides):
         lost = sum(row[i][-1:] == [] or row[i][-1] not in ends for row in tokens.responses)
@@ -136,42 +133,35 @@ def _lost(tokens: Tokens, report: TokenReport, max_truncated_share: float) -> li
                 f"{lost} lost their end token ({share:.1%}); raise max_length"
             )
             severity = "error" if share > max_truncated_share else "warn"
-            findings.append(Finding(severity, "truncated", text))
+            yield Finding(severity, "truncated", text)
         if report.emptied[side]:
             text = (
                 f"{side}: {report.emptied[side]} rows dropped because the chat template leaves "
                 "nothing of the answer; look at what it strips"
             )
-            findings.append(Finding("warn", "emptied", text))
-    return findings
+            yield Finding("warn", "emptied", text)
 
 
-def _alike(tokens: Tokens) -> list[Finding]:
+def _alike(tokens: Tokens) -> Iterator[Finding]:
     alike = _places(tokens, [len(row) > 1 and row[0] == row[-1] for row in tokens.responses])
-    if not alike:
-        return []
-    text = (
-        f"{len(alike)} pairs have the same tokens on both sides ({_first(alike)}) and teach "
-        "nothing; raise max_length if they differ after the cut"
-    )
-    return [Finding("warn", "sides-alike", text)]
+    if alike:
+        text = (
+            f"{len(alike)} pairs have the same tokens on both sides ({_first(alike)}) and teach "
+            "nothing; raise max_length if they differ after the cut"
+        )
+        yield Finding("warn", "sides-alike", text)
 
 
-def _plain_prompts(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> list[Finding]:
+def _plain_prompts(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> Iterator[Finding]:
     plain = report.dropped.total - report.num_conversations
-    if plain == 0 or (report.num_conversations == 0 and tokenizer.chat_template is None):
-        return []
-    text = f"{plain} of {report.dropped.total} prompts are plain text and get no chat template"
-    remedy = "; give messages if the model is to be used as a chat model"
-    return [Finding("warn", "plain-prompts", text + remedy)]
+    if plain and (report.num_conversations or tokenizer.chat_template is not None):
+        text = f"{plain} of {report.dropped.total} prompts are plain text and get no chat template"
+        remedy = "; give messages if the model is to be used as a chat model"
+        yield Finding("warn", "plain-prompts", text + remedy)
 
 
 def _writes_bos_each_turn(tokenizer: PreTrainedTokenizerBase, bos: int) -> bool:
-    turns = [
-        {"role": "user", "content": "a"},
-        {"role": "assistant", "content": "b"},
-        {"role": "user", "content": "c"},
-    ]
+    turns = [{"role": role, "content": "a"} for role in ("user", "assistant", "user")]
     return encode_prompts([turns], tokenizer)[0].count(bos) >= len(turns)
 
 

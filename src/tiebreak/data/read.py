@@ -353,17 +353,19 @@ def _message(turn: object, name: str, where: str) -> Message:
 
 
 def _last_turn(messages: list[Message], name: str, where: str) -> tuple[list[Message], str]:
-    if not messages or messages[-1]["role"] != "assistant":
-        last = f"ends in a {messages[-1]['role']} turn" if messages else "is empty"
-        raise UserError(f"{where}: {name!r} {last}; it must end in the assistant's answer")
+    _check_end(messages, "assistant", f"{where}: {name!r}", "the assistant's answer")
     return messages[:-1], messages[-1]["content"]
 
 
 def _ends_in_user(messages: list[Message], name: str, where: str) -> list[Message]:
-    if not messages or messages[-1]["role"] != "user":
-        last = f"ends in a {messages[-1]['role']} turn" if messages else "is empty"
-        raise UserError(f"{where}: the prompt in {name!r} {last}; it must end in a user turn")
+    _check_end(messages, "user", f"{where}: the prompt in {name!r}", "a user turn")
     return messages
+
+
+def _check_end(messages: list[Message], role: str, what: str, wanted: str) -> None:
+    if not messages or messages[-1]["role"] != role:
+        last = f"ends in a {messages[-1]['role']} turn" if messages else "is empty"
+        raise UserError(f"{what} {last}; it must end in {wanted}")
 
 
 def _named(value: object) -> str:

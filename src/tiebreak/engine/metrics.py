@@ -1,4 +1,4 @@
-"""Training metrics as sums: observed on micro-batches, added up, divided at the end of a step.
+"""Training metrics as sums, apart from the trainer: whoever adds a metric changes this file alone.
 
 Every metric is a (sum, count) pair, added up over the micro-batches of an optimiser step, reduced
 once over ranks, and divided at the end. `tiebreak.metrics.TRAINING` names them.

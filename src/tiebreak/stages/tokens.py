@@ -48,13 +48,11 @@ def _build(run: RunConfig, work: Path, side: str, examples: list[Example], token
     refuse_unfit(run, encoded)
     encoded.tokens.save(work)
     report = {
-        "rows": len(encoded.tokens),
-        "dropped": encoded.dropped.counts,
-        "truncated": encoded.report.truncated,
+        "rows": len(encoded.tokens), "dropped": encoded.dropped.counts,
+        "truncated": encoded.report.truncated, "content": encoded.tokens.content_hash(),
         "findings": [asdict(finding) for finding in encoded.findings],
-        "content": encoded.tokens.content_hash(),
         "end_ids": list(encoded.report.end_ids),
-    }
+    }  # fmt: skip
     (work / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True))
     if side in (TRAIN, DEMONSTRATIONS):
         return

@@ -49,12 +49,10 @@ def _item(tokens: Any, number: int, logp: list[float], by_token: list[Any]) -> R
     responses = tokens.responses[number]
     sides = [responses[0], responses[-1]][: len(logp)]
     row: Row = {
-        "id": tokens.ids[number],
-        "label": tokens.labels[number],
-        "logp": logp,
+        "id": tokens.ids[number], "label": tokens.labels[number], "logp": logp,
         "logp_tokens": [t.tolist() for t in by_token],
         "lengths": [len(response) for response in sides],
-    }
+    }  # fmt: skip
     if len(logp) == 2:
         chosen, rejected = sides
         row["edit_distance"] = Levenshtein.normalized_distance(chosen, rejected)
