@@ -51,7 +51,14 @@ def engine(
         workers = workers_for(workers, runs)
         start_here(max(1, round(workers * resources["num_cpus"])))
     else:
-        connect(str(address))
+        try:
+            package().init(str(address), logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            why = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"--launcher address={address}: {why}; start the cluster (ray start --head), or "
+                "leave the address out for a Ray on this machine"
+            ) from error
     room = fitting(resources)
     if not room:
         asked = ", ".join(f"{key}={number}" for key, number in resources.items())
@@ -65,17 +72,6 @@ def start_here(num_cpus: int) -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     package().init("local", num_cpus=num_cpus, include_dashboard=False,
                    _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
-
-
-def connect(address: str) -> None:
-    try:
-        package().init(address, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"--launcher address={address}: {why}; start the cluster (ray start --head), or leave "
-            "the address out for a Ray on this machine"
-        ) from error
 
 
 def fitting(resources: Mapping[str, float]) -> int:
