@@ -15,16 +15,15 @@ from typing import Any, Protocol
 from tiebreak import provenance
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
-from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.worker import command, exit_words, payload, read_task
-from tiebreak.sweep.engines import refuse_settings_but
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
+
+SETTINGS = ()
 
 
 def engine(
     workers: int | None, runs: Sequence[Run], folder: Path, settings: Mapping[str, Any]
 ) -> Pool:
-    refuse_settings_but((), settings, "local")
     return Pool(workers_for(workers, runs))
 
 
@@ -130,15 +129,12 @@ class Worker:
             line = process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        if line:
-            reply = json.loads(line)
-            if "stopped" in reply:  # that was its last word; the next task needs another process
-                self.close()
-        else:
+        if not line:
             code = self.close()
-            reply = {"stopped": True} if self._stopped else {"error": exit_words(code)}
-        if "error" in reply:
-            failed_elsewhere(task.run, reply["error"])
+            return {"stopped": True} if self._stopped else {"error": exit_words(code)}
+        reply = json.loads(line)
+        if "stopped" in reply:  # that was its last word; the next task needs another process
+            self.close()
         return reply
 
     def stop(self) -> None:

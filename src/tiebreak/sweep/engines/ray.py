@@ -19,9 +19,7 @@ from typing import Any
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import home
-from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.worker import payload
-from tiebreak.sweep.engines import refuse_settings_but
 from tiebreak.sweep.engines.local import Pool, Worker, workers_for
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
@@ -41,7 +39,6 @@ def engine(
     workers: int | None, runs: Sequence[Run], folder: Path, settings: Mapping[str, Any]
 ) -> Ray:
     """Connected to the cluster. Ray's own handler of SIGTERM is set before a sweep sets its own."""
-    refuse_settings_but(SETTINGS, settings, "ray")
     resources = {"num_cpus": 1, "num_gpus": 0, **settings}
     address = resources.pop("address", None)
     for key, number in resources.items():
@@ -134,9 +131,7 @@ class RayWorker:
             self.close()
             if self._stopped:
                 return {"stopped": True}
-            why = f"its Ray worker on {node} {reason(error)}; {REMEDY}"
-            failed_elsewhere(task.run, why)
-            return {"error": why}
+            return {"error": f"its Ray worker on {node} {reason(error)}; {REMEDY}"}
 
     def stop(self) -> None:
         self._stopped = True
