@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from tiebreak import provenance
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
+from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.worker import command, exit_words, payload, read_task
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
@@ -129,12 +130,15 @@ class Worker:
             line = process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        if not line:
+        if line:
+            reply = json.loads(line)
+            if "stopped" in reply:  # that was its last word; the next task needs another process
+                self.close()
+        else:
             code = self.close()
-            return {"stopped": True} if self._stopped else {"error": exit_words(code)}
-        reply = json.loads(line)
-        if "stopped" in reply:  # that was its last word; the next task needs another process
-            self.close()
+            reply = {"stopped": True} if self._stopped else {"error": exit_words(code)}
+        if "error" in reply:  # here too: a job may outlive the sweep that waits for its reply
+            failed_elsewhere(task.run, reply["error"])
         return reply
 
     def stop(self) -> None:
