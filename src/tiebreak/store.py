@@ -241,7 +241,8 @@ def _seal(work: Path, scratch: Sequence[str], about: dict[str, Any]) -> None:
     for file in sorted(p for p in work.rglob("*") if not p.is_dir() or p.is_symlink()):
         name = file.relative_to(work)
         if name.parts[0] not in scratch:
-            assert file.is_file() and not file.is_symlink(), f"{file}: artefacts hold plain files"
+            plain = file.is_file() and not file.is_symlink()
+            assert plain, f"{file}: artefacts hold plain files only"
             sha256 = _file_hash(file, sync=True)
             files[name.as_posix()] = {"sha256": sha256, "size": file.stat().st_size}
     assert files, f"the builder of {about['stage']}/{about['key']} left no file"

@@ -86,7 +86,13 @@ class SweepFile:
         values = {k: v for k, v in {**self.values(cell), **more}.items() if k not in self.given}
         try:
             run = compose([*(override(k, v) for k, v in values.items()), *self.extra])
-            _check_pruner(self.search, run)
+            num, pruner = run.train.execution.num_processes, self.search and self.search.pruner
+            if num > 1 and pruner not in (None, Pruner.NONE):
+                raise UserError(
+                    f"train.execution.num_processes={num}, and search.pruner={pruner} judges a "
+                    "policy inside the one process that trains it; give search.pruner=none in the "
+                    "sweep, or train.execution.num_processes=1"
+                )
             return run
         except UserError as error:
             where = " ".join(override(k, v) for k, v in cell.items())
@@ -120,16 +126,6 @@ class SweepFile:
             run = self.run(cell, seed)
             unique.setdefault((run.run_id, run.evaluation_id), run)
         return list(unique.values())
-
-
-def _check_pruner(search: Search | None, run: Run) -> None:
-    num = run.train.execution.num_processes
-    if search is not None and search.pruner is not Pruner.NONE and num > 1:
-        raise UserError(
-            f"train.execution.num_processes={num}, and search.pruner={search.pruner} judges a "
-            "policy inside the one process that trains it; give search.pruner=none in the sweep, "
-            "or train.execution.num_processes=1"
-        )
 
 
 def read_sweep_file(name: str, extra: Sequence[str] = ()) -> SweepFile:

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import home, runs_dir
+from tiebreak.run.execute import failed_elsewhere
 from tiebreak.store import FULL, UNWRITABLE, disk_errors, try_lock
 from tiebreak.track.record import is_done, is_live, read_manifest, read_status
 from tiebreak.track.wandb_environment import shared_by
@@ -212,6 +213,8 @@ def sweep(
     done, left = itertools.count(1), len(tasks)
 
     def told(task: Task, reply: WorkerReply) -> None:
+        if "error" in reply:
+            failed_elsewhere(task.run, reply["error"])
         what = "done" if "stopped" not in reply else "stopped"
         what = f"pruned: {reply['pruned']}" if "pruned" in reply else what
         say(f"[{next(done)}/{left}] {describe(task.run)}: {reply.get('error', what)}")

@@ -15,20 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from tiebreak.errors import UserError, nearest
+from tiebreak.track import record_format as record
 from tiebreak.track import wandb_environment
 from tiebreak.track.record import read_manifest, read_status
-from tiebreak.track.record_format import (
-    CONFIG,
-    GENERATIONS,
-    MANIFEST,
-    PAIR_TOKENS,
-    PAIRS,
-    RESULT,
-    THROUGHPUT,
-    evaluation_folder,
-    finished_evaluations,
-    items_file,
-)
 from tiebreak.track.wandb_environment import Loss
 
 NAMES = ("wandb", "none")
@@ -37,8 +26,9 @@ FINISH_SECONDS = 30  # for uploads still under way; `wandb sync` can bring the r
 FLUSH_SECONDS = 1  # wandb's own 15 is how much a killed run would lose
 TAG_LENGTH = 64  # W&B refuses longer ones
 SAMPLES = 32  # rows of generations.jsonl that are shown
-SENT = (CONFIG, MANIFEST, THROUGHPUT)
-MEASURED = (RESULT, PAIRS, PAIR_TOKENS, GENERATIONS, items_file("*"))
+SENT = (record.CONFIG, record.MANIFEST, record.THROUGHPUT)
+MEASURED = (record.RESULT, record.PAIRS, record.PAIR_TOKENS, record.GENERATIONS,
+            record.items_file("*"))  # fmt: skip
 """Names below the folder of each evaluation that has its result."""
 
 
@@ -135,13 +125,12 @@ class Mirror:
         """Whether it was done; what went wrong was said."""
         if self._run is None:
             return False
-        errors = _errors()
         try:
             action(self._run)
-        except errors as error:
+        except _errors() as error:
             self._run = None
             wandb_environment.say(f"{wandb_environment.short(error)}; {loss}")
-            _forget_service(errors)
+            _forget_service()
             return False
         return True
 
@@ -219,7 +208,7 @@ def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def _open(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Mirror:
     try:
-        errors = _errors()
+        _errors()
     except ImportError:
         wandb_environment.tell("wandb is not installed", Loss.NOTHING)
         return Mirror(None)
@@ -227,9 +216,9 @@ def _open(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Mirr
     try:
         before = wandb_environment.use_folder(Path(arguments["dir"]) / "wandb")
         return Mirror(_init(arguments, mode), before)
-    except errors as error:
+    except _errors() as error:
         wandb_environment.tell(wandb_environment.short(error), Loss.NOTHING)
-        _forget_service(errors)
+        _forget_service()
         wandb_environment.restore(before)
         return Mirror(None)
 
@@ -246,7 +235,7 @@ def _init(arguments: dict[str, Any], mode: Literal["online", "offline"]) -> Any:
     except _errors() as error:
         if mode == "offline":
             raise
-        _forget_service(_errors())  # it holds on to the run id
+        _forget_service()  # it holds on to the run id
         wandb.setup(wandb.Settings(silent=True))
         run = wandb.init(**arguments, mode="offline", settings=_settings())
         wandb_environment.tell(wandb_environment.short(error), Loss.OFFLINE)
@@ -304,11 +293,11 @@ def _errors() -> tuple[type[Exception], ...]:
     )
 
 
-def _forget_service(errors: tuple[type[Exception], ...]) -> None:
+def _forget_service() -> None:
     """End wandb's process; the next run starts its own, and not on a connection that was lost."""
     import wandb
 
-    with contextlib.suppress(*errors):
+    with contextlib.suppress(*_errors()):
         wandb.teardown()
 
 
@@ -324,13 +313,13 @@ def send_record(run: Any, folder: Path) -> None:
         manifest, status = read_manifest(folder), read_status(folder)
     except UserError as error:
         raise OSError(str(error)) from None
-    evaluations = finished_evaluations(folder)
+    evaluations = record.finished_evaluations(folder)
     told = {"hashes": manifest["hashes"], "evaluations": evaluations}
     run.config.update(told, allow_val_change=True)
     paths = [folder / name for name in SENT if (folder / name).is_file()]
     for evaluation in evaluations:
         for pattern in MEASURED:
-            paths += sorted(evaluation_folder(folder, evaluation).glob(pattern))
+            paths += sorted(record.evaluation_folder(folder, evaluation).glob(pattern))
     for path in paths:
         run.save(str(path), base_path=str(folder.parent), policy="now", glob=False)
     if status is not None:

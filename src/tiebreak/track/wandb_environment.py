@@ -23,11 +23,9 @@ FOLDER = "TIEBREAK_SWEEP_FOLDER"
 
 def mode(wanted: str) -> str:
     """W&B's own switch WANDB_MODE decides for `auto`, before a key does."""
-    if wanted != "auto":
-        return wanted
-    asked = os.environ.get("WANDB_MODE")
-    if asked in MODES[1:]:
-        return asked
+    mode = os.environ.get("WANDB_MODE", "") if wanted == "auto" else wanted
+    if mode in MODES[1:]:
+        return mode
     return "online" if has_key() else "offline"
 
 
@@ -83,7 +81,7 @@ def shared_by(folder: Path) -> Generator[None]:
     for loss in Loss:
         _mark(folder, loss).unlink(missing_ok=True)
     before = {FOLDER: os.environ.get(FOLDER)}
-    os.environ[FOLDER] = str(folder)
+    restore({FOLDER: str(folder)})
     try:
         yield
     finally:

@@ -1,16 +1,17 @@
 """Where the tasks of a sweep are done: name -> engine, found in the files of this folder.
 
-An engine NAME is a module NAME.py whose `engine(workers, runs, folder, settings)` gives an
-`Engine`, or refuses before the first run what cannot work. workers: runs at once, None: the engine
-chooses; folder: for files of its jobs; settings: what `--launcher KEY=VALUE` says. What it imports
-beyond tiebreak's own packages comes with the extra tiebreak[NAME].
+An engine NAME is a module NAME.py with the names of its SETTINGS (None: it checks them), whose
+`engine(workers, runs, folder, settings)` gives an `Engine`, or refuses before the first run what
+cannot work. workers: runs at once, None: the engine chooses; folder: for files of its jobs;
+settings: what `--launcher KEY=VALUE` says. What it imports beyond tiebreak's own packages comes
+with the extra tiebreak[NAME].
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +31,6 @@ INSTEAD = {
 }
 
 
-def refuse_settings_but(known: Sequence[str], settings: Iterable[str], engine: str) -> None:
-    """UserError for a setting that an engine does not have."""
-    for key in settings:
-        if key not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none; leave it out"
-            raise UserError(
-                f"--launcher {key}: no setting of --engine {engine}{nearest(key, known)}; {has}"
-            )
-
-
 def engine_for(
     name: str, workers: int | None, runs: Sequence[Run], folder: Path, settings: Sequence[str] = ()
 ) -> Engine:
@@ -51,6 +42,12 @@ def engine_for(
     given = dict(map(_setting, settings))
     try:
         module = importlib.import_module(f"{__name__}.{name}")
+        known = given if module.SETTINGS is None else module.SETTINGS
+        for key in given:
+            if key not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none; leave it out"
+                hint = nearest(key, known)
+                raise UserError(f"--launcher {key}: no setting of --engine {name}{hint}; {has}")
         return module.engine(workers, runs, folder, given)
     except ModuleNotFoundError as error:
         raise UserError(

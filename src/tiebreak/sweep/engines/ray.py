@@ -19,9 +19,7 @@ from typing import Any
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import home
-from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.worker import payload
-from tiebreak.sweep.engines import refuse_settings_but
 from tiebreak.sweep.engines.local import Pool, Worker, workers_for
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
@@ -41,7 +39,6 @@ def engine(
     workers: int | None, runs: Sequence[Run], folder: Path, settings: Mapping[str, Any]
 ) -> Ray:
     """Connected to the cluster. Ray's own handler of SIGTERM is set before a sweep sets its own."""
-    refuse_settings_but(SETTINGS, settings, "ray")
     resources = {"num_cpus": 1, "num_gpus": 0, **settings}
     address = resources.pop("address", None)
     for key, number in resources.items():
@@ -51,7 +48,14 @@ def engine(
         workers = workers_for(workers, runs)
         start_here(max(1, round(workers * resources["num_cpus"])))
     else:
-        connect(str(address))
+        try:
+            package().init(str(address), logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            why = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"--launcher address={address}: {why}; start the cluster (ray start --head), or "
+                "leave the address out for a Ray on this machine"
+            ) from error
     room = fitting(resources)
     if not room:
         asked = ", ".join(f"{key}={number}" for key, number in resources.items())
@@ -65,17 +69,6 @@ def start_here(num_cpus: int) -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     package().init("local", num_cpus=num_cpus, include_dashboard=False,
                    _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
-
-
-def connect(address: str) -> None:
-    try:
-        package().init(address, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"--launcher address={address}: {why}; start the cluster (ray start --head), or leave "
-            "the address out for a Ray on this machine"
-        ) from error
 
 
 def fitting(resources: Mapping[str, float]) -> int:
@@ -138,9 +131,7 @@ class RayWorker:
             self.close()
             if self._stopped:
                 return {"stopped": True}
-            why = f"its Ray worker on {node} {reason(error)}; {REMEDY}"
-            failed_elsewhere(task.run, why)
-            return {"error": why}
+            return {"error": f"its Ray worker on {node} {reason(error)}; {REMEDY}"}
 
     def stop(self) -> None:
         self._stopped = True

@@ -29,12 +29,12 @@ from submitit.helpers import CommandFunction
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
-from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.worker import payload
 from tiebreak.store import FULL, UNWRITABLE, Store, disk_errors
 from tiebreak.sweep.engines.local import Worker, workers_for
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
+SETTINGS = None  # submitit knows them
 TASKS, STOP, REPLIES = "tasks.jsonl", "stop", "replies"
 WATCH_SECONDS, POLL_SECONDS = 0.5, 2.0
 LATE_SECONDS = 15.0  # a shared disk may show a reply, and accounting an end, that late
@@ -131,8 +131,6 @@ class Slurm:
 
         def tell(number: int, reply: WorkerReply) -> None:
             task = left.pop(number)
-            if "error" in reply:
-                failed_elsewhere(task.run, reply["error"])
             tasks.answer(task, reply)
             told(task, reply)
 
