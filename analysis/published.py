@@ -155,11 +155,7 @@ def _row(line: dict[str, str]) -> FigureRow:
     spread = REPLICATION_SPREAD.get(line["paper"]) if line["metric"] in RERUN else None
     where = f"{line['paper']} {line['version']}, {line['table']} ({line['source']})"
     figure = PublishedFigure(
-        float(line["value"]),
-        line["unit"],
-        where,
-        tuple(line["marks"].split()),
-        spread,
+        float(line["value"]), line["unit"], where, tuple(line["marks"].split()), spread
     )
     names = [line[name] for name in ("paper", "version", "table", "scenario", "model", "method")]
     return FigureRow(*names, metric=line["metric"], figure=figure)

@@ -30,19 +30,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-AXES = {
-    "edit_distance": "edit distance",
-    "length": "tokens of chosen",
-    "group": "group",
-}
+AXES = {"edit_distance": "edit distance", "length": "tokens of chosen", "group": "group"}
 GROUP_WIDTH = 0.8  # of the room between two buckets
 
 
 def displaced(
-    buckets: pd.DataFrame,
-    *,
-    measures: Sequence[str] = ("displaced",),
-    by: str = "edit_distance",
+    buckets: pd.DataFrame, *, measures: Sequence[str] = ("displaced",), by: str = "edit_distance"
 ) -> Figure:
     """A panel per measure: a bar per method in each bucket, with the count of pairs under it.
 

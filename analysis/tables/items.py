@@ -136,9 +136,7 @@ def _disagreement(record: Record, metric: str, values: ItemValues) -> str | None
 
 
 def _other_items(
-    values: PerItem,
-    records: Sequence[Record],
-    metrics: Iterable[Metric],
+    values: PerItem, records: Sequence[Record], metrics: Iterable[Metric]
 ) -> dict[str, str]:
     """Runs measured on other items than most of those they would be compared with, or on none."""
     odd: dict[str, str] = {}

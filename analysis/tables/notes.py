@@ -12,12 +12,7 @@ from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import MIN_SEEDS, RECOMMENDED_SEEDS
 from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.sections import unplaced
-from tiebreak_analysis.tables.table import (
-    LEVEL,
-    SHORT,
-    Row,
-    Section,
-)
+from tiebreak_analysis.tables.table import LEVEL, SHORT, Row, Section
 
 MANY = 6  # run ids beyond this are counted; the sidecar has them all
 UNFINISHED = ("failed", "running", "stopped", "pruned")

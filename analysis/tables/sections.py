@@ -16,10 +16,7 @@ from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables import labels
 from tiebreak_analysis.tables.items import per_item
 from tiebreak_analysis.tables.rows import Planned, counted, scenario_rows, with_published
-from tiebreak_analysis.tables.table import (
-    Column,
-    Section,
-)
+from tiebreak_analysis.tables.table import Column, Section
 from tiebreak_analysis.tables.ties import judged
 
 Key = tuple[str, str, str | None, str | None]
