@@ -22,10 +22,16 @@ from tiebreak_analysis.displacement import Panel
 from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.page import displacement
 from tiebreak_analysis.page.charts import answers, curves, results, shown_runs
-from tiebreak_analysis.page.groups import Group, groups_of, looks_of, plotly
+from tiebreak_analysis.page.groups import (
+    Group,
+    differences,
+    groups_of,
+    looks_of,
+    plotly,
+    provenance,
+)
 from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
 from tiebreak_analysis.page.markup import Markup, join, tag
-from tiebreak_analysis.page.provenance import differences, provenance
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.tables.table import LEVEL, Table
 
