@@ -16,13 +16,8 @@ from tiebreak.errors import UserError, nearest
 
 FILE = Path(__file__).with_name("published") / "figures.csv"
 COLUMNS = "paper version table scenario model method metric value unit source marks".split()
-PAPERS = {
-    "arizona": "2404.14723",
-    "simpo": "2405.14734",
-    "dpop": "2402.13228",
-    "tdpo": "2404.11999",
-    "fpo": "FPO",
-}
+PAPERS = {"arizona": "2404.14723", "simpo": "2405.14734", "dpop": "2402.13228",
+          "tdpo": "2404.11999", "fpo": "FPO"}  # fmt: skip
 """Name of a study, or of a re-run of one -> the paper, by arXiv number where it has one."""
 
 
@@ -155,11 +150,7 @@ def _row(line: dict[str, str]) -> FigureRow:
     spread = REPLICATION_SPREAD.get(line["paper"]) if line["metric"] in RERUN else None
     where = f"{line['paper']} {line['version']}, {line['table']} ({line['source']})"
     figure = PublishedFigure(
-        float(line["value"]),
-        line["unit"],
-        where,
-        tuple(line["marks"].split()),
-        spread,
+        float(line["value"]), line["unit"], where, tuple(line["marks"].split()), spread
     )
     names = [line[name] for name in ("paper", "version", "table", "scenario", "model", "method")]
     return FigureRow(*names, metric=line["metric"], figure=figure)

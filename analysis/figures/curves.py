@@ -1,7 +1,8 @@
-"""Lines with a band over runs: metrics against steps, and log-probs by position in a response."""
+"""Lines over runs: metrics against steps and training pairs, log-probs against positions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,20 +10,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from tiebreak.metrics import axis_label
+from tiebreak_analysis.figures import style
 from tiebreak_analysis.figures.palette import Look
-from tiebreak_analysis.figures.style import (
-    ONE_COLUMN,
-    TWO_COLUMNS,
-    along,
-    arms_of,
-    drawn,
-    grid,
-    house,
-    labelled,
-    legend_below,
-    legend_title,
-    looks_of,
-)  # fmt: skip
 from tiebreak_analysis.statistics import MIN_SEEDS, Interval
 
 if TYPE_CHECKING:
@@ -31,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUM_MARKS = 8  # markers on a line: enough to tell lines apart in grey
+ROOM = 0.14  # of the axis, from one number to the next
+ASIDE = 1.03  # methods stand beside one another, 3 % apart, or one bar would hide the next
 
 
 def curves(
@@ -48,24 +39,23 @@ def curves(
     on would be a jump that no run made. Below three runs each run is a thin line, without a band.
     """
     assert block >= 1
-    frame = labelled(history, "run_id", "step", *metrics)
+    frame = style.labelled(history, "run_id", "step", *metrics)
     calm = _blocks(frame, metrics, block)
     columns = columns or (2 if len(metrics) in (2, 4) else 3)
-    width = ONE_COLUMN if len(metrics) == 1 else TWO_COLUMNS
-    with house():
-        figure, panels = grid(len(metrics), columns, width, 2.1 if len(metrics) > 1 else 2.5)
+    width = style.ONE_COLUMN if len(metrics) == 1 else style.TWO_COLUMNS
+    with style.house():
+        figure, panels = style.grid(len(metrics), columns, width, 2.1 if len(metrics) > 1 else 2.5)
         intervals: list[Interval] = []
         for axes, metric in zip(panels, metrics, strict=True):
-            for label, look in looks_of(frame).items():
-                rows = _in_every_run(calm[calm["label"] == label].dropna(subset=[metric]))
+            for label, look, measured in style.series(calm):
+                rows = _in_every_run(measured.dropna(subset=[metric]))
                 if len(rows):
                     intervals += _line(axes, rows, metric, label, look, level)
             _decorate(axes, metric)
         for axes in panels[-columns:]:
             axes.set_xlabel("step" if block == 1 else f"step (means of {block} steps)")
         fullest = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-        title = legend_title(intervals, level).replace("interval", "band") if intervals else None
-        legend_below(figure, fullest, title=title)
+        style.legend_below(figure, fullest, style.legend_title(intervals, level, "band"))
     return figure
 
 
@@ -85,23 +75,23 @@ def _in_every_run(rows: pd.DataFrame) -> pd.DataFrame:
 def _line(
     axes: Axes, rows: pd.DataFrame, metric: str, label: str, look: Look, level: float
 ) -> list[Interval]:
-    steps, intervals = along(rows, "step", metric, level)
-    centres = np.array([interval.mean for interval in intervals])
-    axes.plot(
-        steps, centres, label=label, color=look.colour, linestyle=look.line,
-        marker=look.marker, markevery=max(1, len(steps) // NUM_MARKS),
-        markerfacecolor=look.colour if look.filled else "white",
-    )  # fmt: skip
+    steps, intervals = style.along(rows, "step", metric, level)
+    means, every = [i.mean for i in intervals], max(1, len(steps) // NUM_MARKS)
+    axes.plot(steps, means, label=label, markevery=every, **style.drawn(look))
     runs = rows["run_id"].nunique()
     if runs >= MIN_SEEDS:
-        below, above = arms_of(intervals)
-        axes.fill_between(
-            steps, centres - below, centres + above, color=look.colour, alpha=0.18, linewidth=0
-        )
+        _band(axes, steps, intervals, look)
     elif runs > 1:
         for _, run in rows.groupby("run_id"):
             axes.plot(run["step"], run[metric], color=look.colour, linewidth=0.5, alpha=0.6)
     return intervals
+
+
+def _band(axes: Axes, places: Sequence[float], intervals: Sequence[Interval], look: Look) -> None:
+    means, (below, above) = np.array([i.mean for i in intervals]), style.arms_of(intervals)
+    axes.fill_between(
+        places, means - below, means + above, color=look.colour, alpha=0.18, linewidth=0
+    )
 
 
 def _decorate(axes: Axes, metric: str) -> None:
@@ -124,24 +114,78 @@ def token_profile(
     `profiles`: per run and position a row: method, run_id, position, `value`; optional label. As
     `analysis.displacement.position_profile` makes them, one run after another.
     """
-    frame = labelled(profiles, "position", value)
-    with house():
-        figure, (axes,) = grid(1, 1, ONE_COLUMN, 2.6)
+    frame = style.labelled(profiles, "position", value)
+    with style.house():
+        figure, (axes,) = style.grid(1, 1, style.ONE_COLUMN, 2.6)
         every: list[Interval] = []
-        for label, look in looks_of(frame).items():
-            rows = frame[frame["label"] == label]
-            positions, intervals = along(rows, "position", value, level)
+        for label, look, rows in style.series(frame):
+            positions, intervals = style.along(rows, "position", value, level)
             every += intervals
-            centres = np.array([interval.mean for interval in intervals])
-            below, above = arms_of(intervals)
-            axes.fill_between(
-                positions, centres - below, centres + above, color=look.colour, alpha=0.18,
-                linewidth=0,
-            )  # fmt: skip
-            axes.plot(positions, centres, label=label, **drawn(look))
+            _band(axes, positions, intervals, look)
+            axes.plot(positions, [i.mean for i in intervals], label=label, **style.drawn(look))
         axes.axvline(0, color="#555555", linewidth=0.6, linestyle=(0, (3, 2)), zorder=1)
         axes.set_xlabel("position, 0: the first token that differs")
         axes.set_title(name, loc="left")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend_below(figure, axes, title=legend_title(every, level) if every else None)
+        style.legend_below(figure, axes, style.legend_title(every, level))
     return figure
+
+
+def data_size(
+    points: pd.DataFrame,
+    metric: str = "gold/reward",
+    *,
+    rows: str = "rows",
+    start: Interval | None = None,
+    level: float = 0.95,
+) -> Figure:
+    """A line per method over a logarithmic number of pairs; ticks at the sizes that were run.
+
+    `points`: one row per run: method, the column `rows` (training pairs, 1 or more), the metric;
+    optional label. `start`: the start model, drawn as a level line (nothing was trained there).
+    """
+    frame = style.labelled(points, rows, metric)
+    sizes = sorted({int(size) for size in frame[rows]})
+    assert sizes[0] >= 1, "zero pairs have no place on a logarithmic axis: give them as `start`"
+    with style.house():
+        figure, (axes,) = style.grid(1, 1, style.ONE_COLUMN, 2.7)
+        every: list[Interval] = []
+        lines = style.series(frame)
+        for number, (label, look, of_label) in enumerate(lines):
+            at, intervals = style.along(of_label, rows, metric, level)
+            if not at:
+                continue
+            every += intervals
+            aside = ASIDE ** (number - (len(lines) - 1) / 2)
+            axes.errorbar(
+                [size * aside for size in at], [i.mean for i in intervals],
+                yerr=style.arms_of(intervals), label=label, elinewidth=0.8, capsize=2,
+                **style.drawn(look),
+            )  # fmt: skip
+        if start is not None:
+            _start_line(axes, start)
+        _ticks(axes, sizes)
+        axes.set(xlabel="training pairs (log scale)", ylabel=axis_label(metric))
+        style.legend_below(figure, axes, style.legend_title(every, level))
+    return figure
+
+
+def _start_line(axes: Axes, start: Interval) -> None:
+    axes.axhline(
+        start.mean, color="black", linewidth=0.8, linestyle=(0, (2, 2)), label="start model"
+    )
+    if start.low is not None and start.high is not None:
+        axes.axhspan(start.low, start.high, color="black", alpha=0.07, linewidth=0)
+
+
+def _ticks(axes: Axes, sizes: list[int]) -> None:
+    """At the sizes themselves; one too near its neighbour for its number has a bare tick."""
+    axes.set_xscale("log")
+    span = math.log(sizes[-1] / sizes[0]) or 1.0
+    numbered: list[int] = []
+    for size in reversed(sizes):
+        if not numbered or math.log(numbered[-1] / size) >= ROOM * span:
+            numbered.append(size)
+    numbered.reverse()
+    axes.set_xticks(numbered, [f"{size:,}" for size in numbered])
+    axes.set_xticks([size for size in sizes if size not in numbered], [], minor=True)

@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from tiebreak.metrics import axis_label
+from tiebreak_analysis.figures import style
 from tiebreak_analysis.figures.palette import Look
-from tiebreak_analysis.figures.style import (
-    GREY,
-    HALO,
-    ONE_COLUMN,
-    along,
-    arms_of,
-    drawn,
-    grid,
-    house,
-    labelled,
-    legend_below,
-    legend_title,
-    looks_of,
-)  # fmt: skip
 from tiebreak_analysis.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -54,12 +41,12 @@ def frontier(
     `points`: one row per run: method, the column `setting` (a number: beta, alpha), x, y; optional
     label. `names` writes the first and the last setting beside the line.
     """
-    frame = labelled(points, setting, x, y)
-    with house():
-        figure, (axes,) = grid(1, 1, ONE_COLUMN, 3.0)
+    frame = style.labelled(points, setting, x, y)
+    with style.house():
+        figure, (axes,) = style.grid(1, 1, style.ONE_COLUMN, 3.0)
         every: list[Point] = []
-        for label, look in looks_of(frame).items():
-            path = _path(frame[frame["label"] == label], setting, x, y, level)
+        for label, look, rows in style.series(frame):
+            path = _path(rows, setting, x, y, level)
             if not path:
                 continue
             every += path
@@ -68,26 +55,24 @@ def frontier(
                 _name_ends(axes, path, look.colour)
         if log_x:
             _log(axes)
-        axes.set_xlabel(axis_label(x))
-        axes.set_ylabel(axis_label(y))
-        title = legend_title([p.y for p in every], level) if every else None
-        legend_below(figure, axes, title=title)
+        axes.set(xlabel=axis_label(x), ylabel=axis_label(y))
+        style.legend_below(figure, axes, style.legend_title([p.y for p in every], level))
     return figure
 
 
 def _path(rows: pd.DataFrame, setting: str, x: str, y: str, level: float) -> list[Point]:
     """Only runs that have both count, so that a point's two means are of the same runs."""
     both = rows.dropna(subset=[x, y])
-    settings, costs = along(both, setting, x, level)
-    _, gains = along(both, setting, y, level)
+    settings, costs = style.along(both, setting, x, level)
+    _, gains = style.along(both, setting, y, level)
     return [Point(*values) for values in zip(settings, costs, gains, strict=True)]
 
 
 def _draw(axes: Axes, path: Sequence[Point], label: str, look: Look) -> None:
     axes.errorbar(
         [p.x.mean for p in path], [p.y.mean for p in path], label=label,
-        xerr=arms_of([p.x for p in path]), yerr=arms_of([p.y for p in path]),
-        elinewidth=0.6, capsize=0, **drawn(look),
+        xerr=style.arms_of([p.x for p in path]), yerr=style.arms_of([p.y for p in path]),
+        elinewidth=0.6, capsize=0, **style.drawn(look),
     )  # fmt: skip
 
 
@@ -107,7 +92,7 @@ def _name_ends(axes: Axes, path: Sequence[Point], colour: str) -> None:
         axes.annotate(
             f"{point.setting:g}", (point.x.mean, point.y.mean), (3 * side, 1), color=colour,
             textcoords="offset points", ha="left" if side > 0 else "right", va="bottom",
-            fontsize=6, path_effects=HALO,
+            fontsize=6, path_effects=style.HALO,
         )  # fmt: skip
 
 
@@ -124,27 +109,22 @@ def accuracy(
     Below it the reward is learnt and the likelihood, by which the model writes, is not (SimPO,
     arXiv 2405.14734, section 4.3). `points`: one row per run: method, x, y; optional label.
     """
-    frame = labelled(points, x, y).dropna(subset=[x, y])
-    with house():
-        figure, (axes,) = grid(1, 1, ONE_COLUMN, 3.4)
+    frame = style.labelled(points, x, y).dropna(subset=[x, y])
+    with style.house():
+        figure, (axes,) = style.grid(1, 1, style.ONE_COLUMN, 3.4)
         _diagonal(axes, frame, x, y)
         every: list[Interval] = []
-        for label, look in looks_of(frame).items():
-            rows = frame[frame["label"] == label]
+        for label, look, rows in style.series(frame):
             at, up = (mean_interval([float(v) for v in rows[name]], level) for name in (x, y))
             every.append(up)
             if len(rows) > 1:
-                axes.plot(
-                    rows[x], rows[y], linestyle="none", marker=".", markersize=2,
-                    color=look.colour, alpha=0.6,
-                )  # fmt: skip
+                axes.plot(rows[x], rows[y], ".", markersize=2, color=look.colour, alpha=0.6)
             axes.errorbar(
-                [at.mean], [up.mean], xerr=arms_of([at]), yerr=arms_of([up]), label=label,
-                elinewidth=0.6, **drawn(replace(look, line="none")),
+                [at.mean], [up.mean], xerr=style.arms_of([at]), yerr=style.arms_of([up]),
+                label=label, elinewidth=0.6, **style.drawn(replace(look, line="none")),
             )  # fmt: skip
-        axes.set_xlabel(axis_label(x))
-        axes.set_ylabel(axis_label(y))
-        legend_below(figure, axes, title=legend_title(every, level))
+        axes.set(xlabel=axis_label(x), ylabel=axis_label(y))
+        style.legend_below(figure, axes, style.legend_title(every, level))
     return figure
 
 
@@ -154,4 +134,6 @@ def _diagonal(axes: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
     room = 0.1 * (max(values) - min(values)) + 0.01
     low, high = min(values) - room, max(values) + room
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
+    axes.plot(
+        [low, high], [low, high], color=style.GREY, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1
+    )

@@ -88,16 +88,11 @@ def grid(
 def drawn(look: Look) -> dict[str, Any]:
     """A look as keyword arguments of `plot` and `errorbar`."""
     face = look.colour if look.filled else "white"
-    return {
-        "color": look.colour,
-        "marker": look.marker,
-        "linestyle": look.line,
-        "markerfacecolor": face,
-        "markeredgecolor": look.colour,
-    }
+    edges = {"markerfacecolor": face, "markeredgecolor": look.colour}
+    return {"color": look.colour, "marker": look.marker, "linestyle": look.line} | edges
 
 
-def legend_below(figure: Figure, axes: Axes, title: str | None = None) -> None:
+def legend_below(figure: Figure, axes: Axes, title: str) -> None:
     """One legend for the whole figure, below the axes, so that it hides nothing.
 
     Methods first; what stands for no method (drawn without error bars) after them.
@@ -110,7 +105,7 @@ def legend_below(figure: Figure, axes: Axes, title: str | None = None) -> None:
         columns = max(1, int(figure.get_figwidth() / room))
         figure.legend(
             handles, labels, loc="outside lower center", ncols=min(columns, len(handles)),
-            title=title, columnspacing=1.2, handletextpad=0.5,
+            title=title or None, columnspacing=1.2, handletextpad=0.5,
         )  # fmt: skip
 
 
@@ -124,9 +119,10 @@ def labelled(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return frame if "label" in frame else frame.assign(label=frame["method"])
 
 
-def looks_of(frame: pd.DataFrame) -> dict[str, Look]:
-    """Label -> look, in the order of the legend."""
-    return looks(dict(zip(frame["label"], frame["method"], strict=True)))
+def series(frame: pd.DataFrame) -> list[tuple[str, Look, pd.DataFrame]]:
+    """Label, look and rows of everything to draw, in the order of the legend."""
+    look_of = looks(dict(zip(frame["label"], frame["method"], strict=True)))
+    return [(label, look, frame[frame["label"] == label]) for label, look in look_of.items()]
 
 
 def means(
@@ -154,26 +150,26 @@ def along(
     return places, [mean_interval(values[place], level) for place in places]
 
 
-def arms(interval: Interval) -> tuple[float, float]:
-    """Lengths of the error bar below and above; zero where there is no interval to draw."""
-    if interval.n < MIN_SEEDS or interval.low is None or interval.high is None:
-        return 0.0, 0.0
-    return interval.mean - interval.low, interval.high - interval.mean
-
-
 def arms_of(intervals: Sequence[Interval]) -> np.ndarray:
-    """Error bars for matplotlib's `errorbar`: (2, points), lengths below and above."""
-    return np.array([arms(interval) for interval in intervals]).T
+    """Lengths of error bars below and above, (2, points); zero where there is no interval."""
+    arms = [
+        (0.0, 0.0) if i.n < MIN_SEEDS or i.low is None or i.high is None
+        else (i.mean - i.low, i.high - i.mean)
+        for i in intervals
+    ]  # fmt: skip
+    return np.array(arms).T
 
 
-def legend_title(intervals: Sequence[Interval], level: float) -> str:
-    """The title of a legend: what the marks and the bars are."""
+def legend_title(intervals: Sequence[Interval], level: float, drawn: str = "interval") -> str:
+    """The title of a legend: what the marks and the bars are; empty where nothing is drawn."""
+    if not intervals:
+        return ""
     counts = [interval.n for interval in intervals]
     low, high = min(counts), max(counts)
     many = str(low) if low == high else f"{low} to {high}"
     if high < MIN_SEEDS:
-        return f"mean of {many} run{'' if high == 1 else 's'}; too few for intervals"
-    return f"mean and {100 * level:g} % interval over {many} runs"
+        return f"mean of {many} run{'' if high == 1 else 's'}; too few for {drawn}s"
+    return f"mean and {100 * level:g} % {drawn} over {many} runs"
 
 
 def save(figure: Figure, path: Path) -> None:

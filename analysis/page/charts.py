@@ -101,7 +101,7 @@ def largest_triangles(x: Array, y: Array, count: int) -> Array:
 
 
 def _rounded(values: Array) -> list[float | None]:
-    return [float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None for value in values]
+    return [_short(value) if np.isfinite(value) else None for value in values]
 
 
 def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
@@ -125,12 +125,10 @@ def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
             values = [r.metrics[name] for r in records if name in r.metrics]
             if values:
                 interval = printed.get((*group.row, name)) or mean_interval(values, LEVEL)
-                ends = [_short(v) for v in (interval.mean, interval.low, interval.high)]
-                intervals.setdefault(group.group_id, {})[name] = ends
+                intervals.setdefault(group.group_id, {})[name] = ends_of(interval)
             before = {_short(r.start[name]) for r in records if name in r.start}
             if before:
-                distinct = sorted(v for v in before if v is not None)
-                starts.setdefault(group.group_id, {})[name] = distinct
+                starts.setdefault(group.group_id, {})[name] = sorted(before)
     return {
         "names": names,
         "units": {name: unit for name in names if (unit := axis_unit(name))},
@@ -157,8 +155,14 @@ def _printed(tables: Sequence[Table]) -> dict[tuple[str | None, str | None, str]
     }
 
 
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+def _short(value: float, digits: int = DIGITS) -> float:
+    return float(f"{value:.{digits}g}")
+
+
+def ends_of(interval: Interval, digits: int = DIGITS) -> list[float | None]:
+    """Mean, low and high end, rounded to so many digits."""
+    ends = (interval.mean, interval.low, interval.high)
+    return [None if end is None else _short(end, digits) for end in ends]
 
 
 def shown_runs(groups: Sequence[Group]) -> dict[str, str]:
@@ -232,7 +236,5 @@ def _rewards(items: pd.DataFrame | None) -> dict[tuple[str, str], tuple[float, f
     if items is None or not {"reward/before", "reward/after"} <= set(items.columns):
         return {}
     table = items[["run_id", "id", "reward/before", "reward/after"]].dropna()
-    return {
-        (run, name): (float(f"{before:.3g}"), float(f"{after:.3g}"))
-        for run, name, before, after in table.itertuples(index=False)
-    }
+    rows = table.itertuples(index=False)
+    return {(run, name): (_short(before, 3), _short(after, 3)) for run, name, before, after in rows}

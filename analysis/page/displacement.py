@@ -9,6 +9,7 @@ from tiebreak.metrics import PANEL, axis_label
 from tiebreak_analysis import displacement
 from tiebreak_analysis.displacement import PairSet, Panel
 from tiebreak_analysis.displacement.verdict import MIN_PAIRS
+from tiebreak_analysis.page.charts import ends_of
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Markup, scroll, tag
 from tiebreak_analysis.records.runs import Runs
@@ -62,45 +63,37 @@ def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
 
 def _row(label: str, panel: Panel) -> Markup:
     whole, near, distant = panel.groups.whole, panel.groups.near, panel.groups.distant
-    answer = panel.answer.found
+    answer, missing = panel.answer.found, ", ".join(panel.without_pairs)
+    text = panel.verdict.partition(" - ")[2] or panel.verdict
     badge = tag("span", answer, class_=f"badge {answer.replace(' ', '-')}")
     cells = [
         tag("td", badge),
         *(_displaced(part) for part in (whole, near, distant)),
-        *(_nats(value) for value in (whole.chosen, whole.rejected, whole.margin)),
-        *(_share(value) for value in (whole.chosen_share, whole.undone)),
-        tag("td", _words(panel), class_="words"),
+        *map(_number, (whole.chosen, whole.rejected, whole.margin)),
+        *(_number(value, share=True) for value in (whole.chosen_share, whole.undone)),
+        tag(
+            "td",
+            f"{text} (without pairs, not counted: {missing})" if missing else text,
+            class_="words",
+        ),
     ]
     return tag("tr", tag("th", label, scope="row"), *cells)
-
-
-def _words(panel: Panel) -> str:
-    text = panel.verdict.partition(" - ")[2] or panel.verdict
-    missing = ", ".join(panel.without_pairs)
-    return f"{text} (without pairs, not counted: {missing})" if missing else text
 
 
 def _displaced(part: PairSet) -> Markup:
     """The displaced share; none of too few pairs, as none is judged."""
     few = min(part.num_chosen, default=0) < MIN_PAIRS
     title = f"fewer than {MIN_PAIRS} pairs in a run"
-    return tag("td", "–", class_="number", title=title) if few else _share(part.displaced)
+    return (
+        tag("td", "–", class_="number", title=title) if few else _number(part.displaced, share=True)
+    )
 
 
-def _share(value: Interval | None) -> Markup:
-    return _number(value, 100, 0, " %")
-
-
-def _nats(value: Interval | None) -> Markup:
-    return _number(value, 1, 2, "", "+")
-
-
-def _number(
-    value: Interval | None, scale: float, decimals: int, unit: str, sign: str = ""
-) -> Markup:
-    """The mean; its interval on hover."""
+def _number(value: Interval | None, share: bool = False) -> Markup:
+    """The mean, a share in per cent or a signed number of nats; its interval on hover."""
     if value is None:
         return tag("td", "–", class_="number")
+    scale, decimals, unit, sign = (100, 0, " %", "") if share else (1, 2, "", "+")
     title = None
     if value.low is not None and value.high is not None:
         ends = (f"{scale * end:{sign}.{decimals}f}" for end in (value.low, value.high))
@@ -115,11 +108,8 @@ def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
     return {
         "measures": {measure: axis_label(metric) for measure, metric in PANEL.items()},
         "groups": {
-            group: {
-                "edit_distance": _parts(panel.by_edit_distance),
-                "length": _parts(panel.by_length),
-            }
-            for group, panel in panels.items()
+            group: {"edit_distance": _parts(p.by_edit_distance), "length": _parts(p.by_length)}
+            for group, p in panels.items()
         },
     }
 
@@ -133,13 +123,5 @@ def _parts(parts: Sequence[PairSet]) -> list[list[Any]]:
 
 
 def _values(part: PairSet) -> dict[str, list[float | None]]:
-    found = {name: getattr(part, name) for name in PANEL}
-    return {
-        name: [_short(end) for end in (value.mean, value.low, value.high)]
-        for name, value in found.items()
-        if value is not None
-    }
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+    measured = {name: getattr(part, name) for name in PANEL}
+    return {name: ends_of(value, DIGITS) for name, value in measured.items() if value is not None}

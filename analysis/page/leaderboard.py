@@ -10,14 +10,7 @@ from tiebreak_analysis.figures.palette import look
 from tiebreak_analysis.page.markup import Child, Markup, join, scroll, tag
 from tiebreak_analysis.published import PublishedFigure, Reference
 from tiebreak_analysis.statistics import Interval
-from tiebreak_analysis.tables.table import (
-    LEVEL,
-    Cell,
-    Column,
-    Row,
-    Section,
-    Table,
-)
+from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table
 
 TIED = "†"  # as in every other table
 WIDTH, HEIGHT, EDGE = 116, 16, 6  # CSS pixels of a drawn interval

@@ -11,8 +11,8 @@ import gzip
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from string import Template
@@ -22,10 +22,16 @@ from tiebreak_analysis.displacement import Panel
 from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.page import displacement
 from tiebreak_analysis.page.charts import answers, curves, results, shown_runs
-from tiebreak_analysis.page.groups import Group, groups_of, looks_of, plotly
+from tiebreak_analysis.page.groups import (
+    Group,
+    differences,
+    groups_of,
+    looks_of,
+    plotly,
+    provenance,
+)
 from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
 from tiebreak_analysis.page.markup import Markup, join, tag
-from tiebreak_analysis.page.provenance import differences, provenance
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.tables.table import LEVEL, Table
 
@@ -132,10 +138,7 @@ def script_safe(payload: object) -> str:
 
 
 def _about(groups: Sequence[Group], live: bool) -> Markup:
-    counts: dict[str, int] = {}
-    for group in groups:
-        for record in group.records:
-            counts[record.status] = counts.get(record.status, 0) + 1
+    counts = Counter(record.status for group in groups for record in group.records)
     runs = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
     methods = {group.method for group in groups}
     scenarios = {group.scenario for group in groups}
@@ -148,22 +151,18 @@ def _count(names: Collection[str], what: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return (
-        resources.files("tiebreak_analysis.page")
-        .joinpath("assets", name)
-        .read_text(encoding="utf-8")
-    )
+    return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
 def _document(live: bool, **parts: str) -> str:
     """Fill the template. What may run or style is named by hash; nothing else can."""
-    plotly_js = library()
+    packed, plotly_policy, plotly_sheets = library()
     script = "\n".join(_asset(name) for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}\n}})();'
     style, plotly_style = _asset("page.css"), "/* rules that plotly.js adds */"
     rules = [
         "default-src 'none'",
-        f"script-src {policy(script)} {plotly_js.policy}",
+        f"script-src {policy(script)} {plotly_policy}",
         f"style-src {policy(style)} {policy(plotly_style)}",
         "img-src data:",
         "base-uri 'none'",
@@ -177,32 +176,22 @@ def _document(live: bool, **parts: str) -> str:
         style=style,
         plotly_style=plotly_style,
         script=script,
-        library=plotly_js.packed,
-        no_styles=join(tag("template", id=name) for name in plotly_js.styles).text,
+        library=packed,
+        no_styles=join(tag("template", id=name) for name in plotly_sheets).text,
     )
 
 
-@dataclass(frozen=True)
-class Library:
-    """plotly.js as the page holds it."""
-
-    packed: str
-    """The script, gzipped, in base64."""
-    policy: str
-    """The hash by which the page's policy lets it run."""
-    styles: tuple[str, ...]
-    """Ids of style sheets that it would add, for maps: where an element of that id is there, it
-    does not. The page has no map, and its policy would refuse them with a message."""
-
-
 @cache
-def library() -> Library:
+def library() -> tuple[str, str, list[str]]:
+    """plotly.js as the page holds it (gzipped, in base64), the hash by which the policy lets it
+    run, and ids of style sheets that it would add, for maps: where an element of that id is there,
+    it does not. The page has no map, and its policy would refuse them with a message."""
     from plotly.offline import get_plotlyjs
 
     script = get_plotlyjs()
     packed = base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
     styles = re.findall(r'if\(!document\.getElementById\("([0-9a-f]{64})"\)\)', script)
-    return Library(packed, policy(script), tuple(styles))
+    return packed, policy(script), styles
 
 
 def policy(content: str) -> str:

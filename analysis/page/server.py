@@ -39,15 +39,13 @@ def serve(build: Callable[[], str], runs_dir: Path, port: int = 0) -> ThreadingH
 
 def changed(runs_dir: Path) -> str:
     """A text that differs when any record was added, removed or written to."""
-    told = hashlib.sha256()
+    state = hashlib.sha256()
     for folder in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []:
         for path in (folder / name for name in FILES):
             if path.is_file():
-                found = path.stat()
-                told.update(
-                    f"{folder.name}/{path.name} {found.st_size} {found.st_mtime_ns}".encode()
-                )
-    return told.hexdigest()
+                stat = path.stat()
+                state.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return state.hexdigest()
 
 
 class _Page:
@@ -66,16 +64,13 @@ class _Page:
             if began >= self._not_before:
                 now = changed(self._runs_dir)  # first: a change meanwhile is seen the next time
                 if now != self._of:
-                    self._body = self._built()
+                    try:
+                        self._body = self._build().encode()
+                    except UserError as error:
+                        self._body = _waiting(str(error)).encode()
                     self._of, self._tag = now, hashlib.sha256(self._body).hexdigest()[:32]
                     self._not_before = monotonic() + REST * (monotonic() - began)
             return self._body, self._tag
-
-    def _built(self) -> bytes:
-        try:
-            return self._build().encode()
-        except UserError as error:
-            return _waiting(str(error)).encode()
 
 
 def _waiting(why: str) -> str:

@@ -128,7 +128,7 @@ def effects_of_seeds(runs: Runs, done: Done) -> tuple[Effect, ...]:
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Reward against the number of pairs, and the parts of the reward by method."""
-    from tiebreak_analysis.figures.data_size import data_size
+    from tiebreak_analysis.figures.curves import data_size
 
     found: dict[str, Figure] = {}
     both = (*done["arizona-size-mini"], *done["arizona-steps-mini"])
@@ -145,7 +145,7 @@ def figures_of_seeds(runs: Runs, done: Done) -> dict[str, Figure]:
 def _parts(records: Sequence[Record]) -> dict[str, Figure]:
     """The parts of the reward by method, per scenario. The radar is there to be laid beside the
     paper's, where no part is below zero."""
-    from tiebreak_analysis.figures.scores import dots, radar
+    from tiebreak_analysis.figures.categories import dots, radar
 
     found: dict[str, Figure] = {}
     for scenario in SCENARIOS:
@@ -170,8 +170,8 @@ def effects_of_demo(runs: Runs, done: Done) -> tuple[Effect, ...]:
 def figures_of_demo(runs: Runs, done: Done) -> dict[str, Figure]:
     """Per scenario the drift over training; reward against KL; who is displaced."""
     from tiebreak_analysis.displacement import compare, tidy
+    from tiebreak_analysis.figures.categories import displaced
     from tiebreak_analysis.figures.curves import curves
-    from tiebreak_analysis.figures.displaced import displaced
     from tiebreak_analysis.figures.frontier import frontier
 
     found: dict[str, Figure] = {}

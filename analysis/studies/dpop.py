@@ -98,8 +98,8 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Drift over training on near-duplicate pairs, by position in the response, and by distance."""
     from tiebreak_analysis.displacement import compare, tidy
+    from tiebreak_analysis.figures.categories import displaced
     from tiebreak_analysis.figures.curves import curves, token_profile
-    from tiebreak_analysis.figures.displaced import displaced
     from tiebreak_analysis.figures.frontier import frontier
 
     found: dict[str, Figure] = {}

@@ -1,25 +1,30 @@
 """The comparison table: scenario x method, mean and interval, start model included, ties marked.
 
-Like is compared with like: one section per (model, data, evaluation); a row is one group of runs
-(same everything but the seed). `docs/tables.md` says what each part means.
+Like is compared with like: one section per model, data and evaluation, so numbers measured in two
+ways never meet in one column, interval or test; a row is one group of runs (same everything but the
+seed). `docs/tables.md` says what each part means.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tiebreak.errors import UserError, nearest
-from tiebreak.metrics import THROUGHPUT
+from tiebreak.metrics import EVALUATION, THROUGHPUT, Shown, evaluation_metric, shown
 from tiebreak_analysis.published import Figures, references
 from tiebreak_analysis.records.runs import Record, Runs
+from tiebreak_analysis.tables import labels
+from tiebreak_analysis.tables.items import per_item
 from tiebreak_analysis.tables.notes import notes_of
-from tiebreak_analysis.tables.rows import Planned
-from tiebreak_analysis.tables.sections import sections_of
-from tiebreak_analysis.tables.table import Table
+from tiebreak_analysis.tables.rows import Planned, counted, scenario_rows, with_published
+from tiebreak_analysis.tables.table import Column, Section, Table
+from tiebreak_analysis.tables.ties import judged
 
-TIMES = tuple(metric.name for metric in THROUGHPUT)
+Key = tuple[str, str, str | None, str | None]
+"""What a section is about: names of model and data, hash of the data, how it was measured."""
+EVALUATORS = {metric.evaluator for metric in EVALUATION}
 
 
 def comparison(
@@ -46,9 +51,15 @@ def comparison(
     finished = [record for record in chosen if record.finished]
     if not finished:
         raise UserError(f"none of the runs asked for is finished under {runs.root}")
-    finished = _with_times(finished, metrics or ())
+    if set(metrics or ()) & {metric.name for metric in THROUGHPUT}:
+        finished = [replace(r, metrics={**r.metrics, **r.throughput}) for r in finished]
     _check_metrics(finished, metrics or ())
-    sections = tuple(sections_of(runs, finished, planned or (), metrics, published or {}))
+    alike = sections_alike(finished)
+    placed = _placed(planned or (), alike)
+    sections = tuple(
+        _section(runs, key, records, placed[key], metrics, published or {})
+        for key, records in alike.items()
+    )
     figures = [f for s in sections for row in s.rows for f in row.published if f is not None]
     letters = references(figures)
     return Table(
@@ -59,13 +70,6 @@ def comparison(
         records=tuple(finished),
         references=letters,
     )
-
-
-def _with_times(finished: list[Record], metrics: Sequence[str]) -> list[Record]:
-    """The records with their throughput among the metrics, if any of it is asked for."""
-    if not set(metrics) & set(TIMES):
-        return finished
-    return [replace(r, metrics={**r.metrics, **r.throughput}) for r in finished]
 
 
 def _nothing(runs: Runs) -> str:
@@ -86,3 +90,166 @@ def _check_metrics(finished: Sequence[Record], metrics: Sequence[str]) -> None:
                 f"no finished run has metric {name!r}{nearest(name, known)}; "
                 f"they have: {', '.join(known)}"
             )
+
+
+def _section(
+    runs: Runs,
+    key: Key,
+    members: Sequence[Record],
+    planned: Sequence[Planned],
+    metrics: Sequence[str] | None,
+    figures: Figures,
+) -> Section:
+    outdated = _outdated(members)
+    records = [_without(record, outdated) for record in members]
+    columns = columns_of(records, metrics)
+    items, odd_items = per_item(runs, records, {column.metric for column in columns})
+    old = stale(records)
+    blocks = []
+    for scenario, rows, one_start in scenario_rows(records, planned, columns, items):
+        rows = counted(rows, planned, old)
+        blocks.append((with_published(list(rows), scenario, columns, figures), one_start))
+    judged_rows, verdicts, num_tests = judged(blocks, columns)
+    return Section(
+        *key,
+        columns=columns,
+        rows=tuple(row for rows in judged_rows for row in rows),
+        validation=records[0].settings.get("evaluation.split") == "validation",
+        verdicts=tuple(verdicts),
+        num_tests=num_tests,
+        stale=old,
+        odd_items=odd_items,
+        outdated=outdated,
+    )
+
+
+def columns_of(records: Sequence[Record], metrics: Sequence[str] | None) -> tuple[Column, ...]:
+    """The columns for these runs; those that none of them has are left out.
+
+    `metrics` None: the usual ones, with the gain of the first that the start model has too.
+    Otherwise those metrics in that order, each with its gain where the start model has it.
+    """
+    have = {name for record in records for name in record.metrics}
+    before = {name for record in records for name in record.start}
+    usual = [name for name in shown(Shown.TABLES) if name in have] or sorted(have)
+    columns: list[Column] = []
+    gains = 0
+    for name in usual if metrics is None else metrics:
+        if name not in have:
+            continue
+        columns.append(Column.of(name))
+        if name in before and (metrics is not None or not gains):
+            columns.append(Column.of(name, gain=True))
+            gains += 1
+    return tuple(columns)
+
+
+def _outdated(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+    """Evaluator -> runs measured with another key of it than the newest run of the section."""
+    by_evaluator: dict[str, list[tuple[str, Record]]] = defaultdict(list)
+    for record in records:
+        for evaluator, key in record.evaluators.items():
+            by_evaluator[evaluator].append((key, record))
+    outdated = {}
+    for evaluator, keyed in sorted(by_evaluator.items()):
+        newest = max(keyed, key=lambda pair: (_measured_at(pair[1]), pair[1].run_id))[0]
+        outdated[evaluator] = tuple(record.run_id for key, record in keyed if key != newest)
+    return {evaluator: run_ids for evaluator, run_ids in outdated.items() if run_ids}
+
+
+def _measured_at(record: Record) -> str:
+    return str(record.manifest.get("times", {}).get("finished") or "")
+
+
+def _without(record: Record, outdated: Mapping[str, Sequence[str]]) -> Record:
+    """The record without what outdated evaluators measured, so that no column mixes two keys.
+
+    A metric that is in no table may come from any evaluator of which no metric is known.
+    """
+    old = {evaluator for evaluator, run_ids in outdated.items() if record.run_id in run_ids}
+    if not old:
+        return record
+
+    def counts(name: str) -> bool:
+        evaluator = evaluation_metric(name).evaluator
+        return evaluator not in old if evaluator else old <= EVALUATORS
+
+    metrics, start = (
+        {name: value for name, value in values.items() if counts(name)}
+        for values in (record.metrics, record.start)
+    )
+    return replace(record, metrics=metrics, start=start)
+
+
+def stale(records: Sequence[Record]) -> dict[str, str]:
+    """Run id -> in what it differs from most runs of its section: commit, versions."""
+    made_by: dict[str, dict[str, str | None]] = {}
+    for record in records:
+        commit = record.manifest.get("git", {}).get("commit")
+        versions = record.manifest.get("versions", {})
+        made_by[record.run_id] = ({"commit": commit} if commit else {}) | versions
+    usual: dict[str, str | None] = {}
+    for name in sorted({name for made in made_by.values() for name in made}):
+        counts = Counter(made.get(name) for made in made_by.values())
+        usual[name] = counts.most_common(1)[0][0]  # equally often: that of the first row
+    differences = {
+        run_id: ", ".join(
+            f"{name} {_short(made.get(name))} (most: {_short(most)})"
+            for name, most in usual.items()
+            if made.get(name) != most
+        )
+        for run_id, made in made_by.items()
+    }
+    return {run_id: text for run_id, text in differences.items() if text}
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "not recorded"
+    return value[:8] if len(value) == 40 else value
+
+
+def sections_alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
+    """What may stand in one section, with how model and data are called there.
+
+    The same data under two settings (two paths, say) are one section.
+    """
+    shared = labels.shared_settings(finished)
+    models = labels.tell_apart(
+        {record.group_id: record.model for record in finished},
+        {group: labels.part(settings, "model") for group, settings in shared.items()},
+    )
+    shared = labels.shared_settings(finished, _data)
+    data = labels.tell_apart(
+        {_data(record): record.data for record in finished},
+        {name: labels.part(settings, "data") for name, settings in shared.items()},
+    )
+    alike: dict[Key, list[Record]] = defaultdict(list)
+    for r in finished:
+        alike[models[r.group_id], data[_data(r)], r.data_hash, r.evaluation].append(r)
+    order = sorted(alike, key=lambda key: [labels.natural(part or "") for part in key])
+    return {key: alike[key] for key in order}
+
+
+def _data(record: Record) -> str:
+    return f"{record.data} {record.data_hash}"
+
+
+def _placed(
+    planned: Sequence[Planned], alike: Mapping[Key, Sequence[Record]]
+) -> dict[Key, list[Planned]]:
+    """Each section's planned runs: where their group has runs, else where model and data are those
+    they ask for."""
+    where: dict[str, list[Key]] = defaultdict(list)
+    using: dict[str, Key] = {}
+    for key, records in alike.items():
+        for group in {record.group_id for record in records}:
+            where[group].append(key)
+        for record in records:
+            using.setdefault(labels.material(record.settings), key)
+    placed: dict[Key, list[Planned]] = {key: [] for key in alike}
+    for run in planned:
+        beside = using.get(run.material)
+        for key in where.get(run.group_id, [beside] if beside else []):
+            placed[key].append(run)
+    return placed

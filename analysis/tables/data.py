@@ -34,25 +34,20 @@ def csv(table: Table) -> str:
 def lines(table: Table) -> Iterator[list[Any]]:
     """One per cell, as HEADER names them. None: empty. `p` is Holm's, against the best."""
     for section in table.sections:
+        place = [section.model, section.data, section.data_hash, section.evaluator]
         for row in section.rows:
+            who = [int(section.validation), row.scenario, row.label, row.method]
             for column, cell, figure in section.slots(row):
-                if cell is not None or figure is not None or row.missing:
-                    yield _line(section, row, column, cell, figure)
-
-
-def _line(
-    section: Section, row: Row, column: Column, cell: Cell | None, figure: PublishedFigure | None
-) -> list[Any]:
-    place = [section.model, section.data, section.data_hash, section.evaluator]
-    who = [int(section.validation), row.scenario, row.label, row.method]
-    run_ids = () if cell is None else cell.run_ids
-    stale = [run_id for run_id in run_ids if run_id in row.stale]
-    ids = [row.group_id, " ".join(run_ids), " ".join(stale)]
-    what = [column.metric, int(column.gain)]
-    beside: list[Any] = [None] * 4
-    if figure is not None:
-        beside = [figure.value, figure.unit, figure.source, " ".join(figure.marks)]
-    return [*place, *who, *what, *_numbers(cell), *beside, row.n, row.planned, *ids]
+                if cell is None and figure is None and not row.missing:
+                    continue
+                run_ids = () if cell is None else cell.run_ids
+                stale = (run_id for run_id in run_ids if run_id in row.stale)
+                beside: list[Any] = [None] * 4
+                if figure is not None:
+                    beside = [figure.value, figure.unit, figure.source, " ".join(figure.marks)]
+                numbers = [column.metric, int(column.gain), *_numbers(cell), *beside]
+                ids = [row.group_id, " ".join(run_ids), " ".join(stale)]
+                yield [*place, *who, *numbers, row.n, row.planned, *ids]
 
 
 def _numbers(cell: Cell | None) -> list[Any]:
@@ -70,7 +65,7 @@ def sidecar(table: Table) -> str:
         "format": FORMAT,
         "command": table.command,
         "level": LEVEL,
-        "notes": list(table.notes),
+        "notes": table.notes,
         "num_runs": table.num_runs,
         "runs": {record.run_id: _run(record) for record in table.records},
         "sections": [_section(section) for section in table.sections],
@@ -97,19 +92,27 @@ def _run(record: Record) -> dict[str, Any]:
     }
 
 
+def _fields(of: Section | Row, names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names.split()}
+
+
 def _section(section: Section) -> dict[str, Any]:
-    return {
+    plain = "data data_hash evaluator model num_tests stale validation"
+    return _fields(section, plain) | {
         "columns": [_column(column) for column in section.columns],
-        "data": section.data,
-        "data_hash": section.data_hash,
-        "evaluator": section.evaluator,
-        "model": section.model,
-        "num_tests": section.num_tests,
         "rows": [_row(section, row) for row in section.rows],
-        "stale": dict(section.stale),
-        "validation": section.validation,
         "verdicts": [asdict(verdict) for verdict in section.verdicts],
     }
+
+
+def _row(section: Section, row: Row) -> dict[str, Any]:
+    cells = {
+        column.key: _cell(cell, figure)
+        for column, cell, figure in section.slots(row)
+        if cell is not None or figure is not None
+    }
+    plain = "group_id label method n planned run_ids scenario stale"
+    return _fields(row, plain) | {"cells": cells}
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -117,24 +120,6 @@ def _column(column: Column) -> dict[str, Any]:
     direction = content.pop("direction")
     content["higher_is_better"] = direction is Direction.UP
     return content | ({"lower_is_better": True} if direction is Direction.DOWN else {})
-
-
-def _row(section: Section, row: Row) -> dict[str, Any]:
-    return {
-        "cells": {
-            column.key: _cell(cell, figure)
-            for column, cell, figure in section.slots(row)
-            if cell is not None or figure is not None
-        },
-        "group_id": row.group_id,
-        "label": row.label,
-        "method": row.method,
-        "n": row.n,
-        "planned": row.planned,
-        "run_ids": list(row.run_ids),
-        "scenario": row.scenario,
-        "stale": list(row.stale),
-    }
 
 
 def _cell(cell: Cell | None, figure: PublishedFigure | None) -> dict[str, Any]:
@@ -151,10 +136,8 @@ def _cell(cell: Cell | None, figure: PublishedFigure | None) -> dict[str, Any]:
         "mean": interval.mean,
         "num_items": cell.num_items,
         "p_adjusted": cell.p,
-        "run_ids": list(cell.run_ids),
-        "seeds": list(cell.sample.seeds),
+        "run_ids": cell.run_ids,
+        "seeds": cell.sample.seeds,
         "tied": cell.tied,
-        "values": [
-            float(value) for value in cell.sample.values.reshape(cell.num_seeds, -1).mean(1)
-        ],
+        "values": cell.sample.values.reshape(cell.num_seeds, -1).mean(1).tolist(),
     }

@@ -39,12 +39,6 @@ PerItem = Mapping[tuple[str, str], ItemValues]
 """(run id, metric) -> its values, for the runs of one section."""
 
 
-def _frame(runs: Runs, records: Sequence[Record], evaluator: str) -> pd.DataFrame:
-    """What an evaluator measured item by item, for these runs."""
-    keys = [record.key for record in records]
-    return runs.pairs(keys) if evaluator == "pairs" else runs.items(keys, evaluator)
-
-
 def per_item(
     runs: Runs, records: Sequence[Record], metrics: Iterable[str]
 ) -> tuple[PerItem, dict[str, str]]:
@@ -52,9 +46,12 @@ def per_item(
     run id -> why its items are not used, though it has some."""
     known = [evaluation_metric(name) for name in sorted(set(metrics))]
     known = [metric for metric in known if metric.items]
-    evaluators = sorted({str(metric.evaluator) for metric in known})
-    tables = {name: _ItemTable.of(_frame(runs, records, name)) for name in evaluators}
     run_ids = {record.key: record.run_id for record in records}
+    keys = list(run_ids)
+    tables = {
+        name: _ItemTable.of(runs.pairs(keys) if name == "pairs" else runs.items(keys, name))
+        for name in sorted({str(metric.evaluator) for metric in known})
+    }
     damaged = sorted(runs.damaged.items())
     odd = {run_ids[key]: why for (key, _), why in damaged if key in run_ids}
     values: dict[tuple[str, str], ItemValues] = {}
@@ -136,9 +133,7 @@ def _disagreement(record: Record, metric: str, values: ItemValues) -> str | None
 
 
 def _other_items(
-    values: PerItem,
-    records: Sequence[Record],
-    metrics: Iterable[Metric],
+    values: PerItem, records: Sequence[Record], metrics: Iterable[Metric]
 ) -> dict[str, str]:
     """Runs measured on other items than most of those they would be compared with, or on none."""
     odd: dict[str, str] = {}

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tiebreak.metrics import evaluation_metric
 from tiebreak_analysis.published import Reference, within_spread
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import MIN_SEEDS, RECOMMENDED_SEEDS
+from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.rows import Planned
-from tiebreak_analysis.tables.sections import unplaced
-from tiebreak_analysis.tables.table import (
-    LEVEL,
-    SHORT,
-    Row,
-    Section,
-)
+from tiebreak_analysis.tables.table import LEVEL, SHORT, Section
 
 MANY = 6  # run ids beyond this are counted; the sidecar has them all
 UNFINISHED = ("failed", "running", "stopped", "pruned")
@@ -130,18 +125,16 @@ def _conventions(sections: Sequence[Section], footnotes: Mapping[str, str]) -> I
 def _published(sections: Sequence[Section], letters: Mapping[Reference, str]) -> Iterator[str]:
     for (source, marks), letter in letters.items():
         yield f"published {letter}: {source}" + (f" ({', '.join(marks)})" if marks else "")
-    near = [text for section in sections for row in section.rows for text in _near(section, row)]
+    near = [
+        f"{row.label} in {row.scenario} ({column.metric}, ±{figure.spread:g})"
+        for section in sections
+        for row in section.rows
+        for column, cell, figure in section.slots(row)
+        if cell is not None and figure is not None
+        if within_spread(cell.interval.mean * column.scale, figure, column.unit)
+    ]
     if near:
         yield f"within the known spread of replications of the published figure: {', '.join(near)}"
-
-
-def _near(section: Section, row: Row) -> Iterator[str]:
-    for column, cell, figure in section.slots(row):
-        if cell is None or figure is None:
-            continue
-        ours = cell.interval.mean * column.scale
-        if within_spread(ours, figure, column.unit):
-            yield f"{row.label} in {row.scenario} ({column.metric}, ±{figure.spread:g})"
 
 
 def _unfinished(
@@ -162,10 +155,16 @@ def _unfinished(
 
 
 def _unplaced(planned: Sequence[Planned], finished: Sequence[Record]) -> Iterator[str]:
-    lost = unplaced(planned, finished)
-    where = sorted({f"{run.method} in {run.scenario} ({run.model}, {run.data})" for run in lost})
-    if where:
-        yield f"missing whole, nothing finished to put it beside: {_some(where)}"
+    """Runs planned for a model or data of which no run is finished: they are in no section."""
+    done = {record.group_id for record in finished}
+    using = {material(record.settings) for record in finished}
+    lost = {
+        f"{run.method} in {run.scenario} ({run.model}, {run.data})"
+        for run in planned
+        if run.group_id not in done and run.material not in using
+    }
+    if lost:
+        yield f"missing whole, nothing finished to put it beside: {_some(sorted(lost))}"
 
 
 def _without_items(sections: Sequence[Section]) -> Iterator[str]:
@@ -233,10 +232,8 @@ def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
 
 
 def _torn_groups(sections: Sequence[Section]) -> Iterator[str]:
-    counts: dict[str, int] = defaultdict(int)
-    for section in sections:
-        for group in {row.group_id for row in section.rows if row.group_id}:
-            counts[group] += 1
+    places = ({row.group_id for row in s.rows if row.group_id} for s in sections)
+    counts = Counter(group for groups in places for group in groups)
     torn = sorted(group[:SHORT] for group, count in counts.items() if count > 1)
     if torn:
         yield (

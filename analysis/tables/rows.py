@@ -51,10 +51,7 @@ class Planned:
 
 
 def scenario_rows(
-    records: Sequence[Record],
-    planned: Sequence[Planned],
-    columns: Sequence[Column],
-    items: PerItem,
+    records: Sequence[Record], planned: Sequence[Planned], columns: Sequence[Column], items: PerItem
 ) -> Iterator[tuple[str, list[Row], bool]]:
     """Each scenario, its rows, start model first, and whether all of them share a start.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tiebreak_analysis.published import PublishedFigure, Reference
-from tiebreak_analysis.tables.table import Cell, Column, Row, Section, Table, Verdict
+from tiebreak_analysis.published import Reference
+from tiebreak_analysis.tables.table import Cell, Column, Row, Section, Table
 
 DAGGER = "†"
 MISSING = "missing"
@@ -55,11 +55,11 @@ def printed_cells(
         else:
             yield MISSING if row.missing else ""
         if beside:
-            yield "" if figure is None else write_figure(*_published(figure, letters))
-
-
-def _published(figure: PublishedFigure, letters: Mapping[Reference, str]) -> tuple[str, str]:
-    return f"{figure.value:.10g}", letters[figure.source, figure.marks]
+            yield (
+                ""
+                if figure is None
+                else write_figure(f"{figure.value:.10g}", letters[figure.source, figure.marks])
+            )
 
 
 def cell_parts(row: Row, column: Column, cell: Cell) -> tuple[str, str, str]:
@@ -119,8 +119,13 @@ def latex(table: Table) -> str:
     lines = [f"% made by: {one_line(table.command)}", r"% needs: \usepackage{booktabs}"]
     for section in table.sections:
         lines += [r"\begin{table}[htbp]", r"\centering\small", *_tabular(section, table.references)]
-        texts = [_latex_verdict(verdict) for verdict in section.verdicts]
-        texts += _latex_notes(table) if section is table.sections[-1] else []
+        texts = [
+            rf"\textbf{{{_latex_escape(verdict.scenario)}}}: {_latex_escape(verdict.text)}"
+            for verdict in section.verdicts
+        ]
+        if section is table.sections[-1]:
+            made = rf"{table.runs_counted}; made by \texttt{{{_latex_escape(table.command)}}}"
+            texts += [*map(_latex_escape, table.notes), made]
         if texts:
             lines.append(r"\par\smallskip\footnotesize\raggedright")
             lines += [rf"{text}.\par" for text in texts]
@@ -136,7 +141,7 @@ def _tabular(section: Section, letters: Mapping[Reference, str]) -> Iterator[str
     yield from _latex_head(section)
     for row, first in _opens_scenario(section.rows):
         texts = [_latex_escape(row.scenario) if first else "", _latex_escape(row.label)]
-        texts += printed_cells(section, row, letters, _latex_cell, _latex_figure)
+        texts += printed_cells(section, row, letters, _latex_cell, r"${}^{{\mathrm{{{}}}}}$".format)
         if first:
             yield r"\midrule"
         yield " & ".join([*texts, row.count]) + r" \\"
@@ -156,19 +161,6 @@ def _latex_cell(row: Row, column: Column, cell: Cell) -> str:
     mean = rf"\mathbf{{{mean}}}" if cell.best else mean
     mean += r"^{\dagger}" * cell.tied
     return (rf"${mean}$ --" if half == NO_INTERVAL else rf"${mean} \pm {half}$") + fewer
-
-
-def _latex_figure(value: str, letter: str) -> str:
-    return rf"${value}^{{\mathrm{{{letter}}}}}$"
-
-
-def _latex_verdict(verdict: Verdict) -> str:
-    return rf"\textbf{{{_latex_escape(verdict.scenario)}}}: {_latex_escape(verdict.text)}"
-
-
-def _latex_notes(table: Table) -> list[str]:
-    made = rf"{table.runs_counted}; made by \texttt{{{_latex_escape(table.command)}}}"
-    return [*map(_latex_escape, table.notes), made]
 
 
 LATEX = {

@@ -124,11 +124,10 @@ def _alike(one: Sample, other: Sample) -> tuple[Sample, Sample]:
     """Both by seed alone where only one of them has items, or not one of them in common."""
     if set(one.items) & set(other.items):
         return one, other
-    return _by_seed(one), _by_seed(other)
-
-
-def _by_seed(sample: Sample) -> Sample:
-    return Sample(sample.seeds, (), sample.values.mean(axis=1)) if sample.items else sample
+    by_seed, other_by_seed = (
+        Sample(s.seeds, (), s.values.mean(axis=1)) if s.items else s for s in (one, other)
+    )
+    return by_seed, other_by_seed
 
 
 def _marked(

@@ -8,7 +8,7 @@ from made_frames import sizes
 from matplotlib.image import imread
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.figures.data_size import data_size
+from tiebreak_analysis.figures.curves import data_size
 from tiebreak_analysis.figures.style import save
 
 

@@ -20,11 +20,9 @@ from matplotlib.figure import Figure
 from printed_text import collisions, pieces
 
 from tiebreak_analysis.displacement import compare, tidy
-from tiebreak_analysis.figures.curves import curves, token_profile
-from tiebreak_analysis.figures.data_size import data_size
-from tiebreak_analysis.figures.displaced import displaced
+from tiebreak_analysis.figures.categories import displaced, dots, radar
+from tiebreak_analysis.figures.curves import curves, data_size, token_profile
 from tiebreak_analysis.figures.frontier import accuracy, frontier
-from tiebreak_analysis.figures.scores import dots, radar
 from tiebreak_analysis.statistics import Interval
 
 START = Interval(0.435, 0.41, 0.46, 3)

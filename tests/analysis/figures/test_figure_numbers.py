@@ -13,12 +13,10 @@ from matplotlib.lines import Line2D
 
 from tiebreak.errors import UserError
 from tiebreak_analysis.displacement import panel, tidy
-from tiebreak_analysis.figures.curves import curves, token_profile
-from tiebreak_analysis.figures.data_size import data_size
-from tiebreak_analysis.figures.displaced import displaced
+from tiebreak_analysis.figures.categories import displaced, dots, radar
+from tiebreak_analysis.figures.curves import curves, data_size, token_profile
 from tiebreak_analysis.figures.frontier import accuracy, frontier
 from tiebreak_analysis.figures.palette import look
-from tiebreak_analysis.figures.scores import dots, radar
 from tiebreak_analysis.statistics import Interval, mean_interval
 
 

@@ -26,9 +26,8 @@ from tiebreak_analysis.page.charts import (
     results,
     shown_runs,
 )
-from tiebreak_analysis.page.groups import Group, groups_of, looks_of, plotly
+from tiebreak_analysis.page.groups import Group, differences, groups_of, looks_of, plotly
 from tiebreak_analysis.page.leaderboard import WIDTH, drawing, scale_of
-from tiebreak_analysis.page.provenance import differences
 from tiebreak_analysis.records.runs import Record, load
 from tiebreak_analysis.statistics import Interval
 from tiebreak_analysis.tables.comparison import comparison
