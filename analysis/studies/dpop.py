@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tiebreak_analysis.displacement import position_profile
-from tiebreak_analysis.displacement.verdict import STILL
+from tiebreak_analysis.displacement.parts import STILL
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
 from tiebreak_analysis.studies.effect import Effect, EffectTest, apart, mean
@@ -43,7 +43,7 @@ def displacement(runs: Measured, records: Sequence[Record]) -> Effect:
     """Effect 1, on held-out pairs at edit distance 0.1.
 
     DPOP's drift of the chosen must lie above DPO's; DPO's below zero; DPOP's, per token, above
-    minus the drift that counts as not moved (`analysis.displacement.verdict.STILL`), since no
+    minus the drift that counts as not moved (`analysis.displacement.parts.STILL`), since no
     interval can show that it is exactly zero.
     """
     dpo, dpop = (_found(records, method) for method in ("dpo", "dpop"))
