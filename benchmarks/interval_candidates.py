@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
-from tiebreak_analysis.statistics.crossed import Crossed, p_value
+from tiebreak_analysis.statistics import Crossed, p_value
 
 
 @dataclass(frozen=True)

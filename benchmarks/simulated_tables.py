@@ -21,7 +21,7 @@ from tiebreak.track.record_format import (
     finished_evaluations,
     items_file,
 )
-from tiebreak_analysis.statistics.crossed import crossed
+from tiebreak_analysis.statistics import crossed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -30,8 +30,7 @@ from benchmarks import interval_candidates as candidates  # noqa: E402
 from benchmarks.interval_candidates import Variances  # noqa: E402
 from benchmarks.simulated_tables import REWARD, Model, Shape, Source, read  # noqa: E402
 from tiebreak.errors import UserError  # noqa: E402
-from tiebreak_analysis.statistics import holm  # noqa: E402
-from tiebreak_analysis.statistics.crossed import crossed, p_value  # noqa: E402
+from tiebreak_analysis.statistics import crossed, holm, p_value  # noqa: E402
 
 FAMILIES = ("table", "column of a scenario", "none")
 KINDS = {

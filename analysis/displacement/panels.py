@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.displacement import verdict
-from tiebreak_analysis.displacement.parts import MEASURES, PairSet, part, pooled_part
-from tiebreak_analysis.displacement.verdict import Displaced, Groups
+from tiebreak_analysis.displacement.parts import (
+    MEASURES,
+    Displaced,
+    Groups,
+    PairSet,
+    answer,
+    line,
+    part,
+    pooled_answer,
+    pooled_line,
+    pooled_part,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +35,7 @@ EDIT_DISTANCE_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 # Up to here a pair is called near-duplicate: at most every fourth token must change.
 NEAR_DUPLICATE = 0.25
 # Tokens of the chosen response, doubling: what a sum over tokens shows grows with length.
-LENGTH_EDGES = (0, 16, 32, 64, 128, 256, 512, None)
+LENGTH_EDGES = (0, 16, 32, 64, 128, 256, 512, math.inf)
 
 
 @dataclass(frozen=True)
@@ -63,13 +74,13 @@ def panel(pairs: pd.DataFrame, label: str = "") -> Panel:
     label = label or " ".join(run_ids)
     rows = _numbers(pairs, label)
     groups = Groups(part("all pairs", rows), *near_and_distant(rows))
-    answer = verdict.answer(groups)
+    found = answer(groups)
     return Panel(
         label=label,
         run_ids=run_ids,
         without_pairs=(),
-        answer=answer,
-        verdict=verdict.line(answer, groups),
+        answer=found,
+        verdict=line(found, groups),
         groups=groups,
         by_edit_distance=by_edit_distance(rows),
         by_length=by_length(rows),
@@ -123,8 +134,8 @@ def _pooled(label: str, run_ids: Sequence[str], panels: Sequence[Panel]) -> Pane
         label=label,
         run_ids=tuple(run_id for one in kept for run_id in one.run_ids),
         without_pairs=missing,
-        answer=verdict.pooled(answers),
-        verdict=verdict.pooled_line(answers, groups),
+        answer=pooled_answer(answers),
+        verdict=pooled_line(answers, groups),
         groups=groups,
         by_edit_distance=_pooled_parts([one.by_edit_distance for one in kept]),
         by_length=_pooled_parts([one.by_length for one in kept]),
@@ -149,19 +160,21 @@ def _numbers(pairs: pd.DataFrame, label: str) -> pd.DataFrame:
 def by_edit_distance(rows: pd.DataFrame) -> tuple[PairSet, ...]:
     """One part per bucket, empty ones too. A bucket holds its upper edge, the first its lower."""
     distance = rows["edit_distance"]
-    edges = list(zip(EDIT_DISTANCE_EDGES, EDIT_DISTANCE_EDGES[1:], strict=False))
     return tuple(
-        part(f"{low:g} to {high:g}", rows[_inside(distance, low, high, first=at == 0)])
-        for at, (low, high) in enumerate(edges)
+        part(f"{low:g} to {high:g}", rows[distance.between(low, high, "right" if low else "both")])
+        for low, high in pairwise(EDIT_DISTANCE_EDGES)
     )
 
 
 def by_length(rows: pd.DataFrame) -> tuple[PairSet, ...]:
     """One part per bucket of the chosen response's tokens, empty ones too."""
+    length = rows["length/chosen"]
     return tuple(
-        part(name, rows[(length > low) & (length <= high)])
-        for length in [rows["length/chosen"]]
-        for name, low, high in _length_buckets()
+        part(
+            f"over {low}" if high == math.inf else f"{low + 1} to {high}",
+            rows[(length > low) & (length <= high)],
+        )
+        for low, high in pairwise(LENGTH_EDGES)
     )
 
 
@@ -170,19 +183,6 @@ def near_and_distant(rows: pd.DataFrame) -> tuple[PairSet, PairSet]:
     distance = rows["edit_distance"]
     near = rows[distance <= NEAR_DUPLICATE]
     return part("near-duplicate pairs", near), part("other pairs", rows[distance > NEAR_DUPLICATE])
-
-
-def _inside(distance: pd.Series, low: float, high: float, first: bool) -> pd.Series:
-    return (distance >= low if first else distance > low) & (distance <= high)
-
-
-def _length_buckets() -> Iterator[tuple[str, float, float]]:
-    for low, high in zip(LENGTH_EDGES, LENGTH_EDGES[1:], strict=False):
-        assert low is not None
-        if high is None:
-            yield f"over {low}", low, float("inf")
-        else:
-            yield f"{low + 1} to {high}", low, high
 
 
 def tidy(panels: Sequence[Panel], methods: Mapping[str, str] | None = None) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 from tiebreak.metrics import PANEL, axis_label
 from tiebreak_analysis import displacement
 from tiebreak_analysis.displacement import PairSet, Panel
-from tiebreak_analysis.displacement.verdict import MIN_PAIRS
+from tiebreak_analysis.displacement.parts import MIN_PAIRS
 from tiebreak_analysis.page.charts import ends_of
 from tiebreak_analysis.page.groups import Group
 from tiebreak_analysis.page.markup import Markup, scroll, tag

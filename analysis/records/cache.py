@@ -5,7 +5,7 @@ it had when it was read. Deleting the folder costs one slow load and nothing els
 
 Tables are cached by file and by the first digit of the run id, sixteen shards per kind of table:
 a run that changes costs the writing of one of them. A shard's `runs` (JSON, beside its columns)
-lists key, size, time and number of rows, in row order.
+holds key -> size and time, also of runs that have no row.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import os
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,7 +27,6 @@ from tiebreak_analysis.records.record import (
     Record,
     Skipped,
     Stamp,
-    key_of,
     unusable,
 )
 
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-VERSION = b"2"
+VERSION = b"3"
 """Version of the layout below; a cache of another one is made again without a word."""
 WORTH = 200
 """Fewer runs than this are read sooner than pyarrow is imported."""
@@ -78,7 +76,7 @@ def _cached_records(entries: Sequence[Entry], folder: Path) -> tuple[list[Record
     skipped: list[Skipped] = []
     fresh = 0
     for entry in entries:
-        key, stamps = key_of(entry), [n for file in FILES for n in entry.stamp(file) or NO_FILE]
+        key, stamps = entry.key, [n for file in FILES for n in entry.stamp(file) or NO_FILE]
         row = before.get(key)
         if row and row["stamps"] == stamps and row["evaluation"] == entry.evaluation:
             current[key] = (stamps, _record(entry, row))
@@ -179,153 +177,103 @@ def frame(
     `columns`: those that are there even when no run has a row. A column without any value is
     left out. A run without the file has no rows; neither has a damaged one, which is named.
     """
-    wanted = [entries[key] for key in sorted(set(keys))]
-    if cache is not None and len(wanted) >= WORTH:
-        blocks, damaged = _cached_blocks(wanted, file, read, cache, entries)
-    else:
-        blocks, damaged = _read_blocks(wanted, read)
-    return _pandas(blocks, columns), damaged
-
-
-def _pandas(blocks: Sequence[RunRows], columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
-    if not blocks:
-        return pd.DataFrame({name: [] for name in ("run_id", *columns)})
-    table = _stacked(blocks)
+    wanted = {key: entries[key] for key in sorted(set(keys))}
+    if cache is not None and len(wanted) >= WORTH:
+        tables, damaged = _cached_tables(wanted, file, read, cache, entries)
+    else:
+        found, damaged = _read_tables(wanted, read)
+        tables = list(found.values())
+    if not tables:
+        return pd.DataFrame({name: [] for name in ("run_id", *columns)}), damaged
+    table = _stacked(tables)
     gone = [n for n in table.column_names if table[n].null_count == len(table)]
-    table = table.drop_columns([name for name in gone if name not in columns])
-    table = table.add_column(0, "run_id", _keys(blocks))
-    return table.to_pandas()
+    gone = [name for name in gone if name not in ("run_id", *columns)]
+    return table.drop_columns(gone).to_pandas(), damaged
 
 
-def _keys(blocks: Sequence[RunRows]) -> pa.Array:
-    import numpy as np
+def _read_tables(
+    entries: Mapping[str, Entry], read: ReadTable
+) -> tuple[dict[str, pa.Table], Damaged]:
+    """Key -> table, its first column `run_id`, of entries that have the file; the damaged, and
+    why."""
     import pyarrow as pa
 
-    names = [name for block in blocks for name in block.runs]
-    assert names == sorted(names), "the rows of an entry lie together, in the order of the keys"
-    counts = [count for block in blocks for count in block.runs.values()]
-    at = pa.array(np.repeat(np.arange(len(names), dtype=np.int32), counts))
-    return pa.DictionaryArray.from_arrays(at, pa.array(names, pa.string())).cast(pa.string())
-
-
-@dataclass(frozen=True)
-class RunRows:
-    """The tables of several entries below one another."""
-
-    runs: Mapping[str, int]
-    """Key -> number of rows, in row order."""
-    table: pa.Table
-
-    def single(self) -> Iterator[RunRows]:
-        """A block per entry."""
-        at = 0
-        for name, rows in self.runs.items():
-            yield RunRows({name: rows}, self.table.slice(at, rows))
-            at += rows
-
-
-def _read_blocks(entries: Sequence[Entry], read: ReadTable) -> tuple[list[RunRows], Damaged]:
-    """One block per entry that has the file; the damaged by key, with the reason."""
-    blocks, damaged = [], []
-    for entry in entries:
+    tables, damaged = {}, []
+    for key, entry in entries.items():
         try:
             table = read(entry)
-            blocks.append(RunRows({key_of(entry): table.num_rows}, table))
         except Missing:
             continue
         except Unreadable as reason:
-            damaged.append((key_of(entry), str(reason)))
-    return blocks, damaged
+            damaged.append((key, str(reason)))
+        else:
+            run_id = pa.repeat(pa.scalar(key, pa.string()), len(table))
+            tables[key] = table.add_column(0, "run_id", run_id)
+    return tables, damaged
 
 
-def _cached_blocks(
-    entries: Sequence[Entry], file: str, read: ReadTable, folder: Path, existing: Container[str]
-) -> tuple[list[RunRows], Damaged]:
-    """Blocks of all entries, from the cache below `folder` where their files did not change.
+def _cached_tables(
+    entries: Mapping[str, Entry], file: str, read: ReadTable, folder: Path, existing: Container[str]
+) -> tuple[list[pa.Table], Damaged]:
+    """Rows of all entries, from the cache below `folder` where their files did not change.
 
     existing: the keys of every entry; what the cache holds of others goes when it is next written.
     """
-    shards: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        shards[key_of(entry)[0]].append(entry)
-    blocks, damaged = [], []
+    shards: dict[str, dict[str, Entry]] = defaultdict(dict)
+    for key, entry in entries.items():
+        shards[key[0]][key] = entry
+    tables, damaged = [], []
     for digit, inside in sorted(shards.items()):
         path = folder / file / f"{digit}.feather"
-        more, wrong = _shard(inside, file, read, path, existing)
-        blocks += more
+        rows, wrong = _shard(inside, file, read, path, existing)
+        tables += rows
         damaged += wrong
-    return blocks, damaged
+    return tables, damaged
 
 
 def _shard(
-    entries: Sequence[Entry], file: str, read: ReadTable, path: Path, existing: Container[str]
-) -> tuple[list[RunRows], Damaged]:
-    before = open_cached(path, _Shard.of) or _Shard({}, None)
-    by_key = {key_of(entry): entry for entry in entries}
-    stamps = {key: stamp for key, e in by_key.items() if (stamp := e.stamp(file)) is not None}
-    unchanged = {key for key in stamps if before.stamp(key) == stamps[key]}
-    changed = stamps.keys() - unchanged
-    fresh, damaged = _read_blocks([by_key[key] for key in sorted(changed)], read)
+    entries: Mapping[str, Entry], file: str, read: ReadTable, path: Path, existing: Container[str]
+) -> tuple[list[pa.Table], Damaged]:
+    known, cached = open_cached(path, _runs_and_rows) or ({}, None)
+    stamps = {key: stamp for key, e in entries.items() if (stamp := e.stamp(file)) is not None}
+    unchanged = {key for key, stamp in stamps.items() if known.get(key) == stamp}
+    changed = {key: entries[key] for key in stamps if key not in unchanged}
+    fresh, damaged = _read_tables(changed, read)
     if not fresh:
-        return before.blocks(unchanged), damaged
-    others = {key for key in before.runs if key in existing and key not in by_key}
-    old = [one for block in before.blocks(unchanged | others) for one in block.single()]
-    every = sorted([*old, *fresh], key=lambda block: list(block.runs))
-    _save_shard(path, every, {key: before.stamp(key) for key in others} | stamps)
-    return [block for block in every if by_key.keys() >= block.runs.keys()], damaged
+        return _rows_of(cached, unchanged), damaged
+    others = {key for key in known if key in existing and key not in entries}
+    rows = _stacked([*_rows_of(cached, unchanged | others), *fresh.values()]).sort_by("run_id")
+    runs = {key: known[key] for key in others | unchanged} | {key: stamps[key] for key in fresh}
+    save(path, rows, {b"runs": json.dumps(runs).encode()})
+    return _rows_of(rows, entries), damaged
 
 
-@dataclass(frozen=True)
-class _Shard:
-    runs: Mapping[str, tuple[int, int, int]]
-    """Key -> size, time, number of rows."""
-    table: pa.Table | None
-
-    @classmethod
-    def of(cls, table: pa.Table) -> _Shard:
-        runs = json.loads(table.schema.metadata[b"runs"])
-        if sum(rows for _, _, rows in runs.values()) != table.num_rows:
-            raise ValueError("it does not hold the rows it lists")
-        return cls({name: tuple(row) for name, row in runs.items()}, table)
-
-    def stamp(self, name: str) -> Stamp | None:
-        return self.runs[name][:2] if name in self.runs else None
-
-    def blocks(self, wanted: Container[str]) -> list[RunRows]:
-        """The rows of these runs; those of neighbours in one piece."""
-        found: list[RunRows] = []
-        inside: dict[str, int] = {}
-        began = at = 0
-        for name, (_, _, rows) in self.runs.items():
-            if name in wanted:
-                began = began if inside else at
-                inside[name] = rows
-            elif inside:
-                found.append(RunRows(inside, self._rows(began, at)))
-                inside = {}
-            at += rows
-        return [*found, RunRows(inside, self._rows(began, at))] if inside else found
-
-    def _rows(self, first: int, end: int) -> pa.Table:
-        assert self.table is not None, "an empty shard has no runs"
-        return self.table.slice(first, end - first)
+def _runs_and_rows(table: pa.Table) -> tuple[dict[str, Stamp], pa.Table]:
+    """What a shard holds. ValueError: it has rows of runs that it does not list."""
+    runs = json.loads(table.schema.metadata[b"runs"])
+    if not runs.keys() >= set(table["run_id"].unique().to_pylist()):
+        raise ValueError("it does not hold the runs it lists")
+    return {key: (size, time) for key, (size, time) in runs.items()}, table
 
 
-def _save_shard(path: Path, blocks: Sequence[RunRows], stamps: Mapping[str, Stamp | None]) -> None:
-    rows_of: dict[str, tuple[int, ...]] = {}
-    for block in blocks:
-        for name, rows in block.runs.items():
-            stamp = stamps[name]
-            assert stamp is not None, "only what is on the disk was read"
-            rows_of[name] = (*stamp, rows)
-    save(path, _stacked(blocks), {b"runs": json.dumps(rows_of).encode()})
+def _rows_of(table: pa.Table | None, keys: Iterable[str]) -> list[pa.Table]:
+    """The rows of these runs, as one table; none where there are none of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(list(keys), pa.string())
+    if table is None or not len(wanted):
+        return []
+    inside = pc.is_in(table["run_id"], wanted)  # ty: ignore[missing-attribute]
+    whole = pc.all(inside).as_py()  # ty: ignore[missing-attribute]
+    return [table if whole else table.filter(inside)]
 
 
-def _stacked(blocks: Sequence[RunRows]) -> pa.Table:
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows; a column that one of them lacks is null there."""
     import pyarrow as pa
 
-    tables = [block.table.replace_schema_metadata(None) for block in blocks]
-    return pa.concat_tables(tables, promote_options="permissive")
+    plain = [table.replace_schema_metadata(None) for table in tables]
+    return pa.concat_tables(plain, promote_options="permissive")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,67 +45,55 @@ Skipped = tuple[Path, str]
 """A folder, or for W&B a name that ends in the run id, and why it is not counted."""
 
 
-class Entry(Protocol):
+@dataclass(frozen=True)
+class Entry(ABC):
     """One evaluation of one run, wherever its record lies; or a run that has no evaluation yet."""
 
-    @property
-    def path(self) -> Path:
-        """What the record is called where it lies; the last part is the run id, if it has one."""
-        ...
+    path: Path
+    """What the record is called where it lies; the last part is the run id, if it has one."""
+    evaluation: str | None = None
+    """Id of the evaluation; None: the run has none yet."""
+    several: bool = False
+    """Whether the run has other evaluations too."""
 
     @property
-    def evaluation(self) -> str | None:
-        """Id of the evaluation; None: the run has none yet."""
-        ...
-
-    @property
-    def several(self) -> bool:
-        """Whether the run has other evaluations too."""
-        ...
+    def key(self) -> str:
+        """Tells the entry from all others of its source: the run id; where the run has several
+        evaluations, the evaluation's id too."""
+        return f"{self.path.name}:{self.evaluation}" if self.several else self.path.name
 
     def record(self) -> Record:
         """Unreadable says why it cannot be used."""
-        ...
+        return parse(self)
 
+    @abstractmethod
     def read(self, file: str) -> bytes:
         """A file by its name (`tiebreak.track.record_format`), of this evaluation where it is of
         one. OSError; FileNotFoundError: there is none."""
-        ...
 
+    @abstractmethod
     def history(self) -> list[Row]:
         """The rows of `metrics.jsonl`, steps ascending. Unreadable: damaged."""
-        ...
 
     def stamp(self, file: str) -> Stamp | None:
-        """None: the file is not there."""
-        ...
+        """None: the file is not there, or nothing of this entry is cached."""
+        return None
 
 
 class RunSource(Protocol):
-    """Where runs are read from."""
+    """Where runs are read from. root: what messages call it; cache: a folder for what was read
+    before, or None: then every file is read every time."""
 
     @property
-    def root(self) -> Path | str:
-        """What messages call it."""
-        ...
-
+    def root(self) -> Path | str: ...
     @property
-    def cache(self) -> Path | None:
-        """A folder for what was read before, or None: then every file is read every time."""
-        ...
-
+    def cache(self) -> Path | None: ...
     def entries(self) -> tuple[Sequence[Entry], Sequence[Skipped]]:
         """The entries by path and evaluation; and what lies there and is no record, with why.
 
         UserError: there is nothing to read, or no way to.
         """
         ...
-
-
-def key_of(entry: Entry) -> str:
-    """What tells the entry from all others of its source: the run id; where the run has several
-    evaluations, the evaluation's id too."""
-    return f"{entry.path.name}:{entry.evaluation}" if entry.several else entry.path.name
 
 
 @dataclass(frozen=True)
@@ -117,24 +106,24 @@ class Record:
     group_id: str
     status: str
     """`finished` where the evaluation has its result; else what the run said last."""
-    stage: str | None
-    step: int | None
-    steps: int | None
-    error: str | None
     model: str
     method: str
     scenario: str
     data: str
     seed: int
-    data_hash: str | None
-    evaluation: str | None
-    """Id of how it was measured; None: it was not yet."""
-    start_model: str | None
-    metrics: Mapping[str, float]
-    start: Mapping[str, float]
-    """The same metrics of the start model, as this run measured them."""
     settings: Settings
     """The resolved config without seed and tracker, keys dotted: `method.beta`."""
+    stage: str | None = None
+    step: int | None = None
+    steps: int | None = None
+    error: str | None = None
+    data_hash: str | None = None
+    evaluation: str | None = None
+    """Id of how it was measured; None: it was not yet."""
+    start_model: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    start: Mapping[str, float] = field(default_factory=dict)
+    """The same metrics of the start model, as this run measured them."""
     evaluators: Mapping[str, str] = field(default_factory=dict)
     """Name of each evaluator -> the key of what it measured with."""
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -150,7 +139,7 @@ class Record:
 
     @property
     def key(self) -> str:
-        """`key_of` its entry: what its rows in the frames of `Runs` are called."""
+        """`Entry.key`: what its rows in the frames of `Runs` are called."""
         return f"{self.run_id}:{self.evaluation}" if self.several else self.run_id
 
     @cached_property
@@ -188,10 +177,7 @@ def parse(entry: Entry) -> Record:
         run_id=run_id,
         group_id=_take(manifest, "group_id", str, MANIFEST),
         **_standing(status, finished=entry.evaluation is not None),
-        model=_take(names, "model", str, MANIFEST),
-        method=_take(names, "method", str, MANIFEST),
-        scenario=_take(names, "scenario", str, MANIFEST),
-        data=_take(names, "data", str, MANIFEST),
+        **{n: _take(names, n, str, MANIFEST) for n in ("model", "method", "scenario", "data")},
         seed=_take(manifest, "seed", int, MANIFEST),
         data_hash=_take(hashes, "data", str, MANIFEST, None),
         evaluation=entry.evaluation,
@@ -212,16 +198,12 @@ def _standing(status: dict[str, Any], finished: bool) -> dict[str, Any]:
     if state not in STATUSES:
         raise Unreadable(f"status.json: status {state!r} is none of {', '.join(STATUSES)}")
     if finished:
-        return {"status": "finished", **dict.fromkeys(("stage", "step", "steps", "error"))}
+        return {"status": "finished"}
     if state == "finished":
         raise Missing(f"{RESULT} is missing: {STATUS} says finished, and no evaluation has one")
-    return {
-        "status": state,
-        "stage": _take(status, "stage", str, STATUS, None),
-        "step": _take(status, "step", int, STATUS, None),
-        "steps": _take(status, "steps", int, STATUS, None),
-        "error": _take(status, "error", str, STATUS, None),
-    }
+    kinds = {"stage": str, "step": int, "steps": int, "error": str}
+    known = {name: _take(status, name, kind, STATUS, None) for name, kind in kinds.items()}
+    return {"status": state, **known}
 
 
 def _result(entry: Entry, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -285,16 +267,8 @@ def unusable(entry: Entry, reason: Unreadable) -> Skipped:
     return entry.path, f"evaluation {entry.evaluation}: {reason}" if entry.several else str(reason)
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(Entry):
     """An entry whose files lie in a folder `<run id>/`."""
-
-    path: Path
-    evaluation: str | None = None
-    several: bool = False
-
-    def record(self) -> Record:
-        return parse(self)
 
     def read(self, file: str) -> bytes:
         return (self.path / path_in_record(file, self.evaluation)).read_bytes()
@@ -322,9 +296,11 @@ class Folder:
             return [], []
         with os.scandir(self.root) as found:
             names = [one.name for one in found if not one.name.startswith(".") and one.is_dir()]
-        return [entry for name in sorted(names) for entry in _entries(self.root / name)], []
-
-
-def _entries(run_dir: Path) -> list[RunFolder]:
-    ids = finished_evaluations(run_dir)
-    return [RunFolder(run_dir, one, len(ids) > 1) for one in ids] or [RunFolder(run_dir)]
+        runs = [
+            (self.root / name, finished_evaluations(self.root / name)) for name in sorted(names)
+        ]
+        return [
+            RunFolder(path, evaluation, len(ids) > 1)
+            for path, ids in runs
+            for evaluation in ids or [None]
+        ], []

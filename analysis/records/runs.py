@@ -34,7 +34,6 @@ from tiebreak_analysis.records.record import (
     Record,
     RunSource,
     Skipped,
-    key_of,
 )
 
 if TYPE_CHECKING:
@@ -73,11 +72,8 @@ class Runs:
         """
         import pandas as pd
 
-        settings = [
-            key
-            for key in varying(record.settings for record in self.records)
-            if key.removesuffix(".name") not in PLAIN
-        ]
+        differing = varying(record.settings for record in self.records)
+        settings = [key for key in differing if key.removesuffix(".name") not in PLAIN]
         metrics = sorted({name for record in self.records for name in record.metrics})
         start = sorted({name for record in self.records for name in record.start})
         rows = [
@@ -101,13 +97,12 @@ class Runs:
         ids: dict[str, set[str | None]] = defaultdict(set)
         for run_id, evaluation in wanted:
             ids[run_id].add(evaluation)
-        chosen = [
+        chosen = (
             record
             for record in self.records
             if record.evaluation is None
-            or record.run_id not in ids
-            or ids[record.run_id] & {record.evaluation, None}
-        ]
+            or ids.get(record.run_id, {None}) & {record.evaluation, None}
+        )
         return replace(self, records=tuple(chosen))
 
     def history(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
@@ -147,19 +142,24 @@ class Runs:
 def source_from(text: str) -> RunSource:
     """The source that `--source` names. UserError: no such folder, nothing in it, or no source."""
     kind, colon, rest = text.partition(":")
+    if colon and kind == "wandb-api":
+        from tiebreak_analysis.records.wandb import Project
+
+        entity, _, project = rest.partition("/")
+        if not entity or not project or "/" in project:
+            raise UserError(f"--source {text}: give wandb-api:ENTITY/PROJECT")
+        return Project(entity, project)
     if colon and kind == "wandb":
         return _offline_logs(Path(rest))
-    if colon and kind == "wandb-api":
-        return _project(rest)
     folder = Path(text)
     if not folder.is_dir():
         raise UserError(f"--source {text!r}: no such folder; it may be {SOURCES}")
-    return _own(folder)
+    return _own(folder, folder.resolve())
 
 
-def _own(folder: Path) -> Folder:
+def _own(folder: Path, place: Path) -> Folder:
     """A folder of own records; those of the home have a cache, for others nothing is written."""
-    return Folder(folder, cache_below(home()) if folder.resolve() == runs_dir() else None)
+    return Folder(folder, cache_below(home()) if place == runs_dir() else None)
 
 
 def cache_below(home: Path) -> Path:
@@ -180,19 +180,10 @@ def _offline_logs(folder: Path) -> RunSource:
     return OfflineLogs(folder)
 
 
-def _project(text: str) -> RunSource:
-    from tiebreak_analysis.records.wandb import Project
-
-    entity, _, project = text.partition("/")
-    if not entity or not project or "/" in project:
-        raise UserError(f"--source wandb-api:{text}: give wandb-api:ENTITY/PROJECT")
-    return Project(entity, project)
-
-
 def load(source: Path | RunSource) -> Runs:
     """Read every record of `source`; a path is a runs folder. One that is not there has no runs."""
     if isinstance(source, Path):
-        source = Folder(source, cache_below(home()) if source == runs_dir() else None)
+        source = _own(source, source)
     entries, foreign = source.entries()
     records, unreadable = read_records(entries, source.cache)
     single, double = _once_per_seed(records)
@@ -202,7 +193,7 @@ def load(source: Path | RunSource) -> Runs:
         source.root,
         tuple(sorted(single, key=_order)),
         tuple(skipped),
-        {key: entry for entry in entries if (key := key_of(entry)) in usable},
+        {entry.key: entry for entry in entries if entry.key in usable},
         source.cache,
     )
 
@@ -227,14 +218,9 @@ def listing(runs_dir: Path) -> list[dict[str, Any]]:
     Records that cannot be read come last, with status `unreadable` and the reason as `error`.
     """
     runs = load(runs_dir)
-    rows = [
-        {
-            **{name: getattr(record, name) for name in PLAIN},
-            "metrics": dict(record.metrics),
-            "start": dict(record.start),
-        }
-        for record in runs.records
-    ]
+    names = (*PLAIN, "metrics", "start")
+    rows: list[dict[str, Any]]
+    rows = [{name: getattr(record, name) for name in names} for record in runs.records]
     unread = dict.fromkeys(PLAIN) | {"status": "unreadable", "metrics": {}, "start": {}}
     rows += [unread | {"run_id": path.name, "error": why} for path, why in runs.skipped]
     return rows

@@ -19,13 +19,13 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tiebreak.errors import UserError
 from tiebreak.track import wandb_environment
 from tiebreak.track.record_format import FORMAT, MANIFEST, STATUS, STATUSES, path_in_record
-from tiebreak_analysis.records.files import Missing, Row, Settings, Unreadable, settings
-from tiebreak_analysis.records.record import Record, Skipped, Stamp, parse
+from tiebreak_analysis.records.files import Missing, Row, Unreadable, settings
+from tiebreak_analysis.records.record import Entry, Record, Skipped
 from tiebreak_analysis.records.wandb_log import Log, read_history, read_log
 
 THROUGHPUT = ("seconds", "pairs/s", "response_tokens/s", "memory/peak")
@@ -33,35 +33,18 @@ THROUGHPUT = ("seconds", "pairs/s", "response_tokens/s", "memory/peak")
 COMPARISON = "comparison"
 """In W&B's config as `tiebreak`: what `tiebreak table --wandb` sent, which is no run."""
 OURS = ("run_id", "group_id", "hashes", "evaluations")  # in W&B's config, and no settings
+TEXT = f"a text; no {MANIFEST} was sent"
 PATTERN = "*run-*/run-*.wandb"
 TIMEOUT = 30
 """Seconds that one question to a server may take."""
 
 
-class Piece(Protocol):
-    """One W&B run or one log of it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def config(self) -> Mapping[str, Any]: ...
-    @property
-    def status(self) -> str: ...
-    def read(self, path: str) -> bytes:
-        """A file by its path in the record. OSError; FileNotFoundError: W&B has no such file."""
-        ...
-
-    def rows(self) -> Iterable[Row]: ...
-
-
 @dataclass(frozen=True)
-class MirroredRun:
-    """One evaluation in the pieces of one run id, oldest first; the newer piece is believed."""
+class MirroredRun(Entry):
+    """One evaluation in the pieces of one run id, oldest first; the newer piece is believed.
+    Nothing of W&B is cached."""
 
-    path: Path
-    pieces: tuple[Piece, ...]
-    evaluation: str | None = None
-    several: bool = False
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def status(self) -> str:
@@ -71,7 +54,7 @@ class MirroredRun:
 
     def record(self) -> Record:
         try:
-            return parse(self)
+            return super().record()
         except Missing as reason:
             if self.status == "finished" or self.evaluation is not None:
                 raise Unreadable(f"W&B does not hold the whole record: {reason}") from None
@@ -81,25 +64,14 @@ class MirroredRun:
         """The record of a run killed or still running: its files are sent at the end."""
         sent = self.pieces[-1].config
         config = settings({k: v for k, v in sent.items() if k not in OURS})
+        names = ("model", "method", "scenario", "data")
         return Record(
             path=self.path,
             run_id=self.path.name,
-            group_id=_text(sent, "group_id"),
+            group_id=_take(sent, "group_id", str, TEXT),
             status=self.status,
-            stage=None,
-            step=None,
-            steps=None,
-            error=None,
-            model=_text(config, "model.name"),
-            method=_text(config, "method.name"),
-            scenario=_text(config, "scenario.name"),
-            data=_text(config, "data.name"),
-            seed=_whole(sent, "seed"),
-            data_hash=None,
-            evaluation=None,
-            start_model=None,
-            metrics={},
-            start={},
+            **{n: _take(config, f"{n}.name", str, TEXT) for n in names},
+            seed=_take(sent, "seed", int, "a whole number"),
             settings=config,
             entry=self,
         )
@@ -117,10 +89,6 @@ class MirroredRun:
 
     def history(self) -> list[Row]:
         return merged(row for piece in self.pieces for row in piece.rows())
-
-    def stamp(self, file: str) -> Stamp | None:
-        """Nothing of W&B is cached."""
-        return None
 
 
 def merged(rows: Iterable[Row]) -> list[Row]:
@@ -168,10 +136,8 @@ def gather(root: Path, pieces: Sequence[Piece]) -> tuple[list[MirroredRun], list
 
 def _evaluated(path: Path, pieces: Sequence[Piece]) -> list[MirroredRun]:
     """The run once per evaluation that a piece says it sent; once if there is none."""
-    sent = {one for piece in pieces for one in _evaluations(piece.config)}
-    ids = sorted(sent)
-    runs = [MirroredRun(path, tuple(pieces), one, len(ids) > 1) for one in ids]
-    return runs or [MirroredRun(path, tuple(pieces))]
+    ids = sorted({one for piece in pieces for one in _evaluations(piece.config)})
+    return [MirroredRun(path, one, len(ids) > 1, tuple(pieces)) for one in ids or [None]]
 
 
 def _evaluations(config: Mapping[str, Any]) -> list[str]:
@@ -189,17 +155,11 @@ def status_of(summary: Mapping[str, Any], exit_code: int | None) -> str:
     return "failed" if exit_code else "running"
 
 
-def _text(source: Settings | Mapping[str, Any], key: str) -> str:
+def _take(source: Mapping[str, Any], key: str, kind: type, wanted: str) -> Any:
+    """`source[key]` of exactly this type."""
     value = source.get(key)
-    if not isinstance(value, str):
-        raise Unreadable(f"W&B's config has {key} {value!r}, not a text; no {MANIFEST} was sent")
-    return value
-
-
-def _whole(source: Mapping[str, Any], key: str) -> int:
-    value = source.get(key)
-    if type(value) is not int:
-        raise Unreadable(f"W&B's config has {key} {value!r}, not a whole number")
+    if type(value) is not kind:
+        raise Unreadable(f"W&B's config has {key} {value!r}, not {wanted}")
     return value
 
 
@@ -235,10 +195,7 @@ class OfflineLogs:
     """Every log below `root`. Two folders of one run id are one run that was resumed."""
 
     root: Path
-
-    @property
-    def cache(self) -> None:
-        return None
+    cache = None
 
     def entries(self) -> tuple[list[MirroredRun], list[Skipped]]:
         logs: list[LogFolder] = []
@@ -288,20 +245,22 @@ class ServerRun:
             return list(self.run.scan_history(use_cache=False))
 
 
+Piece = LogFolder | ServerRun
+"""One log of a run, or one run of a server: name, config and status as W&B has them, a file by its
+path in the record (`read`: OSError; FileNotFoundError: there is none), and the history (`rows`)."""
+
+
 @dataclass(frozen=True)
 class Project:
     """The runs of one W&B project, on the server that WANDB_BASE_URL names."""
 
     entity: str
     project: str
+    cache = None
 
     @property
     def root(self) -> str:
         return f"{self.entity}/{self.project}"
-
-    @property
-    def cache(self) -> None:
-        return None
 
     def entries(self) -> tuple[list[MirroredRun], list[Skipped]]:
         if not wandb_environment.has_key():  # wandb would ask for one, and wait

@@ -12,14 +12,7 @@ from tiebreak_analysis.studies.study import (
 
 STUDIES: dict[str, StudyReport] = {
     study.name: study
-    for study in (
-        arizona.DEMO,
-        arizona.STUDY,
-        arizona.SEEDS,
-        simpo.STUDY,
-        dpop.STUDY,
-        tdpo.STUDY,
-    )
+    for study in (arizona.DEMO, arizona.STUDY, arizona.SEEDS, simpo.STUDY, dpop.STUDY, tdpo.STUDY)
 }
 
 __all__ = [

@@ -15,19 +15,17 @@ from tiebreak_analysis.studies.effect import (
     UNPAIRED,
     Effect,
     EffectTest,
-    apart,
-    estimated,
-    mean,
-    share,
-)  # fmt: skip
-from tiebreak_analysis.studies.samples import (
     Measured,
+    apart,
     combined,
+    estimated,
     history,
+    mean,
     melted,
     of_items,
     pick,
     points,
+    share,
     start_of,
 )  # fmt: skip
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
@@ -41,6 +39,7 @@ MOST = 0.5
 NEARER, FARTHER = ("kto", "cpo"), ("dpo", "ipo")
 PARTS = ("gold/helpfulness", "gold/faithfulness", "gold/tone", "gold/length")
 SIZE = ("gold/reward", "win_rate/start", "length/generated", "kl/reference")
+MISTRAL = ("arizona-7b", "arizona-base-7b")
 DEMO_SWEEP = "arizona-mini"
 DEMO_TRAINING = ("drift/margin", "drift/chosen", "drift/rejected")
 BASE, SFT = "align-from-base", "sft-then-align"
@@ -122,10 +121,6 @@ def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
     )
 
 
-def effects_of_seeds(runs: Runs, done: Done) -> tuple[Effect, ...]:
-    return (nearer(runs, done["arizona-seeds-mini"]),)
-
-
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     """Reward against the number of pairs, and the parts of the reward by method."""
     from tiebreak_analysis.figures.curves import data_size
@@ -136,10 +131,6 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     if len(sizes):
         found["training-size"] = data_size(sizes, start=start_of(both, "gold/reward"))
     return found | _parts(done["arizona-mini"])
-
-
-def figures_of_seeds(runs: Runs, done: Done) -> dict[str, Figure]:
-    return _parts(done["arizona-seeds-mini"])
 
 
 def _parts(records: Sequence[Record]) -> dict[str, Figure]:
@@ -161,10 +152,6 @@ def _parts(records: Sequence[Record]) -> dict[str, Figure]:
 def _training(record: Record) -> str:
     steps = record.settings.get("train.max_steps")
     return f"{record.method}, {'one pass' if steps is None else f'{steps} steps'}"
-
-
-def effects_of_demo(runs: Runs, done: Done) -> tuple[Effect, ...]:
-    return (nearer(runs, done[DEMO_SWEEP]),)
 
 
 def figures_of_demo(runs: Runs, done: Done) -> dict[str, Figure]:
@@ -196,16 +183,12 @@ STUDY = StudyReport(
     name="arizona",
     title="Arizona: scenarios, methods, and how much data",
     sweeps=("arizona-mini", "arizona-size-mini", "arizona-steps-mini"),
-    real=("arizona-7b", "arizona-base-7b", "arizona-size-7b"),
+    real=(*MISTRAL, "arizona-size-7b"),
     tables=(
         TableSpec("scenarios", ("arizona-mini",)),
         TableSpec("training-size", ("arizona-size-mini",), SIZE),
         TableSpec("training-size-same-steps", ("arizona-steps-mini",), SIZE),
-        TableSpec(
-            "mistral-7b",
-            ("arizona-7b", "arizona-base-7b"),
-            published=lambda: published("arizona", "mistral-7b"),
-        ),
+        TableSpec("mistral-7b", MISTRAL, published=lambda: published("arizona", "mistral-7b")),
         TableSpec("mistral-7b-training-size", ("arizona-size-7b",)),
     ),
     effects=effects,
@@ -219,8 +202,8 @@ SEEDS = StudyReport(
     sweeps=("arizona-seeds-mini",),
     real=(),
     tables=(TableSpec("scenarios", ("arizona-seeds-mini",)),),
-    effects=effects_of_seeds,
-    figures=figures_of_seeds,
+    effects=lambda runs, done: (nearer(runs, done["arizona-seeds-mini"]),),
+    figures=lambda runs, done: _parts(done["arizona-seeds-mini"]),
     papers=("arizona",),
 )
 
@@ -230,7 +213,6 @@ DEMO = StudyReport(
     sweeps=(DEMO_SWEEP,),
     real=(),
     tables=(TableSpec("scenarios", (DEMO_SWEEP,)),),
-    effects=effects_of_demo,
+    effects=lambda runs, done: (nearer(runs, done[DEMO_SWEEP]),),
     figures=figures_of_demo,
-    papers=(),
 )

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tiebreak_analysis.displacement import position_profile
-from tiebreak_analysis.displacement.verdict import STILL
+from tiebreak_analysis.displacement.parts import STILL
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
-from tiebreak_analysis.studies.effect import Effect, EffectTest, apart, mean
-from tiebreak_analysis.studies.samples import (
+from tiebreak_analysis.studies.effect import (
     BySeed,
+    Effect,
+    EffectTest,
     Measured,
+    apart,
     combined,
     history,
+    mean,
     of_pairs,
     pick,
     points,
@@ -43,18 +46,20 @@ def displacement(runs: Measured, records: Sequence[Record]) -> Effect:
     """Effect 1, on held-out pairs at edit distance 0.1.
 
     DPOP's drift of the chosen must lie above DPO's; DPO's below zero; DPOP's, per token, above
-    minus the drift that counts as not moved (`analysis.displacement.verdict.STILL`), since no
+    minus the drift that counts as not moved (`analysis.displacement.parts.STILL`), since no
     interval can show that it is exactly zero.
     """
     dpo, dpop = (_found(records, method) for method in ("dpo", "dpop"))
     of_dpo, of_dpop = _drift(runs, dpo), _drift(runs, dpop)
+    fall = None if of_dpo is None else combined([of_dpo], [-1.0])
+    per_token = of_pairs(runs, dpop, lambda rows: rows["drift/chosen"] / rows["length/chosen"])
     return Effect(
         "displacement",
         CLAIM,
         tests=(
             apart("drift of the chosen, DPOP minus DPO", "nats", of_dpop, of_dpo),
-            mean("fall of the chosen under DPO (drift, negated)", "nats", 0.0, _negated(of_dpo)),
-            mean("drift of the chosen under DPOP", "nats/token", -STILL, _per_token(runs, dpop)),
+            mean("fall of the chosen under DPO (drift, negated)", "nats", 0.0, fall),
+            mean("drift of the chosen under DPOP", "nats/token", -STILL, per_token),
         ),
         details=(_shares(runs, dpo, dpop), *_others(runs, records)),
     )
@@ -66,14 +71,6 @@ def _found(records: Sequence[Record], method: str) -> BySeed:
 
 def _drift(runs: Measured, found: BySeed) -> Sample | None:
     return of_pairs(runs, found, lambda rows: rows["drift/chosen"])
-
-
-def _per_token(runs: Measured, found: BySeed) -> Sample | None:
-    return of_pairs(runs, found, lambda rows: rows["drift/chosen"] / rows["length/chosen"])
-
-
-def _negated(sample: Sample | None) -> Sample | None:
-    return None if sample is None else combined([sample], [-1.0])
 
 
 def _shares(runs: Measured, dpo: BySeed, dpop: BySeed) -> EffectTest:
@@ -89,10 +86,6 @@ def _others(runs: Measured, records: Sequence[Record]) -> list[EffectTest]:
         for method, by_seed in found.items()
         if by_seed
     ]
-
-
-def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
-    return (displacement(runs, done["dpop-mini"]),)
 
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
@@ -166,7 +159,7 @@ STUDY = StudyReport(
         TableSpec("edit-distance", ("dpop-distance-mini",), METRICS),
         TableSpec("real-data", ("dpop-7b",), METRICS),
     ),
-    effects=effects,
+    effects=lambda runs, done: (displacement(runs, done["dpop-mini"]),),
     figures=figures,
     papers=("dpop",),
 )

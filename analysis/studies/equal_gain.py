@@ -21,7 +21,7 @@ import numpy as np
 
 from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.statistics import Interval, Sample, interval
-from tiebreak_analysis.studies.samples import Where, gain, pick
+from tiebreak_analysis.studies.effect import Where, gain, pick
 
 LEVELS = 21
 EQUAL = "Equal reward: over the upper half of the gain that both reach"

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from tiebreak_analysis.published import Figures, published
 from tiebreak_analysis.records.runs import Record, Runs, setting_text
-from tiebreak_analysis.studies.effect import LEVEL, Effect, estimated
+from tiebreak_analysis.studies.effect import LEVEL, Effect, estimated, gain, points, values
 from tiebreak_analysis.studies.equal_gain import EQUAL, Points, compare, paths
-from tiebreak_analysis.studies.samples import gain, points, values
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 
 if TYPE_CHECKING:
@@ -59,15 +58,7 @@ def lengthening(records: Sequence[Record]) -> Effect:
 
 def _path(records: Sequence[Record], method: str, rates: Sequence[float]) -> Points:
     settings = [{"method.name": method, "train.learning_rate": rate} for rate in rates]
-    return paths(records, settings, _longer)
-
-
-def _longer(record: Record) -> float | None:
-    return gain(record, "length/generated")
-
-
-def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
-    return (lengthening(done["simpo-length-mini"]),)
+    return paths(records, settings, lambda record: gain(record, "length/generated"))
 
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
@@ -97,7 +88,7 @@ STUDY = StudyReport(
         "simpo-margin-mini",
         "simpo-norm-mini",
         "simpo-unbiased-mini",
-    ),
+    ),  # fmt: skip
     real=(*MISTRAL, *LLAMA),
     tables=(
         TableSpec("main", ("simpo-mini",), METRICS),
@@ -107,7 +98,7 @@ STUDY = StudyReport(
         TableSpec("mistral-7b", MISTRAL, METRICS, lambda: _published("mistral-7b")),
         TableSpec("llama-3-8b", LLAMA, METRICS, lambda: _published("llama-3-8b")),
     ),
-    effects=effects,
+    effects=lambda runs, done: (lengthening(done["simpo-length-mini"]),),
     figures=figures,
     papers=("simpo",),
     notes=(

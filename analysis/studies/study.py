@@ -9,16 +9,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiebreak_analysis.page import table_document
 from tiebreak_analysis.published import FigureRow, Figures, listed
 from tiebreak_analysis.records.runs import Record, Runs
-from tiebreak_analysis.studies.effect import Effect, EffectTest, holding
+from tiebreak_analysis.studies.effect import Effect, EffectTest, finished, holding
 from tiebreak_analysis.studies.products import Products, code_and_versions, key
-from tiebreak_analysis.studies.samples import finished
 from tiebreak_analysis.tables import data, text
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.rows import Planned
@@ -72,8 +71,8 @@ class StudyReport:
     tables: tuple[TableSpec, ...]
     effects: Callable[[Runs, Done], tuple[Effect, ...]]
     figures: Callable[[Runs, Done], Mapping[str, Figure]]
-    papers: tuple[str, ...]
-    notes: tuple[str, ...] = field(default=())
+    papers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def build(
         self,
@@ -124,11 +123,7 @@ class StudyReport:
 
 
 def _table(
-    spec: TableSpec,
-    runs: Runs,
-    sweeps: Sweeps,
-    command: str,
-    footnotes: Mapping[str, str] | None,
+    spec: TableSpec, runs: Runs, sweeps: Sweeps, command: str, footnotes: Mapping[str, str] | None
 ) -> Table:
     """Metrics that no finished run has yet make no column."""
     planned = {one.run_id: one for name in spec.sweeps for one in sweeps.get(name, ())}
@@ -195,7 +190,11 @@ def _texts(result: StudyResult) -> Iterator[tuple[str, dict[str, str]]]:
         effects["published.csv"] = published_csv(result)
     yield EFFECTS, effects
     for name, table in result.tables.items():
-        yield f"table {name}", _table_files(name, table)
+        files = {
+            "md": text.markdown, "tex": text.latex, "csv": data.csv, "html": table_document,
+            "json": data.sidecar,
+        }  # fmt: skip
+        yield f"table {name}", {f"{name}.{end}": write(table) for end, write in files.items()}
 
 
 def _figures(result: StudyResult, folder: Path) -> Iterator[Path]:
@@ -246,11 +245,8 @@ def effects_json(result: StudyResult) -> str:
 
 def _effect(effect: Effect) -> dict[str, Any]:
     return {
-        "name": effect.name,
-        "claim": effect.claim,
+        **{name: getattr(effect, name) for name in ("name", "claim", "holds", "words")},
         "outcome": str(effect.outcome),
-        "holds": effect.holds,
-        "words": effect.words,
         "tests": [_test(test) for test in effect.tests],
         "details": [_test(test) for test in effect.details],
     }
@@ -271,13 +267,3 @@ def published_csv(result: StudyResult) -> str:
         where = [row.paper, row.version, row.table, row.scenario, row.model, row.method, row.metric]
         writer.writerow([*where, one.value, one.unit, one.source, " ".join(one.marks), one.spread])
     return text.getvalue()
-
-
-def _table_files(name: str, table: Table) -> dict[str, str]:
-    return {
-        f"{name}.md": text.markdown(table),
-        f"{name}.tex": text.latex(table),
-        f"{name}.csv": data.csv(table),
-        f"{name}.html": table_document(table),
-        f"{name}.json": data.sidecar(table),
-    }

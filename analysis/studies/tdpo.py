@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 
 from tiebreak_analysis.published import published
 from tiebreak_analysis.records.runs import Record, Runs
-from tiebreak_analysis.studies.effect import LEVEL, Effect, EffectTest, estimated
+from tiebreak_analysis.studies.effect import (
+    LEVEL,
+    Effect,
+    EffectTest,
+    Where,
+    estimated,
+    history,
+    points,
+    values,
+)
 from tiebreak_analysis.studies.equal_gain import EQUAL, Compared, compare, paths
-from tiebreak_analysis.studies.samples import Where, history, points, values
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 
 if TYPE_CHECKING:
@@ -54,24 +62,14 @@ def _against_dpo(records: Sequence[Record], other: Where) -> tuple[Compared, lis
         for where in (dpo, other)
     ]
     betas = sorted(set.intersection(*tried), reverse=True)
-    first, second = (
-        paths(records, [{**where, "method.beta": beta} for beta in betas], _kl)
-        for where in (dpo, other)
-    )
+    settings = [[{**where, "method.beta": beta} for beta in betas] for where in (dpo, other)]
+    first, second = (paths(records, s, lambda r: r.metrics.get("kl/reference")) for s in settings)
     return compare(first, second, LEVEL), betas
-
-
-def _kl(record: Record) -> float | None:
-    return record.metrics.get("kl/reference")
 
 
 def _saved(name: str, found: Compared) -> EffectTest:
     what = f"KL at equal gold reward, DPO minus {name}"
     return estimated(what, "nats", 0.0, found.saved, missing=WHY)
-
-
-def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
-    return (cheaper(done["tdpo-mini"]),)
 
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
@@ -105,7 +103,7 @@ STUDY = StudyReport(
         TableSpec("alpha", ("tdpo-alpha-mini",), METRICS),
         TableSpec("hh", ("tdpo-hh-2.8b",), METRICS, lambda: published("tdpo", "pythia-2.8b")),
     ),
-    effects=effects,
+    effects=lambda runs, done: (cheaper(done["tdpo-mini"]),),
     figures=figures,
     papers=("tdpo", "fpo"),
     notes=(

@@ -14,8 +14,7 @@ import numpy as np
 
 from tiebreak_analysis.published import Figures, figure_of
 from tiebreak_analysis.records.runs import Record
-from tiebreak_analysis.statistics import Sample
-from tiebreak_analysis.statistics.crossed import interval, item_interval
+from tiebreak_analysis.statistics import Sample, interval, item_interval
 from tiebreak_analysis.tables import labels
 from tiebreak_analysis.tables.items import Array, PerItem
 from tiebreak_analysis.tables.table import LEVEL, SHORT, START, Cell, Column, Row

@@ -15,8 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tiebreak_analysis.statistics import MIN_SEEDS, Sample, adjust, difference
-from tiebreak_analysis.statistics.crossed import crossed, p_value
+from tiebreak_analysis.statistics import MIN_SEEDS, Sample, adjust, crossed, difference, p_value
 from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Verdict
 
 MOST = 20_000  # pairs in a section; beyond, no correction would leave anything to find

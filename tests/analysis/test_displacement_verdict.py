@@ -5,7 +5,7 @@ import pytest
 from made_pairs import alike, made
 
 from tiebreak_analysis.displacement import compare, panel
-from tiebreak_analysis.displacement.verdict import MIN_PAIRS
+from tiebreak_analysis.displacement.parts import MIN_PAIRS
 
 NEAR, FAR = {"distance": 0.1}, {"distance": 0.8}
 

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from scipy.special import stdtr, stdtrit
 
-from tiebreak_analysis.statistics import Interval, Sample, interval, item_interval, mean_interval
-from tiebreak_analysis.statistics.crossed import crossed, half_width, p_value
+from tiebreak_analysis.statistics import (
+    Interval,
+    Sample,
+    crossed,
+    half_width,
+    interval,
+    item_interval,
+    mean_interval,
+    p_value,
+)
 
 
 def sample(values: np.ndarray) -> Sample:
