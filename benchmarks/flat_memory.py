@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import numpy as np  # noqa: E402
 
 from tiebreak.compose import Run, compose  # noqa: E402
-from tiebreak.run.worker import command, payload  # noqa: E402
+from tiebreak.run.task import command, payload  # noqa: E402
 
 METHODS = ("dpo", "kto", "simpo", "orpo", "tdpo2", "tr-dpo", "beta-dpo", "rso", "sft")
 WAYS = ("scenario=align-from-base", "scenario=sft-then-align", "train.adapter=lora")

@@ -12,10 +12,11 @@ from threading import Lock
 from time import monotonic
 
 from tiebreak.errors import UserError
+from tiebreak.track.record_format import EVALUATIONS, METRICS, RESULT, STATUS
 
 HOST = "127.0.0.1"
 REST = 10.0  # times as long as a build took, it is not built again: the runs need the machine
-FILES = ("status.json", "result.json", "metrics.jsonl")
+FILES = (STATUS, METRICS, f"{EVALUATIONS}/*/{RESULT}")
 
 
 def serve(build: Callable[[], str], runs_dir: Path, port: int = 0) -> ThreadingHTTPServer:
@@ -41,10 +42,9 @@ def changed(runs_dir: Path) -> str:
     """A text that differs when any record was added, removed or written to."""
     state = hashlib.sha256()
     for folder in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []:
-        for path in (folder / name for name in FILES):
-            if path.is_file():
-                stat = path.stat()
-                state.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
+        for path in sorted(path for name in FILES for path in folder.glob(name)):
+            stat = path.stat()
+            state.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
     return state.hexdigest()
 
 

@@ -44,13 +44,9 @@ def comparison(
     in one line, printed for the methods shown. `command`: what the footer says made this table.
     UserError: a metric no run has, or nothing finished to compare.
     """
-    if not any(record.finished for record in runs.records):
-        raise UserError(_nothing(runs))
     wanted = None if planned is None else {run.run_id for run in planned}
     chosen = [record for record in runs.records if wanted is None or record.run_id in wanted]
-    finished = [record for record in chosen if record.finished]
-    if not finished:
-        raise UserError(f"none of the runs asked for is finished under {runs.root}")
+    finished = _finished(runs, chosen)
     if set(metrics or ()) & {metric.name for metric in THROUGHPUT}:
         finished = [replace(r, metrics={**r.metrics, **r.throughput}) for r in finished]
     _check_metrics(finished, metrics or ())
@@ -70,6 +66,15 @@ def comparison(
         records=tuple(finished),
         references=letters,
     )
+
+
+def _finished(runs: Runs, chosen: Sequence[Record]) -> list[Record]:
+    if not any(record.finished for record in runs.records):
+        raise UserError(_nothing(runs))
+    finished = [record for record in chosen if record.finished]
+    if not finished:
+        raise UserError(f"none of the runs asked for is finished under {runs.root}")
+    return finished
 
 
 def _nothing(runs: Runs) -> str:

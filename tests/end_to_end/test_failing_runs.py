@@ -14,7 +14,7 @@ import yaml
 
 from tests.end_to_end import rows
 from tests.end_to_end.commands import BASE, Answer, Command, read_json
-from tiebreak.run.worker import command
+from tiebreak.run.task import command
 from tiebreak.sweep.engines import local as pool
 from tiebreak.sweep.sweep_file import read_sweep_file
 

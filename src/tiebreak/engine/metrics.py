@@ -1,4 +1,4 @@
-"""Training metrics as sums, apart from the trainer: whoever adds a metric changes this file alone.
+"""Training metrics as sums (a file of its own: whoever adds a metric changes it alone).
 
 Every metric is a (sum, count) pair, added up over the micro-batches of an optimiser step, reduced
 once over ranks, and divided at the end. `tiebreak.metrics.TRAINING` names them.

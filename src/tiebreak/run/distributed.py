@@ -38,7 +38,7 @@ from tiebreak.engine.progress import quiet_libraries
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
 from tiebreak.interrupt import Stopped
-from tiebreak.run import worker
+from tiebreak.run import task
 from tiebreak.stages.align import check_kind
 from tiebreak.stages.stage import Context, Paths, Stage, TrainingLog, folders, make, use_threads
 from tiebreak.store import Store
@@ -108,7 +108,7 @@ def _environment(run: Run, work: Path) -> dict[str, str]:
     # Each would warn that it looked for unused parameters and found none.
     here = {"OMP_NUM_THREADS": str(max(1, threads)), "TORCH_CPP_LOG_LEVEL": "ERROR"}
     here |= {"GLOO_SOCKET_IFNAME": loopback} if loopback else {}
-    return {**here, **os.environ, TASK: worker.payload(run), WORK: str(work)}
+    return {**here, **os.environ, TASK: task.payload(run), WORK: str(work)}
 
 
 def _wait_for_earlier(folder: Path) -> None:
@@ -138,7 +138,7 @@ def _listen(said: IO[str], log: TrainingLog, checkpoints: Path) -> tuple[int, in
 def _raise(folder: Path, num: int, rank: int | None, code: int) -> NoReturn:
     who = "torchrun" if rank is None else f"rank {rank} of {num}"
     if code < 0:  # the others failed because it was gone
-        raise UserError(worker.exit_words(code, who))
+        raise UserError(task.exit_words(code, who))
     if (folder / FAILED).is_file():
         told = json.loads((folder / FAILED).read_text())
         if told["mistake"]:
@@ -265,7 +265,7 @@ def prepare(run: Run) -> None:
     plain = {k: v for k, v in os.environ.items()
              if k not in _TORCHRUN and not k.startswith("TORCHELASTIC")}  # fmt: skip
     done = subprocess.run(
-        worker.command("prepare"), input=worker.payload(run), stdout=subprocess.PIPE, text=True,
+        task.command("prepare"), input=task.payload(run), stdout=subprocess.PIPE, text=True,
         env=plain,
     )  # fmt: skip
     told = json.loads(done.stdout) if done.stdout else {}
@@ -321,7 +321,7 @@ def train_as_rank() -> None:
 
 
 def _train(work: Path, answers: IO[str]) -> None:
-    run = worker.read_task(json.loads(os.environ[TASK]))
+    run = task.read_task(json.loads(os.environ[TASK]))
     quiet_libraries()
     log = Lines(answers) if rank() == 0 else None
     align = run.plan.align

@@ -17,10 +17,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from tiebreak.compose import Run, to_run
+from tiebreak.compose import Run
 from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, runs_dir
 from tiebreak.interrupt import Pruned
+from tiebreak.run.task import read_task
 from tiebreak.store import Store
 from tiebreak.track.record import is_live
 from tiebreak.warm import kept, share_of_memory
@@ -28,16 +29,6 @@ from tiebreak.warm import kept, share_of_memory
 if TYPE_CHECKING:
     from tiebreak.run.execute import Outcome
     from tiebreak.stages.stage import OnStep, Paths
-
-
-def command(what: str) -> list[str]:
-    """The command line of a worker; `what` is "prepare" or "run"."""
-    return [sys.executable, "-m", "tiebreak.run.worker", what]
-
-
-def payload(run: Run, trial: dict[str, Any] | None = None) -> str:
-    """A task as one line."""
-    return json.dumps({"run": run.resolved, "run_id": run.run_id, "trial": trial}) + "\n"
 
 
 def main() -> None:
@@ -88,17 +79,6 @@ def attempt(what: str, task: dict[str, Any]) -> dict[str, Any]:
         print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
     return do(what, run, task["trial"])
-
-
-def read_task(task: dict[str, Any]) -> Run:
-    """The run of a payload. UserError: it is not the one that was meant any more."""
-    run = to_run(task["run"])
-    if run.run_id != task["run_id"]:
-        raise UserError(
-            f"the data or the model of run {task['run_id']} changed since it was composed; "
-            "give the same command again"
-        )
-    return run
 
 
 def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -156,14 +136,6 @@ def wait_for_others(run: Run) -> None:
             print(f"waiting for run {folder.name}: another process does it", file=sys.stderr)
         said = True
         time.sleep(0.5)
-
-
-def exit_words(code: int, who: str = "its process") -> str:
-    """Why a process that gave no answer ended."""
-    if code < 0:
-        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
-        return f"{who} was killed by signal {-code}{memory}"
-    return f"{who} ended with code {code}; its trace is in the record's error.txt"
 
 
 if __name__ == "__main__":

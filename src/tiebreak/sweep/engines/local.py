@@ -16,7 +16,7 @@ from tiebreak import provenance
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.run.execute import failed_elsewhere
-from tiebreak.run.worker import command, exit_words, payload, read_task
+from tiebreak.run.task import command, exit_words, payload, read_task
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
 SETTINGS = ()

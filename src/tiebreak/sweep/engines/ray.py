@@ -19,7 +19,7 @@ from typing import Any
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import home
-from tiebreak.run.worker import payload
+from tiebreak.run.task import payload
 from tiebreak.sweep.engines.local import Pool, Worker, workers_for
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 

@@ -29,7 +29,7 @@ from submitit.helpers import CommandFunction
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
-from tiebreak.run.worker import payload
+from tiebreak.run.task import payload
 from tiebreak.store import FULL, UNWRITABLE, Store, disk_errors
 from tiebreak.sweep.engines.local import Worker, workers_for
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
