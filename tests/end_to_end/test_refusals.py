@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.commands import BASE, MICRO, Answer, Command, call, only_run, read_json
+from tests.end_to_end.commands import (
+    BASE,
+    MICRO,
+    Answer,
+    Command,
+    call,
+    evaluation_of,
+    only_run,
+    read_json,
+)
 from tests.end_to_end.rows import SMALL, checkpoint, pairs, unpaired, write
+from tiebreak.engine import metrics
+from tiebreak.track.record_format import FORMAT
 
 Refused = Callable[..., str]
 
@@ -45,7 +58,7 @@ def refused(
 
 def failed_with(home: Path) -> str:
     status = read_json(only_run(home) / "status.json")
-    assert status["status"] == "failed" and status["format"] == 1
+    assert status["status"] == "failed" and status["format"] == FORMAT
     return status["error"]
 
 
@@ -138,20 +151,20 @@ def test_a_model_that_is_not_there(model: str, said: str, refused: Refused) -> N
     assert said in refused(pairs(24), model)
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "status.json"])
+@pytest.mark.parametrize("file", ["manifest.json", "status.json", "result.json"])
 def test_a_record_of_another_version_is_left_alone(
     file: str, home: Path, tiebreak: Command
 ) -> None:
-    path = only_run(home) / file
-    path.write_text(json.dumps(read_json(path) | {"format": 999, "status": "running"}))
-    before = {p: p.read_bytes() for p in only_run(home).rglob("*") if p.is_file()}
-    if file == "manifest.json":
-        (only_run(home) / "status.json").unlink()
-        before.pop(only_run(home) / "status.json")
+    record = only_run(home)
+    path = (evaluation_of(record) if file == "result.json" else record) / file
+    path.write_text(json.dumps(read_json(path) | {"format": 999}))
+    if file != "result.json":  # else it is done, and nothing is opened for writing
+        shutil.rmtree(record / "evaluations")
+    before = {p: p.read_bytes() for p in record.rglob("*") if p.is_file()}
     said = message(tiebreak("run", *MICRO))
-    assert f"{only_run(home)} is a record of format 999, expected 1" in said
+    assert f"{path.parent} is a record of format 999, which this version does not read" in said
     assert "move it away or set TIEBREAK_HOME" in said
-    after = {p: p.read_bytes() for p in only_run(home).rglob("*") if p.is_file()}
+    after = {p: p.read_bytes() for p in record.rglob("*") if p.is_file()}
     assert before == after
     assert "unreadable" in tiebreak("runs").out
 
@@ -184,6 +197,23 @@ def test_a_loss_that_is_lost(home: Path, tiebreak: Command) -> None:
     listed = tiebreak("runs").out
     assert f"{failed.name}  failed" in listed and "at step 2 of 6" in listed and said in listed
     assert len((failed / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_metric_that_is_no_number(
+    home: Path, tiebreak: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said before it is logged: no row of a training log is anything but finite numbers."""
+    means = metrics.means
+    monkeypatch.setattr(
+        metrics, "means", lambda total, reduce: {**means(total, reduce), "reward/margin": math.inf}
+    )
+    finished = only_run(home)
+    said = message(tiebreak("run", *MICRO, "method=ipo"))
+    assert said == "metrics.jsonl, step 1: reward/margin is inf; nothing was written"
+    (failed,) = set((home / "runs").iterdir()) - {finished}
+    assert read_json(failed / "status.json")["error"] == said
+    logs = [failed / "metrics.jsonl", *home.glob("artefacts/align/.*.work/metrics.jsonl")]
+    assert [log.read_text() for log in logs] == [""] * 2
 
 
 def test_a_lost_sft_says_which_learning_rate(home: Path, tiebreak: Command) -> None:

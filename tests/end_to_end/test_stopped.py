@@ -174,7 +174,7 @@ def read_status(home: Path) -> str:
 def test_a_closed_output_is_no_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tiebreak sweep | head`: nothing is wrong with the run that was talking."""
     run = compose([*MICRO, "method=ipo"])
-    monkeypatch.setattr("tiebreak.run.execute.token_lines", lambda report: ["anything"])
+    monkeypatch.setattr("tiebreak.run.execute.token_lines", lambda run, store: ["anything"])
 
     def say(line: str) -> None:
         raise BrokenPipeError

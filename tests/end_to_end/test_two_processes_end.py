@@ -32,7 +32,6 @@ from tests.end_to_end.test_stopped import answer_when, fresh, stopped_at, traine
 from tests.end_to_end.test_torchrun import torchrun
 from tests.end_to_end.test_two_processes import ROUNDED
 from tiebreak.compose import compose
-from tiebreak.stages.align import Line
 from tiebreak.store import Store
 
 __all__ = ["fresh"]  # the fixture
@@ -212,8 +211,7 @@ def test_torchrun_while_another_process_builds_the_same(home: Path, tmp_path: Pa
     copy = tmp_path / "copy"
     shutil.copytree(home, copy)
     assert call(copy, "run", *words, "train.execution.num_processes=1").code == 0
-    store, key = Store(home / "artefacts"), Line.of(compose(words)).align.key(Store(home))
-    assert key is not None
+    store, key = Store(home / "artefacts"), compose(words).plan.align.key
     (home / "artefacts" / "align").mkdir(exist_ok=True)
     with open(home / "artefacts" / "align" / f".{key}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

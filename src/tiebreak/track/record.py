@@ -186,6 +186,7 @@ def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     if not (run_dir / MANIFEST).exists():
         return {**fresh, "times": {"started": provenance.now(), "finished": None}}
     before = _read(run_dir / MANIFEST)
+    read_status(run_dir)  # refuses one of another format
     if before["run_id"] != fresh["run_id"]:
         raise UserError(
             f"{run_dir} holds run {before['run_id']}, not {fresh['run_id']}; move it away"
