@@ -62,7 +62,7 @@ def _is_known(run: RunConfig) -> bool:
 
 def cost(size: RunSize, of_policy: bool) -> Work:
     """No model is run."""
-    return Work(disk=200 * size.prompts())
+    return Work(disk=320 * size.prompts())
 
 
 EVALUATOR = Evaluator(
