@@ -91,7 +91,11 @@ def _build(context: Context, start: Checkpoint, work: Path, paths: Paths) -> Non
         log.begin(len(rows), len(trainer.plan), work / "checkpoints")
     train(trainer, resume)
     if trainer.args.should_save:
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(work)
+        policy = trainer.accelerator.unwrap_model(trainer.model)
+        for adapter in getattr(policy, "peft_config", {}).values():
+            adapter.base_model_name_or_path = start.source or "start"  # no path of this machine
+        policy.save_pretrained(work)
+        (work / "README.md").unlink(missing_ok=True)  # a card that names the folder
         start.tokenizer().save_pretrained(work)
 
 
