@@ -31,6 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from tiebreak import provenance  # noqa: E402
 from tiebreak.compose import Run  # noqa: E402
 from tiebreak.stages.stage import Stage, order  # noqa: E402
+from tiebreak.store import FORMAT as STORE_FORMAT  # noqa: E402
 from tiebreak.store import Store  # noqa: E402
 from tiebreak.sweep.sweep_file import read_sweep_file  # noqa: E402
 from tiebreak.track.record_format import FORMAT, evaluation_folder  # noqa: E402
@@ -79,8 +80,8 @@ class Filler:
         folder.mkdir(parents=True)
         files = {"model.safetensors": {"sha256": stage.key, "size": len(stage.key)}}
         (folder / "model.safetensors").write_text(stage.key)
-        about = {"format": 1, "stage": stage.name, "key": stage.key, "inputs": stage.inputs,
-                 "files": files}  # fmt: skip
+        about = {"format": STORE_FORMAT, "stage": stage.name, "key": stage.key,
+                 "inputs": stage.inputs, "files": files}  # fmt: skip
         (folder / "artefact.json").write_text(json.dumps(about))
 
     def record(self, run: Run, stages: list[dict[str, Any]]) -> None:
