@@ -138,7 +138,7 @@ def test_a_study_does_what_is_missing_and_prints_its_files_last(
     assert [path.read_bytes() for path in paths] == before, "the same records give the same bytes"
     last = again.out.splitlines()[-1]
     assert last.startswith("not made again, nothing they depend on changed: ")
-    assert last.endswith("(8 files)") and str(home) not in again.out
+    assert last.endswith("(8 files)") and str(home / "results") not in again.out
     paths[2].write_text("edited")
     third = tiebreak("study", "mine", "--workers", "1").out.splitlines()
     assert str(paths[2]) in third and third[-1].endswith("page.html (3 files)")

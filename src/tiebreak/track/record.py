@@ -289,7 +289,7 @@ def is_done(run_dir: Path, evaluation_id: str, evaluators: Mapping[str, str]) ->
     """Whether everything was measured that is asked for (evaluator -> definition)."""
     try:
         made = read_result(run_dir, evaluation_id)["evaluators"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return all(made.get(name) == definition for name, definition in evaluators.items())
 
