@@ -151,7 +151,7 @@ def _count(names: Collection[str], what: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
+    return (resources.files("tiebreak_analysis.page") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _document(live: bool, **parts: str) -> str:

@@ -202,19 +202,12 @@ def axis_label(name: str) -> str:
 
 def metrics_page() -> str:
     """`docs/metrics.md`: the tables, for people."""
-    training, throughput = (
-        _page_table(("name", "unit", "over", "what it is"), (
-            (f"`{m.name}`", m.unit, m.reduction, m.sentence) for m in metrics
-        ))
-        for metrics in (TRAINING, THROUGHPUT)
-    )  # fmt: skip
-    evaluation = _page_table(
-        ("name", "unit", "better", "evaluator", "over", "what it is"),
-        (
-            (f"`{m.name}`", m.unit, m.direction, str(m.evaluator), m.reduction, m.sentence)
-            for m in EVALUATION
-        ),
-    )
+    columns = {"name": "name", "unit": "unit", "over": "reduction", "what it is": "sentence"}
+    training, throughput = _page_table(TRAINING, columns), _page_table(THROUGHPUT, columns)
+    evaluation = _page_table(EVALUATION, {
+        "name": "name", "unit": "unit", "better": "direction", "evaluator": "evaluator",
+        "over": "reduction", "what it is": "sentence",
+    })  # fmt: skip
     return (
         "# Metrics\n\n"
         "One definition for all methods. A training metric is a sum and a count, added up\n"
@@ -229,6 +222,8 @@ def metrics_page() -> str:
     )
 
 
-def _page_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
+def _page_table(metrics: Iterable[Metric], columns: dict[str, str]) -> str:
+    """`columns`: heading -> field of a metric."""
+    rows = [[str(getattr(metric, field)) for field in columns.values()] for metric in metrics]
+    lines = [[*columns], ["---"] * len(columns), *([f"`{name}`", *row] for name, *row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
