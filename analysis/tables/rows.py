@@ -7,7 +7,7 @@ Otherwise each run counts as one value, as its `result.json` has it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,17 +84,20 @@ def _by_block(records: Sequence[Record]) -> dict[str, list[Record]]:
         {record.group_id: record.scenario for record in records},
         {group: labels.part(settings, "scenario") for group, settings in shared.items()},
     )
-    by_block: dict[str, list[Record]] = defaultdict(list)
+    return grouped(records, lambda record: blocks[record.group_id])
+
+
+def grouped(records: Iterable[Record], by: Callable[[Record], str]) -> dict[str, list[Record]]:
+    """Key -> the records that have it, both in the order of the records."""
+    groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        by_block[blocks[record.group_id]].append(record)
-    return by_block
+        groups[by(record)].append(record)
+    return groups
 
 
 def _one_start(records: Sequence[Record]) -> bool:
-    models: dict[int, set[str | None]] = defaultdict(set)
-    for record in records:
-        models[record.seed].add(record.start_model)
-    return all(len(distinct) == 1 for distinct in models.values())
+    starts = {(record.seed, record.start_model) for record in records}
+    return len(starts) == len({seed for seed, _ in starts})
 
 
 def _start_row(
@@ -117,10 +120,7 @@ def _start_row(
 def _method_rows(
     block: str, records: Sequence[Record], columns: Sequence[Column], items: PerItem
 ) -> list[Row]:
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.group_id].append(record)
-    rows = []
+    groups, rows = grouped(records, lambda record: record.group_id), []
     for group, label in _labels(records).items():
         members = groups[group]
         cells = tuple(_method_cell(members, column, items) for column in columns)

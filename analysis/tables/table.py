@@ -190,6 +190,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
+    """All sections of one comparison, the notes below them and the runs behind them."""
+
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
     num_runs: int
