@@ -212,19 +212,10 @@ _PAGE: dict[str, Callable[[Metric], str]] = {
 
 def metrics_page() -> str:
     """`docs/metrics.md`: the tables, for people."""
-<<<<<<< HEAD
     training, throughput = (
         _page_table(metrics, ("name", "unit", "over", "what it is"))
         for metrics in (TRAINING, THROUGHPUT)
     )
-=======
-    columns = {"name": "name", "unit": "unit", "over": "reduction", "what it is": "sentence"}
-    training, throughput = _page_table(TRAINING, columns), _page_table(THROUGHPUT, columns)
-    evaluation = _page_table(EVALUATION, {
-        "name": "name", "unit": "unit", "better": "direction", "evaluator": "evaluator",
-        "over": "reduction", "what it is": "sentence",
-    })  # fmt: skip
->>>>>>> slim4
     return (
         "# Metrics\n\n"
         "One definition for all methods. A training metric is a sum and a count, added up\n"
@@ -239,14 +230,7 @@ def metrics_page() -> str:
     )
 
 
-<<<<<<< HEAD
 def _page_table(metrics: Iterable[Metric], columns: tuple[str, ...]) -> str:
     rows = ([_PAGE[column](metric) for column in columns] for metric in metrics)
     lines = [columns, ("---",) * len(columns), *rows]
-=======
-def _page_table(metrics: Iterable[Metric], columns: dict[str, str]) -> str:
-    """`columns`: heading -> field of a metric."""
-    rows = [[str(getattr(metric, field)) for field in columns.values()] for metric in metrics]
-    lines = [[*columns], ["---"] * len(columns), *([f"`{name}`", *row] for name, *row in rows)]
->>>>>>> slim4
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
