@@ -74,7 +74,7 @@ def test_a_retry_goes_on_with_what_it_had_begun(home: Path) -> None:
     failed, stopped, waiting = (compose(["tracker=none", f"seed={seed}"]) for seed in (1, 2, 3))
     for run in (failed, stopped):
         failed_elsewhere(run, "lost")
-    path = runs_dir() / standings([stopped])[0].run_id / "status.json"
+    path = runs_dir() / standings([stopped])[0].run.run_id / "status.json"
     path.write_text(path.read_text().replace('"failed"', '"stopped"'))
     tasks = Grid([failed, stopped, waiting], retry=True)
     assert [task.run.seed for task in iter(tasks.next, None)] == [1, 2]

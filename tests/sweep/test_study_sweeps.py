@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tiebreak.compose import Run
-from tiebreak.config.schema import FileData, WorldData
+from tiebreak.config.compose import configure
+from tiebreak.config.schema import RunConfig
+from tiebreak.data.sources.files import FileData
+from tiebreak.data.sources.world import WorldData
 from tiebreak.home import shipped
 from tiebreak.sweep.sweep_file import read_sweep_file
 from tiebreak_analysis.studies import STUDIES
@@ -15,10 +17,10 @@ REAL = sorted({name for study in STUDIES.values() for name in study.real})
 MOST_RUNS = 100  # of a study in miniature: 30 minutes on two cores at 35 s a run
 
 
-def composed(name: str) -> list[Run]:
-    """Every run of a sweep file. Their ids would ask the Hub for commits; composing does not."""
+def composed(name: str) -> list[RunConfig]:
+    """Every point of a sweep file, typed and checked. Ids would ask the Hub for commits."""
     study = read_sweep_file(name)
-    return [study.run(cell, seed) for cell, seed in study.points()]
+    return [configure(study.overrides(cell, seed)) for cell, seed in study.points()]
 
 
 def test_every_sweep_of_a_study_is_a_file_and_the_other_way_round() -> None:

@@ -34,7 +34,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """run id -> its metric, as records would have it."""
     found: dict[str, float] = {}
     monkeypatch.setattr(
-        tuning, "read_result", lambda folder: {"metrics": {"gold/reward": found[folder.name]}}
+        tuning, "read_result", lambda folder, _: {"metrics": {"gold/reward": found[folder.name]}}
     )
     return found
 

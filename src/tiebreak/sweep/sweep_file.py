@@ -81,11 +81,15 @@ class SweepFile:
     def seeds(self) -> tuple[int, ...]:
         return self.axes.get("seed", (1,))
 
-    def run(self, cell: Values, more: Mapping[str, Any]) -> Run:
-        """The run of a cell with `more` keys set; what the command line says comes last."""
+    def overrides(self, cell: Values, more: Mapping[str, Any]) -> list[str]:
+        """What a cell with `more` keys set says; what the command line says comes last."""
         values = {k: v for k, v in {**self.values(cell), **more}.items() if k not in self.given}
+        return [*(override(k, v) for k, v in values.items()), *self.extra]
+
+    def run(self, cell: Values, more: Mapping[str, Any]) -> Run:
+        """The run of a cell with `more` keys set."""
         try:
-            run = compose([*(override(k, v) for k, v in values.items()), *self.extra])
+            run = compose(self.overrides(cell, more))
             num, pruner = run.train.execution.num_processes, self.search and self.search.pruner
             if num > 1 and pruner not in (None, Pruner.NONE):
                 raise UserError(
