@@ -58,7 +58,7 @@ def settle(config: RunConfig) -> Run:
         run_id=_id(plan.align.key),
         data_hash=plan.data_hash,
         evaluation_id=plan.evaluation_id,
-        evaluators={name: one.definition for name, one in plan.evaluations.items()},
+        evaluators=plan.evaluators,
         plan=plan,
     )
 

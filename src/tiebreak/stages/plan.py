@@ -43,7 +43,8 @@ class RunPlan:
 
     tokens, held_out: training rows, and rows that are measured on, as token ids. data_hash: names
     the training rows before they are token ids. evaluation_id: names how a model is measured,
-    whichever evaluators do it.
+    whichever evaluators do it. of_start: evaluator -> its stage for the start model. evaluators:
+    evaluator -> definition.
     """
 
     start: Checkpoint
@@ -52,7 +53,18 @@ class RunPlan:
     held_out: Stage
     data_hash: str
     evaluation_id: str
-    evaluations: Mapping[str, Measured]
+    of_start: Mapping[str, Stage]
+    evaluators: Mapping[str, str]
+
+    @functools.cached_property
+    def evaluations(self) -> Mapping[str, Measured]:
+        """By evaluator; made when first asked for, since a name of a run takes none of them."""
+        measured: dict[str, Measured] = {}
+        for name, start in self.of_start.items():
+            needed = {need: measured[need].policy for need in EVALUATORS[name].needs}
+            policy = EVALUATORS[name].of_policy(start, self.align, needed)
+            measured[name] = Measured(self.evaluators[name], start, policy)
+        return measured
 
     def targets(self) -> list[Stage]:
         """What a run is done for, in the order it is done: a mistake in the data comes first."""
@@ -85,15 +97,9 @@ def plan_of(run: RunConfig) -> RunPlan:
     """The stages of a run. UserError: an evaluator is unknown, or a file or model is not there."""
     shared = _shared(_Question.of(run))
     align = align_stage(run, shared.start, shared.tokens, shared.references)
-    measured: dict[str, Measured] = {}
-    for name, (definition, of_start) in shared.measured.items():
-        evaluator = EVALUATORS[name]
-        needed = {need: measured[need].policy for need in evaluator.needs}
-        policy = evaluator.of_policy(of_start, align, needed)
-        measured[name] = Measured(definition, of_start, policy)
     return RunPlan(
         shared.start, shared.tokens, align, shared.rows, shared.data_hash, shared.evaluation_id,
-        measured,
+        shared.of_start, shared.evaluators,
     )  # fmt: skip
 
 
@@ -123,7 +129,7 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Shared:
-    """measured: evaluator -> (definition, its stage for the start model)."""
+    """What `plan_of` gives to every run that asks the same."""
 
     start: Checkpoint
     tokens: Stage
@@ -131,7 +137,8 @@ class _Shared:
     rows: Stage
     data_hash: str
     evaluation_id: str
-    measured: Mapping[str, tuple[str, Stage]]
+    of_start: Mapping[str, Stage]
+    evaluators: Mapping[str, str]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -141,9 +148,11 @@ def _shared(question: _Question) -> _Shared:
     tokens = tokens_stage(run, start, TRAIN)
     rows = tokens_stage(run, start, str(run.evaluation.split))
     data = store.key("data", run.data.content(TRAIN))
+    measured = _measured(run, start, rows)
     return _Shared(
         start, tokens, References.of(run, start, tokens), rows, data, _evaluation_id(run),
-        _measured(run, start, rows),
+        {name: stage for name, (_, stage) in measured.items()},
+        {name: definition for name, (definition, _) in measured.items()},
     )  # fmt: skip
 
 
