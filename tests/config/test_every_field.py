@@ -19,7 +19,7 @@ from tiebreak.compose import Run, compose, settle
 from tiebreak.config import compose as files
 from tiebreak.config import schema
 from tiebreak.config.compose import configure
-from tiebreak.config.typed import _hints, _inner
+from tiebreak.config.typed import _inner, hints_of
 from tiebreak.data.sources import SOURCES
 from tiebreak.methods import METHODS
 from tiebreak.stages import plan
@@ -100,7 +100,7 @@ def below(run: Run, names: set[str]) -> set[str]:
 def fields(part: Any, above: str) -> Iterator[tuple[str, Any, Any]]:
     """(dotted name, the type inside `X | None`, the value) of every field, groups inside too."""
     for field in dataclasses.fields(part):
-        kind, value = _inner(_hints(type(part))[field.name]), getattr(part, field.name)
+        kind, value = _inner(hints_of(type(part))[field.name]), getattr(part, field.name)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             yield from fields(value, f"{above}.{field.name}")
         else:
@@ -215,7 +215,10 @@ def test_a_field_at_its_introduction_value_is_not_hashed(monkeypatch: pytest.Mon
         bases=(schema.TrainConfig,),
         frozen=True,
     )
-    monkeypatch.setattr(files, "_CLASSES", {**files._CLASSES, "train": added})
+    known = files._class
+    monkeypatch.setattr(
+        files, "_class", lambda key, given: added if key == "train" else known(key, given)
+    )
     _clear()
     try:
         same, other = compose([]), compose(["train.new_knob=0.7"])
