@@ -70,7 +70,7 @@ def test_the_page_adds_a_method(say: Say, tmp_path: Path) -> None:
 
     answer = say(run, *MICRO)
     assert answer.code == 0, answer.err
-    assert "stages: 3 built" in answer.out, "what comes before alignment is shared"
+    assert "stages: 4 built" in answer.out, "what comes before alignment is shared"
     first, *_, last = read_lines(answer.record / "metrics.jsonl")
     assert first["loss"] == pytest.approx(0.5, abs=1e-5) and last["loss"] < 0.5
 

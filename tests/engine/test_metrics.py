@@ -103,7 +103,7 @@ def test_every_metric_of_a_step_is_in_the_table(tmp_path, name, labelled):
     make_trainer(tmp_path, method, make_model(), data, on_step=on_step, max_steps=2).train()
     assert [step for step, _, _ in seen] == [1, 2]
     for _, row, speed in seen:
-        assert set(row) <= metrics.NAMES
+        assert set(row) <= set(metrics.NAMES)
         assert set(speed) <= {m.name for m in THROUGHPUT}
         assert {"loss", "grad/norm", "learning_rate", "positions/unique_token"} <= set(row)
         assert ("kl/mismatched" in row) == method.needs.mismatched

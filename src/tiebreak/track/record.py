@@ -155,7 +155,7 @@ class Record:
         """What `result.json` of an evaluation holds so far; empty before there is one."""
         try:
             return read_result(self.folder, evaluation_id)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
 
     def finish(self, evaluation_id: str, result: Mapping[str, Any]) -> None:
@@ -306,7 +306,7 @@ def is_live(run_dir: Path) -> bool:
     """Whether a process is writing this record now: tells `running` from killed."""
     try:
         lock = os.open(run_dir / LOCK, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         return not try_lock(lock, fcntl.LOCK_SH)
