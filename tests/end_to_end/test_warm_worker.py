@@ -18,7 +18,11 @@ from tiebreak.engine import models
 from tiebreak.run import worker
 from tiebreak.warm import Kept, kept
 
-RUNS = (["method=kto"], ["method=ipo", "train=lora"], ["method=tdpo1", "train.learning_rate=1e-3"])
+RUNS = (
+    ["method=kto"],
+    ["method=ipo", "train=lora", "train.precision=float32"],
+    ["method=tdpo1", "train.learning_rate=1e-3"],
+)
 
 
 @pytest.fixture
