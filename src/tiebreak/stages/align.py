@@ -91,12 +91,18 @@ def _build(context: Context, start: Checkpoint, work: Path, paths: Paths) -> Non
         log.begin(len(rows), len(trainer.plan), work / "checkpoints")
     train(trainer, resume)
     if trainer.args.should_save:
-        policy = trainer.accelerator.unwrap_model(trainer.model)
-        for adapter in getattr(policy, "peft_config", {}).values():
-            adapter.base_model_name_or_path = start.source or "start"  # no path of this machine
-        policy.save_pretrained(work)
-        (work / "README.md").unlink(missing_ok=True)  # a card that names the folder
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(work)
+        _forget_folder(work, start.source or "start")
         start.tokenizer().save_pretrained(work)
+
+
+def _forget_folder(work: Path, source: str) -> None:
+    """An adapter names the start model as it was given, not by a folder of this machine."""
+    (work / "README.md").unlink(missing_ok=True)
+    config = work / "adapter_config.json"
+    if config.is_file():
+        content = json.loads(config.read_text()) | {"base_model_name_or_path": source}
+        config.write_text(json.dumps(content, indent=2, sort_keys=True))
 
 
 def make_trainer(
