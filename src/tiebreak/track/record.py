@@ -159,14 +159,15 @@ class Record:
             return {}
 
     def finish(self, evaluation_id: str, result: Mapping[str, Any]) -> None:
-        """Write an evaluation's `result.json` (its other files are there), the time, the status."""
+        """Write the time, the status and, last, an evaluation's `result.json`: with it the run is
+        done, and a process killed before it leaves a run that the same command ends."""
         of_run = {k: self.manifest[k] for k in ("run_id", "group_id", "seed")}
         name = path_in_record(RESULT, evaluation_id)
-        self.write_json(name, {**result, **of_run, "evaluation": evaluation_id, "format": FORMAT})
         times = self.manifest["times"]
         if not times["finished"]:
             self.update_manifest(times={**times, "finished": provenance.now()})
         self.status("finished")
+        self.write_json(name, {**result, **of_run, "evaluation": evaluation_id, "format": FORMAT})
 
 
 def _take_lock(run_dir: Path) -> int:
