@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable
 from functools import reduce
@@ -53,13 +54,11 @@ def _hyperparameters(method: Any, name: str) -> None:
 
 
 def _ranges(group: str, part: Any) -> None:
-    for rule, (fits, keys) in _RULES.items():
-        for key in keys.split():
-            head, *names = key.split(".")
-            # None where this group has no such key.
-            value = reduce(lambda v, name: getattr(v, name, None), names, part)
-            if head == group and value is not None and not fits(value):
-                raise UserError(f"{key}={value!r} {rule}")
+    for key, names, rule, fits in _rules_of(group):
+        # None where this group has no such key.
+        value = reduce(lambda v, name: getattr(v, name, None), names, part)
+        if value is not None and not fits(value):
+            raise UserError(f"{key}={value!r} {rule}")
     made = getattr(part, "pretraining", None)
     if made is not None and made.hidden_size % (2 * made.heads):
         raise UserError(
@@ -96,6 +95,14 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "is a share of the steps; give 0 or more, below 1":
         (lambda v: 0 <= v < 1, "train.warmup_share"),
 }  # fmt: skip
+
+
+@functools.cache
+def _rules_of(group: str) -> list[tuple[str, list[str], str, Callable[[Any], bool]]]:
+    """(key, its parts below the group, rule in words, whether a value keeps it)."""
+    rules = [(key, rule, fits) for rule, (fits, keys) in _RULES.items() for key in keys.split()]
+    return [(key, key.split(".")[1:], rule, fits) for key, rule, fits in rules
+            if key.split(".")[0] == group]  # fmt: skip
 
 
 def _start(run: RunConfig) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import heapq
+from collections import Counter
 from collections.abc import Generator, Hashable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def estimate(
     root = root or home()
     machine, records = machine or Machine.here(root), root / "runs"
     with uncollected():
-        counter = _Counter(root / "artefacts", records, machine)
+        counter = _Counter(runs, root, machine)
         begun = {p.name for p in records.iterdir()} if records.is_dir() else set()
         costs = tuple(
             counter.add(run)
@@ -166,39 +167,67 @@ class _Stored:
         self._known: dict[tuple[str, str], bool] = {}
 
     def __contains__(self, stage: Stage) -> bool:
-        name, key = stage.name, stage.key
-        if name not in self._names:
-            folder = self.store.root / name
+        if stage.name not in self._names:
+            folder = self.store.root / stage.name
             names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-            self._names[name] = frozenset(names)
-        if key not in self._names[name]:
+            self._names[stage.name] = frozenset(names)
+        names = self._names[stage.name]
+        if not names or stage.key not in names:
             return False
-        if (name, key) not in self._known:
-            self._known[name, key] = self.store.has(name, key)
-        return self._known[name, key]
+        at = stage.name, stage.key
+        if at not in self._known:
+            self._known[at] = self.store.has(*at)
+        return self._known[at]
 
 
 class _Counter:
-    """Counts the stages of one run after another. stages: by name and key."""
+    """Counts the stages of one run after another. stages: each that is to be built, once."""
 
-    def __init__(self, artefacts: Path, records: Path, machine: Machine) -> None:
-        self.stages: dict[tuple[str, str], NeededStage] = {}
-        self._store = Store(artefacts)
+    def __init__(self, runs: Sequence[Run], root: Path, machine: Machine) -> None:
+        self.stages: dict[Hashable, NeededStage] = {}
+        times = Counter(run.run_id for run in runs)
+        self._twice = {run_id for run_id, number in times.items() if number > 1}
+        self._store = Store(root / "artefacts")
         self._stored = _Stored(self._store)
-        self.speeds, self.machine = read_speeds(records, self._store, machine)
+        self.speeds, self.machine = read_speeds(root / "runs", self._store, machine)
         self._sizes = SizeCache()
         self._alike: dict[Hashable, tuple[RunSize, int, dict[tuple[str, str], Cost]]] = {}
+        self._patterns: dict[Hashable, list[NeededStage | int]] = {}
 
     def add(self, run: Run) -> RunCost:
         # Runs that differ in the method's settings only share the object `start`, and all costs.
-        at = id(run.plan.start), run.method_name, run.method.needs
-        if at not in self._alike:
+        alike = id(run.plan.start), run.method_name, run.method.needs
+        if alike not in self._alike:
             size = self._sizes.size(run, lambda: self._tokens(run))
-            self._alike[at] = size, record_disk(size), {}
-        size, record, costs = self._alike[at]
-        stages = order(run.plan.targets(), self._stored.__contains__)
-        needed = [self._needed(s, size, costs) for s in stages if s not in self._stored]
+            self._alike[alike] = size, record_disk(size), {}
+        size, record, costs = self._alike[alike]
+        own = run.plan.own
+        parents = tuple(map(id, run.plan.align.parents.values()))
+        at = alike, parents, tuple(stage in self._stored for stage in own)
+        if at not in self._patterns:
+            self._patterns[at] = self._pattern(run, size, costs)
+        needed = []
+        for entry in self._patterns[at]:
+            if isinstance(entry, int):
+                stage = own[entry]
+                # A key takes time, and only a run that is measured twice shares such a stage.
+                named = (stage.name, stage.key) if run.run_id in self._twice else id(stage)
+                entry = self._needed(named, stage, size, costs)
+            needed.append(entry)
         return RunCost(run, tuple(needed), record)
+
+    def _pattern(
+        self, run: Run, size: RunSize, costs: dict[tuple[str, str], Cost]
+    ) -> list[NeededStage | int]:
+        """The stages to build, parents first: shared ones, and places among the run's own."""
+        places = {id(stage): place for place, stage in enumerate(run.plan.own)}
+        return [
+            places[id(stage)]
+            if id(stage) in places
+            else self._needed((stage.name, stage.key), stage, size, costs)
+            for stage in order(run.plan.targets(), self._stored.__contains__)
+            if stage not in self._stored
+        ]
 
     def _tokens(self, run: Run) -> dict[str, Path]:
         """Where the rows of each side are, or will be, as token ids."""
@@ -206,14 +235,14 @@ class _Counter:
                 for stage in run.plan.stages() if stage.name == "tokens"}  # fmt: skip
 
     def _needed(
-        self, stage: Stage, size: RunSize, costs: dict[tuple[str, str], Cost]
+        self, named: Hashable, stage: Stage, size: RunSize, costs: dict[tuple[str, str], Cost]
     ) -> NeededStage:
-        needed = self.stages.get((stage.name, stage.key))
+        needed = self.stages.get(named)
         if needed is None:
             kind = stage.name, stage.what
             if kind not in costs:
                 costs[kind] = self._cost(stage, size)
-            needed = self.stages[stage.name, stage.key] = NeededStage(stage, costs[kind])
+            needed = self.stages[named] = NeededStage(stage, costs[kind])
         return needed
 
     def _cost(self, stage: Stage, size: RunSize) -> Cost:

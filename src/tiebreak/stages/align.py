@@ -38,7 +38,7 @@ def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: Re
     if run.stores_reference and run.method.needs.mismatched:
         parents["mismatched"] = references.mismatched
     settings = {
-        "method": {"name": run.method_name, **settings_of(cast(Any, run.method))},
+        "method": _method_settings(run.method_name, run.method),
         "train": settings_of(run.train, _without_effect(run)),
         **start.settings,
         RUN_SEED: run.seed,
@@ -53,7 +53,7 @@ def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: Re
 @functools.lru_cache(maxsize=4096)
 def _method_settings(name: str, method: Method) -> Settings:
     """Shared by the runs of a method's settings, which a plan has many of."""
-    return Settings({"name": name, **settings_of(method)})
+    return Settings({"name": name, **settings_of(cast(Any, method))})
 
 
 def _without_effect(run: RunConfig) -> frozenset[str]:

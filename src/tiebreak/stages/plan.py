@@ -66,6 +66,11 @@ class RunPlan:
             measured[name] = Measured(self.evaluators[name], start, policy)
         return measured
 
+    @functools.cached_property
+    def own(self) -> list[Stage]:
+        """The stages that no run of another id has: the policy and what is measured on it."""
+        return [self.align, *(one.policy for one in self.evaluations.values())]
+
     def targets(self) -> list[Stage]:
         """What a run is done for, in the order it is done: a mistake in the data comes first."""
         measured = self.evaluations.values()
