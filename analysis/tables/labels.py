@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from tiebreak_analysis.records.runs import Record, Settings, setting_text, varying
 
@@ -23,12 +23,22 @@ def shared_settings(
     return groups
 
 
-def tell_apart(names: Mapping[str, str], settings: Mapping[str, Settings]) -> dict[str, str]:
+def told_apart(
+    records: Sequence[Record],
+    name_of: Callable[[Record], str],
+    counts: Callable[[str], bool],
+    by: Callable[[Record], str] = lambda record: record.group_id,
+) -> dict[str, str]:
     """Group -> its name, with the settings in which it differs from others of that name.
 
-    Two groups have the same label exactly when name and settings are the same.
+    Settings are those whose top-level key `counts`. Two groups have the same label exactly when
+    name and settings are the same.
     """
-    labels = {}
+    names, labels = {by(record): name_of(record) for record in records}, {}
+    settings = {
+        group: {key: value for key, value in shared.items() if counts(key.split(".")[0])}
+        for group, shared in shared_settings(records, by).items()
+    }
     for name in set(names.values()):
         groups = {group: settings[group] for group in names if names[group] == name}
         keys = _short(varying(groups.values()))
@@ -38,19 +48,9 @@ def tell_apart(names: Mapping[str, str], settings: Mapping[str, Settings]) -> di
     return labels
 
 
-def part(settings: Settings, *tops: str) -> Settings:
-    """The settings below these top-level keys."""
-    return {k: v for k, v in settings.items() if k.split(".")[0] in tops}
-
-
 def material(settings: Settings) -> str:
     """Which model and data a run was told to use, to be compared."""
-    return repr(sorted(part(settings, "model", "data").items()))
-
-
-def rest(settings: Settings, *tops: str) -> Settings:
-    """The settings below any other top-level key."""
-    return {k: v for k, v in settings.items() if k.split(".")[0] not in tops}
+    return repr(sorted(s for s in settings.items() if s[0].split(".")[0] in ("model", "data")))
 
 
 def natural(text: str) -> list[tuple[float, str]]:
