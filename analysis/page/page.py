@@ -33,7 +33,7 @@ from tiebreak_analysis.page.groups import (
 from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
 from tiebreak_analysis.page.markup import Markup, join, tag
 from tiebreak_analysis.records.runs import Runs
-from tiebreak_analysis.tables.table import LEVEL, Table
+from tiebreak_analysis.tables.table import LEVEL, Table, counted
 
 SCRIPTS = ("state.js", "charts.js", "curves.js", "frontier.js", "displacement.js", "answers.js",
            "leaderboard.js", "main.js")  # fmt: skip
@@ -140,14 +140,10 @@ def script_safe(payload: object) -> str:
 def _about(groups: Sequence[Group], live: bool) -> Markup:
     counts = Counter(record.status for group in groups for record in group.records)
     runs = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
-    methods = {group.method for group in groups}
-    scenarios = {group.scenario for group in groups}
-    text = f"runs: {runs} · {_count(methods, 'method')} · {_count(scenarios, 'scenario')}"
+    methods = counted(len({group.method for group in groups}), "method")
+    scenarios = counted(len({group.scenario for group in groups}), "scenario")
+    text = f"runs: {runs} · {methods} · {scenarios}"
     return tag("p", f"{text} · refreshed while runs go on" if live else text, class_="about")
-
-
-def _count(names: Collection[str], what: str) -> str:
-    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"
 
 
 def _asset(name: str) -> str:

@@ -55,7 +55,8 @@ def scenario_rows(
     They do when all runs of a seed began from the same model: two gains then differ as the two
     metrics do. A scenario with several settings comes several times.
     """
-    by_block = _by_block(records)
+    blocks = labels.told_apart(records, lambda r: r.scenario, lambda top: top == "scenario")
+    by_block = grouped(records, lambda record: blocks[record.group_id])
     scenarios = {block: members[0].scenario for block, members in by_block.items()}
     absent = _missing(planned, {record.group_id for record in records}, scenarios)
     scenarios |= {block: groups[0].scenario for block, groups in absent.items()}
@@ -71,14 +72,9 @@ def scenario_rows(
         taken = [row.label for row in rows]
         rows += _missing_rows(block, absent.get(block, []), len(columns), taken)
         rows.sort(key=lambda row: labels.natural(row.label))
-        rows = [*_start_row(block, members, columns, items), *rows]
-        yield scenarios[block], rows, _one_start(members)
-
-
-def _by_block(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records by scenario; one with several settings is several blocks, labelled by them."""
-    blocks = labels.told_apart(records, lambda r: r.scenario, lambda top: top == "scenario")
-    return grouped(records, lambda record: blocks[record.group_id])
+        starts = {(record.seed, record.start_model) for record in members}
+        one_start = len(starts) == len({seed for seed, _ in starts})
+        yield scenarios[block], [*_start_row(block, members, columns, items), *rows], one_start
 
 
 def grouped(records: Iterable[Record], by: Callable[[Record], str]) -> dict[str, list[Record]]:
@@ -87,11 +83,6 @@ def grouped(records: Iterable[Record], by: Callable[[Record], str]) -> dict[str,
     for record in records:
         groups[by(record)].append(record)
     return groups
-
-
-def _one_start(records: Sequence[Record]) -> bool:
-    starts = {(record.seed, record.start_model) for record in records}
-    return len(starts) == len({seed for seed, _ in starts})
 
 
 def _start_row(
@@ -107,25 +98,19 @@ def _start_row(
 def _method_rows(
     block: str, records: Sequence[Record], columns: Sequence[Column], items: PerItem
 ) -> list[Row]:
-    groups, rows = grouped(records, lambda record: record.group_id), []
-    for group, label in _labels(records).items():
+    """A row per group; its id joins the label where the settings tell nothing apart."""
+    names = labels.told_apart(
+        records, lambda r: r.method, lambda top: top not in ("scenario", "model")
+    )
+    taken, rows = Counter(names.values()), []
+    groups = grouped(records, lambda record: record.group_id)
+    for group, name in names.items():
         members = groups[group]
+        label = name if taken[name] == 1 else f"{name} [group {group[:SHORT]}]"
         cells = tuple(_method_cell(members, column, items) for column in columns)
         run_ids = tuple(record.run_id for record in members)
         rows.append(Row(block, label, members[0].method, group, len(run_ids), run_ids, cells))
     return rows
-
-
-def _labels(records: Sequence[Record]) -> dict[str, str]:
-    """Group id -> row label; the group id itself joins where the settings tell nothing apart."""
-    by_group = labels.told_apart(
-        records, lambda r: r.method, lambda top: top not in ("scenario", "model")
-    )
-    taken = Counter(by_group.values())
-    return {
-        group: label if taken[label] == 1 else f"{label} [group {group[:SHORT]}]"
-        for group, label in by_group.items()
-    }
 
 
 def _missing(

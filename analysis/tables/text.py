@@ -3,7 +3,8 @@ r"""A table as Markdown, and as LaTeX: a float per section, which needs \usepack
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 
 from tiebreak_analysis.published import Reference
 from tiebreak_analysis.tables.table import Cell, Column, Row, Section, Table
@@ -54,12 +55,10 @@ def printed_cells(
             yield write(row, column, cell)
         else:
             yield MISSING if row.missing else ""
-        if beside:
-            yield (
-                ""
-                if figure is None
-                else write_figure(f"{figure.value:.10g}", letters[figure.source, figure.marks])
-            )
+        if figure is not None:
+            yield write_figure(f"{figure.value:.10g}", letters[figure.source, figure.marks])
+        elif beside:
+            yield ""
 
 
 def cell_parts(row: Row, column: Column, cell: Cell) -> tuple[str, str, str]:
@@ -71,14 +70,6 @@ def cell_parts(row: Row, column: Column, cell: Cell) -> tuple[str, str, str]:
     return column.text(interval.mean, signed=column.gain), half, fewer
 
 
-def _opens_scenario(rows: Sequence[Row]) -> Iterator[tuple[Row, bool]]:
-    """Each row, and whether it is the first of its scenario."""
-    before = None
-    for row in rows:
-        yield row, row.scenario != before
-        before = row.scenario
-
-
 def one_line(text: str) -> str:
     return " ".join(text.split())
 
@@ -87,9 +78,11 @@ def _pipes(section: Section, letters: Mapping[Reference, str]) -> list[str]:
     """A pipe table whose columns line up in plain text too; numbers to the right."""
     head = [_escape(text) for text in header(section)]
     body = []
-    for row, first in _opens_scenario(section.rows):
-        cells = printed_cells(section, row, letters, _markdown_cell, "{} {}".format)
-        body.append([_escape(row.scenario) if first else "", _escape(row.label), *cells, row.count])
+    for scenario, rows in groupby(section.rows, key=lambda row: row.scenario):
+        for at, row in enumerate(rows):
+            cells = printed_cells(section, row, letters, _markdown_cell, "{} {}".format)
+            name = "" if at else _escape(scenario)
+            body.append([name, _escape(row.label), *cells, row.count])
     widths = [max(3, *(len(row[at]) for row in [head, *body])) for at in range(len(head))]
     rule = [f":{'-' * (w - 1)}" if at < 2 else f"{'-' * (w - 1)}:" for at, w in enumerate(widths)]
     lines = []
@@ -139,12 +132,13 @@ def _tabular(section: Section, letters: Mapping[Reference, str]) -> Iterator[str
     yield rf"\begin{{tabular}}{{ll{'r' * width}}}"
     yield r"\toprule"
     yield from _latex_head(section)
-    for row, first in _opens_scenario(section.rows):
-        texts = [_latex_escape(row.scenario) if first else "", _latex_escape(row.label)]
-        texts += printed_cells(section, row, letters, _latex_cell, r"${}^{{\mathrm{{{}}}}}$".format)
-        if first:
-            yield r"\midrule"
-        yield " & ".join([*texts, row.count]) + r" \\"
+    figure = r"${}^{{\mathrm{{{}}}}}$".format
+    for scenario, rows in groupby(section.rows, key=lambda row: row.scenario):
+        yield r"\midrule"
+        for at, row in enumerate(rows):
+            name = "" if at else _latex_escape(scenario)
+            cells = printed_cells(section, row, letters, _latex_cell, figure)
+            yield " & ".join([name, _latex_escape(row.label), *cells, row.count]) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
 
