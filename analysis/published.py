@@ -91,9 +91,8 @@ def published(paper: str, model: str, *, versions: Sequence[str] = ()) -> Figure
     """
     cells: dict[tuple[str | None, str, str], FigureRow] = {}
     rows = [row for row in listed(paper) if row.model == model]
-    rows = [row for row in rows if not versions or row.version in versions]
     if versions:
-        rows.sort(key=lambda row: versions.index(row.version))
+        rows = [row for version in versions for row in rows if row.version == version]
     for row in rows:
         first = cells.setdefault((row.scenario, row.method, row.metric), row)
         decided = first.version != row.version and versions
@@ -103,17 +102,6 @@ def published(paper: str, model: str, *, versions: Sequence[str] = ()) -> Figure
                 f"({first.version}, {first.table}; {row.version}, {row.table}); name the version"
             )
     return {key: row.figure for key, row in cells.items()}
-
-
-def figure_of(
-    figures: Figures, scenario: str, names: tuple[str | None, ...], key: str
-) -> PublishedFigure | None:
-    """The figure for a cell: the scenario's own before that of any, `names` in their order."""
-    for name in names:
-        for where in (scenario, None):
-            if name is not None and (where, name, key) in figures:
-                return figures[where, name, key]
-    return None
 
 
 def within_spread(ours: float, figure: PublishedFigure, unit: str) -> bool | None:
@@ -152,5 +140,4 @@ def _row(line: dict[str, str]) -> FigureRow:
     figure = PublishedFigure(
         float(line["value"]), line["unit"], where, tuple(line["marks"].split()), spread
     )
-    names = [line[name] for name in ("paper", "version", "table", "scenario", "model", "method")]
-    return FigureRow(*names, metric=line["metric"], figure=figure)
+    return FigureRow(*(line[name] for name in COLUMNS[:7]), figure=figure)

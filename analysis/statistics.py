@@ -154,17 +154,11 @@ def crossed(values: np.ndarray) -> Crossed:
     mean = values.mean((-2, -1))
     seed_means = values.mean(-1, keepdims=True)
     item_means = values.mean(-2, keepdims=True)
-    seeds = num_items * np.square(seed_means[..., 0] - mean[..., None]).sum(-1)
-    items = num_seeds * np.square(item_means[..., 0, :] - mean[..., None]).sum(-1)
+    seeds = num_items * np.square(seed_means[..., 0] - mean[..., None]).sum(-1) / (num_seeds - 1)
+    items = num_seeds * np.square(item_means[..., 0, :] - mean[..., None]).sum(-1) / (num_items - 1)
     rest = np.square(values - seed_means - item_means + mean[..., None, None]).sum((-2, -1))
-    return Crossed(
-        mean,
-        seeds / (num_seeds - 1),
-        items / (num_items - 1),
-        rest / ((num_seeds - 1) * (num_items - 1)),
-        num_seeds,
-        num_items,
-    )
+    rest /= (num_seeds - 1) * (num_items - 1)
+    return Crossed(mean, seeds, items, rest, num_seeds, num_items)
 
 
 def tail(c: Crossed, distance: np.ndarray) -> np.ndarray:

@@ -39,14 +39,10 @@ class Group:
     records: tuple[Record, ...]
 
     @property
-    def evaluation(self) -> str | None:
-        """How its finished runs were measured."""
-        return next((record.evaluation for record in self.records if record.finished), None)
-
-    @property
     def row(self) -> tuple[str, str | None]:
-        """Group id and evaluation, as the rows of a table have them."""
-        return self.records[0].group_id, self.evaluation
+        """Group id and evaluation of its finished runs, as the rows of a table have them."""
+        evaluations = (record.evaluation for record in self.records if record.finished)
+        return self.records[0].group_id, next(evaluations, None)
 
 
 def groups_of(records: Sequence[Record], tables: Sequence[Table]) -> tuple[Group, ...]:
@@ -129,15 +125,13 @@ def provenance(groups: Sequence[Group], runs: Runs | None = None) -> Markup:
     heads = (tag("th", head, scope="col") for head in HEADS)
     rows = (_row(group, at) for group in groups for at in range(len(group.records)))
     parts = [_shared(groups), scrolling_table(heads, [tag("tbody", *rows)], "provenance")]
-    left_out = {} if runs is None else {
-        "Records that could not be used and are in no number here": [
-            f"{path.name}: {why}" for path, why in runs.skipped
-        ],
-        "Damaged files, whose rows are in no chart here": sorted(
-            f"{run}: {file}: {why}" for (run, file), why in runs.damaged.items()
-        ),
-    }  # fmt: skip
-    for lead, lines in left_out.items():
+    skipped = [f"{path.name}: {why}" for path, why in runs.skipped] if runs else []
+    damaged = runs.damaged.items() if runs else []
+    for lead, lines in (
+        ("Records that could not be used and are in no number here", skipped),
+        ("Damaged files, whose rows are in no chart here",
+         sorted(f"{run}: {file}: {why}" for (run, file), why in damaged)),
+    ):  # fmt: skip
         if lines:
             items = [tag("li", line) for line in lines]
             parts += [tag("p", f"{lead} ({len(lines)}):"), tag("ul", *items)]

@@ -66,10 +66,8 @@ class _Board:
     @property
     def drawn(self) -> int | None:
         """The column whose intervals are drawn: the first gain, else the first with a best."""
-        columns = self.section.columns
-        better = [at for at, column in enumerate(columns) if column.sign]
-        gains = [at for at in better if columns[at].gain]
-        return next(iter([*gains, *better]), None)
+        better = [(not c.gain, at) for at, c in enumerate(self.section.columns) if c.sign]
+        return min(better)[1] if better else None
 
     def markup(self) -> Markup:
         heads: list[Markup] = [tag("th", "method", scope="col", class_="method")]
@@ -89,8 +87,10 @@ class _Board:
 
     def _row(self, row: Row, scale: tuple[float, float]) -> Markup:
         colour = look(row.method).colour if row.method else "currentColor"
-        cells = [tag("th", *([dot(colour)] if row.method else []), row.label, scope="row",
-                     class_="method")]  # fmt: skip
+        spot = tag("circle", cx=5, cy=5, r=5, fill=colour)
+        dot = tag("svg", spot, class_="dot", viewBox="0 0 10 10", aria_hidden="true")
+        label = [dot, row.label] if row.method else [row.label]
+        cells = [tag("th", *label, scope="row", class_="method")]
         for at, (column, cell, figure) in enumerate(self.section.slots(row)):
             below = [] if figure is None else [self._published(figure, column)]
             cells.append(_cell(column, cell, row, below, first=not at))
@@ -167,12 +167,6 @@ def _hover(cell: Cell, column: Column) -> str:
         p = "" if cell.p is None else f", p = {cell.p:.2g} after Holm"
         lines.append(f"behind the best by {column.text(behind.mean)} ({ends}{p})")
     return "\n".join(lines)
-
-
-def dot(colour: str) -> Markup:
-    """A spot of a method's colour, beside its name."""
-    spot = tag("circle", cx=5, cy=5, r=5, fill=colour)
-    return tag("svg", spot, class_="dot", viewBox="0 0 10 10", aria_hidden="true")
 
 
 def scale_of(intervals: Sequence[Interval]) -> tuple[float, float]:

@@ -212,9 +212,8 @@ def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
 
 
 def _torn_groups(sections: Sequence[Section]) -> Iterator[str]:
-    places = ({row.group_id for row in s.rows if row.group_id} for s in sections)
-    counts = Counter(group for groups in places for group in groups)
-    torn = sorted(group[:SHORT] for group, count in counts.items() if count > 1)
+    counts = Counter(group for s in sections for group in {row.group_id for row in s.rows})
+    torn = sorted(group[:SHORT] for group, count in counts.items() if group and count > 1)
     if torn:
         yield (
             f"group {', '.join(torn)}: its runs differ in data or evaluator, "

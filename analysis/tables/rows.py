@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tiebreak_analysis.published import Figures, figure_of
+from tiebreak_analysis.published import Figures
 from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.statistics import Sample, interval, mean_interval
 from tiebreak_analysis.tables import labels
@@ -159,7 +159,11 @@ def completed(
     for row in rows:
         old = tuple(run_id for run_id in row.run_ids if run_id in stale)
         names = (row.label, row.method) if count[row.method] == 1 else (row.label,)
-        beside = tuple(figure_of(figures, scenario, names, column.key) for column in columns)
+        places = [(where, name or "") for name in names for where in (scenario, None)]
+        beside = tuple(
+            next((figures[*place, c.key] for place in places if (*place, c.key) in figures), None)
+            for c in columns
+        )  # the scenario's own before that of any
         num_asked = asked.get(row.group_id or "") or None
         published = beside if any(beside) else ()
         done.append(replace(row, planned=num_asked, stale=old, published=published))

@@ -127,11 +127,14 @@ def latex(table: Table) -> str:
 
 
 def _tabular(section: Section, letters: Mapping[Reference, str]) -> Iterator[str]:
+    """Its head is two lines, broken after the group of a metric: pages are narrow."""
     width = len(header(section)) - 2
     yield rf"\caption{{{_latex_escape(section.title[:1].upper() + section.title[1:])}}}"
     yield rf"\begin{{tabular}}{{ll{'r' * width}}}"
     yield r"\toprule"
-    yield from _latex_head(section)
+    broken = [heading.rpartition("/") for heading in header(section)]
+    for line in [group + slash for group, slash, _ in broken], [name for *_, name in broken]:
+        yield " & ".join(map(_latex_escape, line)) + r" \\"
     figure = r"${}^{{\mathrm{{{}}}}}$".format
     for scenario, rows in groupby(section.rows, key=lambda row: row.scenario):
         yield r"\midrule"
@@ -141,13 +144,6 @@ def _tabular(section: Section, letters: Mapping[Reference, str]) -> Iterator[str
             yield " & ".join([name, _latex_escape(row.label), *cells, row.count]) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
-
-
-def _latex_head(section: Section) -> list[str]:
-    """Two lines, broken after the group of a metric: pages are narrow."""
-    broken = [heading.rpartition("/") for heading in header(section)]
-    lines = [group + slash for group, slash, _ in broken], [name for *_, name in broken]
-    return [" & ".join(map(_latex_escape, line)) + r" \\" for line in lines]
 
 
 def _latex_cell(row: Row, column: Column, cell: Cell) -> str:
