@@ -30,15 +30,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
 
-Key = TypeVar("Key", bound=Hashable)
 ROUNDING = 1e-12  # a standard error this far below the mean is rounding, not spread
 MIN_SEEDS = 3
 """Fewer seeds give no interval worth printing: with two, Student's t is 12.7; with one, none."""
@@ -303,7 +301,8 @@ def _common_items(a: Sample, b: Sample) -> tuple[str, ...]:
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values in the same order; reject where one is below 1 - level.
+    """Adjusted p-values in the same order; reject where one is below 1 - level. One family is
+    everything that one table may declare.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure": with m values sorted
     upwards, the i-th becomes max over j <= i of min(1, (m - j + 1) p_j). The chance of any false
@@ -319,8 +318,3 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
         so_far = max(so_far, min(1.0, (len(tested) - place) * value))
         adjusted[at] = so_far
     return adjusted
-
-
-def adjust(p: Mapping[Key, float | None]) -> dict[Key, float | None]:
-    """`holm` over named tests: one family is everything that one table may declare."""
-    return dict(zip(p, holm(list(p.values())), strict=True))

@@ -104,7 +104,8 @@ def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
     """
     printed = _printed(tables)
     finished = [(g, [r for r in g.records if r.finished]) for g in groups]
-    names = sorted({name for _, rs in finished for r in rs for name in r.metrics})
+    every = [record for _, records in finished for record in records]
+    names = sorted({name for record in every for name in record.metrics})
     axes = [name for name in FIRST if name in names]
     axes += [name for name in reversed(names) if name not in axes]
     intervals: dict[str, dict[str, list[float | None]]] = {}
@@ -122,11 +123,7 @@ def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
         "names": names,
         "units": {name: unit for name in names if (unit := axis_unit(name))},
         "axes": axes[:2] if len(axes) > 1 else axes * 2,
-        "runs": {
-            r.key: {name: _short(value) for name, value in r.metrics.items()}
-            for _, records in finished
-            for r in records
-        },
+        "runs": {r.key: {name: _short(v) for name, v in r.metrics.items()} for r in every},
         "groups": intervals,
         "starts": starts,
     }

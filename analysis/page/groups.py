@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tiebreak_analysis.figures.palette import LINES, MARKERS, START, Look, looks
+from tiebreak_analysis.figures.palette import LINES, MARKERS, looks
 from tiebreak_analysis.page.markup import Child, Markup, join, scrolling_table, tag
 from tiebreak_analysis.records.runs import Record, Runs, setting_text, varying
 from tiebreak_analysis.tables.comparison import sections_alike
@@ -104,18 +104,15 @@ def _sections(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
     return sections
 
 
-def looks_of(groups: Sequence[Group]) -> dict[str, Look]:
-    """Row label -> its look, as in the figures for papers; "start model" has one too."""
-    return looks({START: START} | {group.label: group.method for group in groups})
-
-
-def plotly(look: Look) -> dict[str, str]:
-    """Colour, dash and symbol in the words of plotly.js."""
-    symbol = SYMBOLS[MARKERS.index(look.marker)]
+def looks_of(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
+    """Row label -> colour, dash and symbol as in the figures for papers, as plotly.js says them."""
     return {
-        "colour": look.colour,
-        "dash": DASHES[LINES.index(look.line)],
-        "symbol": symbol if look.filled else f"{symbol}-open",
+        label: {
+            "colour": look.colour,
+            "dash": DASHES[LINES.index(look.line)],
+            "symbol": SYMBOLS[MARKERS.index(look.marker)] + ("" if look.filled else "-open"),
+        }
+        for label, look in looks({group.label: group.method for group in groups}).items()
     }
 
 

@@ -19,17 +19,9 @@ from string import Template
 from typing import Any
 
 from tiebreak_analysis.displacement import Panel
-from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.page import displacement
 from tiebreak_analysis.page.charts import answers, curves, results, shown_runs
-from tiebreak_analysis.page.groups import (
-    Group,
-    differences,
-    groups_of,
-    looks_of,
-    plotly,
-    provenance,
-)
+from tiebreak_analysis.page.groups import Group, differences, groups_of, looks_of, provenance
 from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
 from tiebreak_analysis.page.markup import Markup, join, tag
 from tiebreak_analysis.records.runs import Runs
@@ -43,7 +35,7 @@ ICON = "data:,"  # or a browser would ask for one
 def write(
     title: str,
     runs: Runs,
-    tables: Sequence[Table] | Mapping[str, Table] = (),
+    tables: Mapping[str, Table],
     *,
     run_ids: Collection[str] | None = None,
     findings: Sequence[str] = (),
@@ -51,22 +43,21 @@ def write(
 ) -> str:
     """The whole page as text.
 
-    `tables`: with headings where there are several. `run_ids`: only the runs of a study, running
-    ones included. `findings`: sentences for the top, before the verdicts of the tables. `live`: the
-    page asks its own server, and nobody else, for a newer version of itself.
+    `tables`: by heading, shown where there are several. `run_ids`: only the runs of a study,
+    running ones included. `findings`: sentences for the top, before the verdicts of the tables.
+    `live`: the page asks its own server, and nobody else, for a newer version of itself.
     """
-    named = tables if isinstance(tables, Mapping) else {str(i): t for i, t in enumerate(tables, 1)}
-    tables = list(named.values())
-    groups = groups_of([r for r in runs.records if run_ids is None or r.run_id in run_ids], tables)
-    looks, panels = looks_of(groups), displacement.panels_of(runs, groups)
-    sentences = [*(tag("li", line) for line in findings), *verdicts(named)]
-    payload = _payload(runs, groups, tables, panels, looks)
+    records = [r for r in runs.records if run_ids is None or r.run_id in run_ids]
+    groups = groups_of(records, list(tables.values()))
+    panels = displacement.panels_of(runs, groups)
+    sentences = [*(tag("li", line) for line in findings), *verdicts(tables)]
+    payload = _payload(runs, groups, list(tables.values()), panels)
     return _document(
         title=tag("title", title).text,
         heading=tag("h1", title).text,
         about=_about(groups, live).text,
         verdicts=join(sentences).text,
-        leaderboard=leaderboards(named, {group.row: group.group_id for group in groups}).text,
+        leaderboard=leaderboards(tables, {group.row: group.group_id for group in groups}).text,
         displacement=displacement.table(panels, groups).text,
         settings=differences(groups).text,
         provenance=provenance(groups, runs).text,
@@ -99,15 +90,11 @@ def table_document(table: Table) -> str:
 
 
 def _payload(
-    runs: Runs,
-    groups: Sequence[Group],
-    tables: Sequence[Table],
-    panels: Mapping[str, Panel],
-    looks: Mapping[str, Look],
+    runs: Runs, groups: Sequence[Group], tables: Sequence[Table], panels: Mapping[str, Panel]
 ) -> dict[str, Any]:
     """What the charts, filters and answers are made from."""
     keys = [record.key for group in groups for record in group.records]
-    shown = shown_runs(groups)
+    shown, looks = shown_runs(groups), looks_of(groups)
     answering = list(shown.values())
     return {
         "groups": [
@@ -117,7 +104,7 @@ def _payload(
                 "scenario": group.scenario,
                 "section": group.section,
                 "runs": [[r.key, r.seed] for r in group.records],
-                **plotly(looks[group.label]),
+                **looks[group.label],
             }
             for group in groups
         ],

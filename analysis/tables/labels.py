@@ -16,10 +16,9 @@ def shared_settings(
     for record in records:
         name = by(record)
         so_far = groups.setdefault(name, record.settings)
-        if so_far is record.settings or so_far == record.settings:
-            continue
-        differing = set(varying([so_far, record.settings]))
-        groups[name] = {k: v for k, v in so_far.items() if k not in differing}
+        if so_far is not record.settings and so_far != record.settings:
+            differing = set(varying([so_far, record.settings]))
+            groups[name] = {k: v for k, v in so_far.items() if k not in differing}
     return groups
 
 

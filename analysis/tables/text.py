@@ -63,8 +63,7 @@ def printed_cells(
 
 def cell_parts(row: Row, column: Column, cell: Cell) -> tuple[str, str, str]:
     """A cell's mean, half width, and ` (n=2)` where only two of the row's runs have the metric."""
-    interval = cell.interval
-    width = interval.half_width
+    interval, width = cell.interval, cell.interval.half_width
     half = NO_INTERVAL if width is None else column.text(width)
     fewer = "" if interval.n == row.n else f" (n={interval.n})"
     return column.text(interval.mean, signed=column.gain), half, fewer

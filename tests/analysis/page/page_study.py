@@ -56,4 +56,5 @@ def _parquet(path: Path, columns: dict[str, list[Any]]) -> None:
 
 def page_of(runs_dir: Path, **how: Any) -> str:
     runs = load(runs_dir)
-    return write("a study", runs, [comparison(runs, command="tiebreak table a-study")], **how)
+    table = comparison(runs, command="tiebreak table a-study")
+    return write("a study", runs, {"1": table}, **how)
