@@ -104,14 +104,11 @@ def published(paper: str, model: str, *, versions: Sequence[str] = ()) -> Figure
     return {key: row.figure for key, row in cells.items()}
 
 
-def within_spread(ours: float, figure: PublishedFigure, unit: str) -> bool | None:
-    """Whether our printed value is as near as replications of that figure are to one another.
-
-    None: it cannot be told, because no spread is known or the two are in different units.
-    """
-    if figure.spread is None or figure.unit != unit:
-        return None
-    return abs(ours - figure.value) <= figure.spread
+def within_spread(ours: float, figure: PublishedFigure, unit: str) -> bool:
+    """Whether our printed value is as near as replications of that figure are known to be to one
+    another; False where no spread is known or the two are in different units."""
+    comparable = figure.spread is not None and figure.unit == unit
+    return comparable and abs(ours - figure.value) <= figure.spread
 
 
 def references(figures: Iterable[PublishedFigure]) -> dict[Reference, str]:

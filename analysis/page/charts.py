@@ -169,12 +169,10 @@ def answers(
     long. `texts` holds each text once (start models repeat themselves), `prompts`: [id, text],
     `groups`: group id -> prompt id -> [before, after, reward before, reward after].
     """
-    wanted = set(shown.values())
+    wanted, names = set(shown.values()), ["run_id", "id", "prompt", "before", "after"]
     rows = [
         (str(run), str(name), *map(_cut, written))
-        for run, name, *written in generations[["run_id", "id", "prompt", "before", "after"]]
-        .to_numpy()
-        .tolist()
+        for run, name, *written in generations[names].to_numpy().tolist()
         if run in wanted
     ]
     rewards, keep = _rewards(items), _within_budget(rows)

@@ -59,14 +59,15 @@ def _numbers(cell: Cell | None) -> list[Any]:
     return [i.mean, i.low, i.high, *counts, int(cell.best), int(cell.tied), *gap, cell.p]
 
 
+def _fields(of: object, names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names.split()}
+
+
 def sidecar(table: Table) -> str:
     """The table as JSON, keys sorted, no NaN; a run id in a cell is a key of `runs`."""
-    content = {
+    content = _fields(table, "command notes num_runs") | {
         "format": FORMAT,
-        "command": table.command,
         "level": LEVEL,
-        "notes": table.notes,
-        "num_runs": table.num_runs,
         "runs": {record.run_id: _run(record) for record in table.records},
         "sections": [_section(section) for section in table.sections],
     }
@@ -86,10 +87,6 @@ def _run(record: Record) -> dict[str, Any]:
         "model": hashes.get("model"),
         "versions": manifest.get("versions", {}),
     }
-
-
-def _fields(of: object, names: str) -> dict[str, Any]:
-    return {name: getattr(of, name) for name in names.split()}
 
 
 def _section(section: Section) -> dict[str, Any]:

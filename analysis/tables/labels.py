@@ -40,9 +40,11 @@ def told_apart(
     }
     for name in set(names.values()):
         groups = {group: settings[group] for group in names if names[group] == name}
-        keys = _short(varying(groups.values()))
+        keys = varying(groups.values())
+        last = [key.rsplit(".", 1)[-1] for key in keys]  # enough, where no other key ends in it
+        short = {k: w if last.count(w) == 1 else k for k, w in zip(keys, last, strict=True)}
         for group, values in groups.items():
-            told = [f"{keys[k]}={setting_text(values[k])}" for k in keys if k in values]
+            told = [f"{short[k]}={setting_text(values[k])}" for k in keys if k in values]
             labels[group] = f"{name} ({', '.join(told)})" if told else name
     return labels
 
@@ -56,9 +58,3 @@ def natural(text: str) -> list[tuple[float, str]]:
     """A sort key that puts `beta=0.05` before `beta=0.1` and `beta=5e-07` before both."""
     pieces = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
     return [(float(p), "") if at % 2 else (0.0, p) for at, p in enumerate(pieces)]
-
-
-def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Each dotted key by its last word where that is enough."""
-    last = [key.rsplit(".", 1)[-1] for key in keys]
-    return {k: word if last.count(word) == 1 else k for k, word in zip(keys, last, strict=True)}
