@@ -35,7 +35,7 @@ ICON = "data:,"  # or a browser would ask for one
 def write(
     title: str,
     runs: Runs,
-    tables: Mapping[str, Table],
+    tables: Sequence[Table] | Mapping[str, Table] = (),
     *,
     run_ids: Collection[str] | None = None,
     findings: Sequence[str] = (),
@@ -43,21 +43,22 @@ def write(
 ) -> str:
     """The whole page as text.
 
-    `tables`: by heading, shown where there are several. `run_ids`: only the runs of a study,
-    running ones included. `findings`: sentences for the top, before the verdicts of the tables.
-    `live`: the page asks its own server, and nobody else, for a newer version of itself.
+    `tables`: with headings where there are several. `run_ids`: only the runs of a study, running
+    ones included. `findings`: sentences for the top, before the verdicts of the tables. `live`: the
+    page asks its own server, and nobody else, for a newer version of itself.
     """
-    records = [r for r in runs.records if run_ids is None or r.run_id in run_ids]
-    groups = groups_of(records, list(tables.values()))
+    named = tables if isinstance(tables, Mapping) else {str(i): t for i, t in enumerate(tables, 1)}
+    tables = list(named.values())
+    groups = groups_of([r for r in runs.records if run_ids is None or r.run_id in run_ids], tables)
     panels = displacement.panels_of(runs, groups)
-    sentences = [*(tag("li", line) for line in findings), *verdicts(tables)]
-    payload = _payload(runs, groups, list(tables.values()), panels)
+    sentences = [*(tag("li", line) for line in findings), *verdicts(named)]
+    payload = _payload(runs, groups, tables, panels)
     return _document(
         title=tag("title", title).text,
         heading=tag("h1", title).text,
         about=_about(groups, live).text,
         verdicts=join(sentences).text,
-        leaderboard=leaderboards(tables, {group.row: group.group_id for group in groups}).text,
+        leaderboard=leaderboards(named, {group.row: group.group_id for group in groups}).text,
         displacement=displacement.table(panels, groups).text,
         settings=differences(groups).text,
         provenance=provenance(groups, runs).text,

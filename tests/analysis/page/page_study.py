@@ -56,5 +56,4 @@ def _parquet(path: Path, columns: dict[str, list[Any]]) -> None:
 
 def page_of(runs_dir: Path, **how: Any) -> str:
     runs = load(runs_dir)
-    table = comparison(runs, command="tiebreak table a-study")
-    return write("a study", runs, {"1": table}, **how)
+    return write("a study", runs, [comparison(runs, command="tiebreak table a-study")], **how)

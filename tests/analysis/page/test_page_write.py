@@ -136,7 +136,7 @@ def test_same_records_same_bytes(study: Path) -> None:
 
 
 def test_a_page_without_a_single_run_says_so(tmp_path: Path) -> None:
-    text = write("nothing yet", load(tmp_path / "runs"), {})
+    text = write("nothing yet", load(tmp_path / "runs"))
     assert "runs: none" in "".join(Parsed(text).words)
     assert payload(text)["groups"] == []
 
