@@ -91,9 +91,8 @@ def published(paper: str, model: str, *, versions: Sequence[str] = ()) -> Figure
     """
     cells: dict[tuple[str | None, str, str], FigureRow] = {}
     rows = [row for row in listed(paper) if row.model == model]
-    rows = [row for row in rows if not versions or row.version in versions]
     if versions:
-        rows.sort(key=lambda row: versions.index(row.version))
+        rows = [row for version in versions for row in rows if row.version == version]
     for row in rows:
         first = cells.setdefault((row.scenario, row.method, row.metric), row)
         decided = first.version != row.version and versions
@@ -105,25 +104,11 @@ def published(paper: str, model: str, *, versions: Sequence[str] = ()) -> Figure
     return {key: row.figure for key, row in cells.items()}
 
 
-def figure_of(
-    figures: Figures, scenario: str, names: tuple[str | None, ...], key: str
-) -> PublishedFigure | None:
-    """The figure for a cell: the scenario's own before that of any, `names` in their order."""
-    for name in names:
-        for where in (scenario, None):
-            if name is not None and (where, name, key) in figures:
-                return figures[where, name, key]
-    return None
-
-
-def within_spread(ours: float, figure: PublishedFigure, unit: str) -> bool | None:
-    """Whether our printed value is as near as replications of that figure are to one another.
-
-    None: it cannot be told, because no spread is known or the two are in different units.
-    """
-    if figure.spread is None or figure.unit != unit:
-        return None
-    return abs(ours - figure.value) <= figure.spread
+def within_spread(ours: float, figure: PublishedFigure, unit: str) -> bool:
+    """Whether our printed value is as near as replications of that figure are known to be to one
+    another; False where no spread is known or the two are in different units."""
+    comparable = figure.spread is not None and figure.unit == unit
+    return comparable and abs(ours - figure.value) <= figure.spread
 
 
 def references(figures: Iterable[PublishedFigure]) -> dict[Reference, str]:
@@ -152,5 +137,4 @@ def _row(line: dict[str, str]) -> FigureRow:
     figure = PublishedFigure(
         float(line["value"]), line["unit"], where, tuple(line["marks"].split()), spread
     )
-    names = [line[name] for name in ("paper", "version", "table", "scenario", "model", "method")]
-    return FigureRow(*names, metric=line["metric"], figure=figure)
+    return FigureRow(*(line[name] for name in COLUMNS[:7]), figure=figure)

@@ -30,15 +30,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
 
-Key = TypeVar("Key", bound=Hashable)
 ROUNDING = 1e-12  # a standard error this far below the mean is rounding, not spread
 MIN_SEEDS = 3
 """Fewer seeds give no interval worth printing: with two, Student's t is 12.7; with one, none."""
@@ -103,15 +101,16 @@ class Interval:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Mean of `values` (n,), one per seed, and the Student t interval of that mean.
+def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
+    """Mean of `values` (n,), one per seed or one per item, and the Student t interval of that mean.
 
     mean +- t(n-1, (1+level)/2) * s / sqrt(n), with s the sample standard deviation (n-1).
-    Source: Student (1908), "The probable error of a mean". It assumes seeds that are
-    independent and roughly normal; it says nothing about the choice of test prompts, which all
-    seeds share (`interval` does). ValueError: no values, one that is not
-    finite, a level outside (0, 1).
+    Source: Student (1908), "The probable error of a mean". It assumes values that are independent
+    and roughly normal. Over seeds it says nothing about the choice of test prompts (`interval`
+    does), over the items of one model nothing about training again. ValueError: no values, one that
+    is not finite, a level outside (0, 1).
     """
+    values = [float(value) for value in values]
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"values must be one or more finite numbers: {values!r}")
     check_level(level)
@@ -153,17 +152,11 @@ def crossed(values: np.ndarray) -> Crossed:
     mean = values.mean((-2, -1))
     seed_means = values.mean(-1, keepdims=True)
     item_means = values.mean(-2, keepdims=True)
-    seeds = num_items * np.square(seed_means[..., 0] - mean[..., None]).sum(-1)
-    items = num_seeds * np.square(item_means[..., 0, :] - mean[..., None]).sum(-1)
+    seeds = num_items * np.square(seed_means[..., 0] - mean[..., None]).sum(-1) / (num_seeds - 1)
+    items = num_seeds * np.square(item_means[..., 0, :] - mean[..., None]).sum(-1) / (num_items - 1)
     rest = np.square(values - seed_means - item_means + mean[..., None, None]).sum((-2, -1))
-    return Crossed(
-        mean,
-        seeds / (num_seeds - 1),
-        items / (num_items - 1),
-        rest / ((num_seeds - 1) * (num_items - 1)),
-        num_seeds,
-        num_items,
-    )
+    rest /= (num_seeds - 1) * (num_items - 1)
+    return Crossed(mean, seeds, items, rest, num_seeds, num_items)
 
 
 def tail(c: Crossed, distance: np.ndarray) -> np.ndarray:
@@ -190,19 +183,10 @@ def half_width(c: Crossed, level: float) -> float:
     if _spread(c) <= ROUNDING * np.abs(c.mean):
         return 0.0
     error, weight = _errors(c)
-
-    return _quantile(error, weight, 1 - level)
-
-
-def _quantile(error: np.ndarray, weight: np.ndarray, chance: float) -> float:
-    """The distance that is exceeded with this chance, either side; by Newton's method.
-
-    The chance falls with the distance and is convex, so the steps from 0 never overshoot.
-    """
     distance = 0.0
-    for _ in range(200):
+    for _ in range(200):  # Newton's method: the chance is convex, so no step from 0 overshoots
         at = distance / error
-        over = 2 * float((ndtr(-at) * weight).sum()) - chance
+        over = 2 * float((ndtr(-at) * weight).sum()) - (1 - level)
         slope = 2 * float((np.exp(-at * at / 2) / error * weight).sum()) / math.sqrt(2 * math.pi)
         step = over / slope
         distance += step
@@ -230,31 +214,19 @@ def _spread(c: Crossed) -> np.ndarray:
 
 
 def interval(sample: Sample, level: float = 0.95) -> Interval:
-    """Mean of a sample and its interval: over seeds, and over items too where there are some.
+    """Mean of a sample and its interval over seeds (n of them), and over items where it has some.
 
-    n is the number of seeds. One seed: no interval, since nothing tells what another seed would
-    have given. Student's t for one value per seed; see the head of this file for both. ValueError:
-    a level outside (0, 1).
+    One seed: no interval, since nothing tells what another seed would have given. Student's t for
+    one value per seed; see the head of this file for both. ValueError: a level outside (0, 1).
     """
     check_level(level)
     seeds, items = len(sample.seeds), len(sample.items)
     if items < 2:
-        return mean_interval([float(value) for value in sample.values.ravel()], level)
+        return mean_interval(sample.values.ravel(), level)
     if seeds == 1:
         return Interval(sample.mean, None, None, 1)
     half = half_width(crossed(sample.values), level)
     return Interval(sample.mean, sample.mean - half, sample.mean + half, seeds)
-
-
-def item_interval(values_I: np.ndarray, level: float = 0.95) -> Interval:
-    """Mean over the items (I,) of one fixed model and its Student t interval; n counts items.
-
-    It says how far other prompts of the kind would move this model's mean, and nothing about
-    training again. ValueError: not one axis, empty, a value not finite, a level outside (0, 1).
-    """
-    if np.ndim(values_I) != 1:
-        raise ValueError(f"values must have one axis, the items: shape {np.shape(values_I)}")
-    return mean_interval([float(value) for value in values_I], level)
 
 
 @lru_cache(maxsize=64)
@@ -271,11 +243,8 @@ def _chi_square(df: int, num_nodes: int, power: int) -> tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class Difference:
-    """a minus b, with its interval and the two-sided p of "there is none", not yet corrected.
-
-    With one common seed, or where every value of the difference is the same (no spread to judge it
-    by), `low`, `high` and `p` are None.
-    """
+    """a minus b, with its interval and the two-sided p of "there is none", not yet corrected; None
+    with one common seed, or where all differences are the same (no spread to judge them by)."""
 
     mean: float
     low: float | None
@@ -291,8 +260,8 @@ def difference(a: Sample, b: Sample, level: float = 0.95) -> Difference:
 
     The same seed gives both methods the same start model and batches, and the same items make
     their difficulty cancel, so the differences (seeds, items) are taken first and judged as one
-    two-way table (`crossed`); with one value per seed by Student's paired t
-    (1908). ValueError: nothing in common, items on one side only, a level outside (0, 1).
+    two-way table (`crossed`); with one value per seed by Student's paired t (1908). ValueError:
+    nothing in common, items on one side only, a level outside (0, 1).
     """
     check_level(level)
     seeds = tuple(seed for seed in a.seeds if seed in set(b.seeds))
@@ -307,7 +276,12 @@ def difference(a: Sample, b: Sample, level: float = 0.95) -> Difference:
     if not apart.any():
         return Difference(0.0, 0.0, 0.0, 1.0, *counts)
     if len(items) < 2:
-        return _paired_t_over_seeds(apart.ravel(), level, counts)
+        found = mean_interval(apart.ravel(), level)
+        error = float(apart.std(ddof=1)) / len(seeds) ** 0.5
+        if error <= ROUNDING * abs(found.mean):
+            return Difference(found.mean, None, None, None, *counts)
+        p = 2 * float(stdtr(len(seeds) - 1, -abs(found.mean) / error))
+        return Difference(found.mean, found.low, found.high, p, *counts)
     squares = crossed(apart)
     p = float(p_value(squares))
     if np.isnan(p):
@@ -326,17 +300,9 @@ def _common_items(a: Sample, b: Sample) -> tuple[str, ...]:
     return items
 
 
-def _paired_t_over_seeds(apart_S: np.ndarray, level: float, counts: tuple[int, int]) -> Difference:
-    found = mean_interval([float(value) for value in apart_S], level)
-    error = float(apart_S.std(ddof=1)) / len(apart_S) ** 0.5
-    if error <= 1e-12 * abs(found.mean):
-        return Difference(found.mean, None, None, None, *counts)
-    p = 2 * float(stdtr(len(apart_S) - 1, -abs(found.mean) / error))
-    return Difference(found.mean, found.low, found.high, p, *counts)
-
-
 def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values in the same order; reject where one is below 1 - level.
+    """Adjusted p-values in the same order; reject where one is below 1 - level. One family is
+    everything that one table may declare.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure": with m values sorted
     upwards, the i-th becomes max over j <= i of min(1, (m - j + 1) p_j). The chance of any false
@@ -352,8 +318,3 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
         so_far = max(so_far, min(1.0, (len(tested) - place) * value))
         adjusted[at] = so_far
     return adjusted
-
-
-def adjust(p: Mapping[Key, float | None]) -> dict[Key, float | None]:
-    """`holm` over named tests: one family is everything that one table may declare."""
-    return dict(zip(p, holm(list(p.values())), strict=True))

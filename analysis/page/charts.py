@@ -6,7 +6,7 @@ Thin enough for one file: few points a curve, five digits a number, a few prompt
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,12 +48,12 @@ def curves(history: pd.DataFrame, groups: Sequence[Group]) -> dict[str, Any]:
         runs = [key for r in group.records if (key := r.key) in logs]
         for of_metrics, x, values in _same_steps([logs[run] for run in runs]):
             cut = cut or len(x) > points
-            kept = largest_triangles(x, _mean(values), points)
+            kept = largest_triangles(x, np.nanmean(values, axis=0), points)
             for at, keep in zip(of_metrics, kept, strict=True):
                 place = steps.setdefault(tuple(x[keep].tolist()), len(steps))
                 rows = values[:, of_metrics.index(at), keep]
-                rounded = {run: _rounded(row) for run, row in zip(runs, rows, strict=True)}
-                metrics[names[at]][group.group_id] = [place, rounded]
+                rounded = [[None if np.isnan(v) else _short(v) for v in row] for row in rows]
+                metrics[names[at]][group.group_id] = [place, dict(zip(runs, rounded, strict=True))]
     return {"points": points, "cut": cut, "steps": [list(s) for s in steps], "metrics": metrics}
 
 
@@ -64,7 +64,8 @@ def _same_steps(logs: Sequence[pd.DataFrame]) -> Iterator[tuple[list[int], Array
         return
     every = np.unique(np.concatenate([np.asarray(log.index) for log in logs]))
     values = np.stack([log.reindex(every).to_numpy(dtype=float).T for log in logs])
-    measured: Array = np.asarray(np.isfinite(values).any(axis=0))
+    values[~np.isfinite(values)] = np.nan
+    measured: Array = np.asarray(~np.isnan(values).all(axis=0))
     same: dict[bytes, list[int]] = {}
     for at, row in enumerate(measured):
         if row.any():
@@ -72,12 +73,6 @@ def _same_steps(logs: Sequence[pd.DataFrame]) -> Iterator[tuple[list[int], Array
     for metrics in same.values():
         present = measured[metrics[0]]
         yield metrics, every[present], values[:, metrics][:, :, present]
-
-
-def _mean(values: Array) -> Array:
-    """(metrics, S): mean over the runs that have a value; each step has one or more."""
-    present = np.isfinite(values)
-    return np.where(present, values, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
 
 
 def largest_triangles(x: Array, y: Array, count: int) -> Array:
@@ -100,22 +95,17 @@ def largest_triangles(x: Array, y: Array, count: int) -> Array:
     return np.stack([*kept, np.full(len(y), len(x) - 1)], axis=1)
 
 
-def _rounded(values: Array) -> list[float | None]:
-    return [_short(value) if np.isfinite(value) else None for value in values]
-
-
 def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
     """The final numbers of every run, and per group their mean and interval.
 
-    `runs`: run id -> metric -> value; `groups`: group id -> metric -> [mean, low, high];
-    `starts`: group id -> metric -> the start model's values (distinct ones).
-
-    `axes`: the metrics to open with, x then y. Where a table has the interval, it is that one;
-    else over seeds.
+    `runs`: run id -> metric -> value; `groups`: group id -> metric -> [mean, low, high], the
+    interval of a table that has it, else over seeds; `starts`: group id -> metric -> the start
+    model's values (distinct ones); `axes`: the metrics to open with, x then y.
     """
     printed = _printed(tables)
     finished = [(g, [r for r in g.records if r.finished]) for g in groups]
-    names = sorted({name for _, rs in finished for r in rs for name in r.metrics})
+    every = [record for _, records in finished for record in records]
+    names = sorted({name for record in every for name in record.metrics})
     axes = [name for name in FIRST if name in names]
     axes += [name for name in reversed(names) if name not in axes]
     intervals: dict[str, dict[str, list[float | None]]] = {}
@@ -133,11 +123,7 @@ def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
         "names": names,
         "units": {name: unit for name in names if (unit := axis_unit(name))},
         "axes": axes[:2] if len(axes) > 1 else axes * 2,
-        "runs": {
-            r.key: {name: _short(value) for name, value in r.metrics.items()}
-            for _, records in finished
-            for r in records
-        },
+        "runs": {r.key: {name: _short(v) for name, v in r.metrics.items()} for r in every},
         "groups": intervals,
         "starts": starts,
     }
@@ -183,41 +169,33 @@ def answers(
     long. `texts` holds each text once (start models repeat themselves), `prompts`: [id, text],
     `groups`: group id -> prompt id -> [before, after, reward before, reward after].
     """
-    wanted = set(shown.values())
+    wanted, names = set(shown.values()), ["run_id", "id", "prompt", "before", "after"]
     rows = [
-        _Answer(*map(str, row[:3]), *map(_cut, row[3:]))
-        for row in generations[["run_id", "id", "prompt", "before", "after"]].to_numpy().tolist()
-        if row[0] in wanted
+        (str(run), str(name), *map(_cut, written))
+        for run, name, *written in generations[names].to_numpy().tolist()
+        if run in wanted
     ]
     rewards, keep = _rewards(items), _within_budget(rows)
     texts: dict[str, int] = {}
     by_run: dict[str, dict[str, list[Any]]] = {run: {} for run in wanted}
-    for row in rows:
-        if row.id in keep:
-            pair = [texts.setdefault(text, len(texts)) for text in (row.before, row.after)]
-            by_run[row.run_id][row.id] = [*pair, *rewards.get((row.run_id, row.id), (None, None))]
+    for run, name, _, *written in rows:
+        if name in keep:
+            pair = [texts.setdefault(text, len(texts)) for text in written]
+            by_run[run][name] = [*pair, *rewards.get((run, name), (None, None))]
     return {
         "texts": list(texts),
         "prompts": list(keep.items()),
-        "of": len({row.id for row in rows}),
+        "of": len({name for _, name, *_ in rows}),
         "groups": {group: by_run[run] for group, run in shown.items() if by_run[run]},
     }
 
 
-class _Answer(NamedTuple):
-    run_id: str
-    id: str
-    prompt: str
-    before: str
-    after: str
-
-
-def _within_budget(rows: Sequence[_Answer]) -> dict[str, str]:
+def _within_budget(rows: Sequence[tuple[str, ...]]) -> dict[str, str]:
     """Every n-th prompt by its id, as few as it takes for the texts of all groups to fit."""
-    prompts = {row.id: _cut(row.prompt) for row in sorted(rows, key=lambda row: row.id)}
+    prompts = {name: prompt for _, name, prompt, *_ in sorted(rows, key=lambda row: row[1])}
     lengths = {name: len(prompt) for name, prompt in prompts.items()}
-    for row in rows:
-        lengths[row.id] += len(row.before) + len(row.after)
+    for _, name, _, before, after in rows:
+        lengths[name] += len(before) + len(after)
     names = list(prompts)
     for count in range(min(MAX_PROMPTS, len(names)), 0, -1):
         keep = [names[at * len(names) // count] for at in range(count)]

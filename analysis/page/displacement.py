@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from tiebreak_analysis.displacement import PairSet, Panel
 from tiebreak_analysis.displacement.parts import MIN_PAIRS
 from tiebreak_analysis.page.charts import ends_of
 from tiebreak_analysis.page.groups import Group
-from tiebreak_analysis.page.markup import Markup, scroll, tag
+from tiebreak_analysis.page.markup import Markup, body, scrolling_table, tag
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.statistics import Interval
 
@@ -45,48 +46,37 @@ def table(panels: Mapping[str, Panel], groups: Sequence[Group]) -> Markup:
     words is its last column."""
     if not panels:
         return tag("p", "No finished run has left its held-out pairs.", class_="nothing")
-    bodies: dict[str, list[Markup]] = {}
+    rows: dict[str, list[Markup]] = defaultdict(list)
     several = len({group.section for group in groups}) > 1
     for group in groups:
         if group.group_id in panels:
             place = f"{group.scenario} · {group.section}" if several else group.scenario
-            rows = bodies.setdefault(place, [])
-            rows.append(_row(group.label, panels[group.group_id]))
-    blocks = []
-    for place, rows in bodies.items():
-        span = tag("th", place, colspan=len(HEADS), scope="rowgroup")
-        blocks.append(tag("tbody", tag("tr", span, class_="scenario"), *rows))
+            rows[place].append(_row(group.label, panels[group.group_id]))
     heads = (tag("th", head, scope="col", title=why or None) for head, why in HEADS.items())
-    top = tag("thead", tag("tr", *heads))
-    return scroll(tag("table", top, *blocks, class_="panels"))
+    bodies = (body(place, inside, len(HEADS)) for place, inside in rows.items())
+    return scrolling_table(heads, bodies, "panels")
 
 
 def _row(label: str, panel: Panel) -> Markup:
     whole, near, distant = panel.groups.whole, panel.groups.near, panel.groups.distant
     answer, missing = panel.answer.found, ", ".join(panel.without_pairs)
     text = panel.verdict.partition(" - ")[2] or panel.verdict
-    badge = tag("span", answer, class_=f"badge {answer.replace(' ', '-')}")
+    text += f" (without pairs, not counted: {missing})" if missing else ""
     cells = [
-        tag("td", badge),
-        *(_displaced(part) for part in (whole, near, distant)),
+        tag("td", tag("span", answer, class_=f"badge {answer.replace(' ', '-')}")),
+        *map(_displaced, (whole, near, distant)),
         *map(_number, (whole.chosen, whole.rejected, whole.margin)),
         *(_number(value, share=True) for value in (whole.chosen_share, whole.undone)),
-        tag(
-            "td",
-            f"{text} (without pairs, not counted: {missing})" if missing else text,
-            class_="words",
-        ),
+        tag("td", text, class_="words"),
     ]
     return tag("tr", tag("th", label, scope="row"), *cells)
 
 
 def _displaced(part: PairSet) -> Markup:
     """The displaced share; none of too few pairs, as none is judged."""
-    few = min(part.num_chosen, default=0) < MIN_PAIRS
-    title = f"fewer than {MIN_PAIRS} pairs in a run"
-    return (
-        tag("td", "–", class_="number", title=title) if few else _number(part.displaced, share=True)
-    )
+    if min(part.num_chosen, default=0) >= MIN_PAIRS:
+        return _number(part.displaced, share=True)
+    return tag("td", "–", class_="number", title=f"fewer than {MIN_PAIRS} pairs in a run")
 
 
 def _number(value: Interval | None, share: bool = False) -> Markup:
@@ -115,13 +105,7 @@ def buckets(panels: Mapping[str, Panel]) -> dict[str, Any]:
 
 
 def _parts(parts: Sequence[PairSet]) -> list[list[Any]]:
-    return [
-        [part.name, min(part.num_chosen), _values(part)]
-        for part in parts
-        if min(part.num_chosen, default=0) >= MIN_PAIRS
-    ]
-
-
-def _values(part: PairSet) -> dict[str, list[float | None]]:
-    measured = {name: getattr(part, name) for name in PANEL}
-    return {name: ends_of(value, DIGITS) for name, value in measured.items() if value is not None}
+    enough = [part for part in parts if min(part.num_chosen, default=0) >= MIN_PAIRS]
+    measured = [{name: getattr(part, name) for name in PANEL} for part in enough]
+    ends = ({n: ends_of(v, DIGITS) for n, v in of.items() if v is not None} for of in measured)
+    return [[p.name, min(p.num_chosen), of] for p, of in zip(enough, ends, strict=True)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from tiebreak_analysis.figures.palette import LINES, MARKERS, START, Look, looks
-from tiebreak_analysis.page.markup import Child, Markup, join, scroll, table, tag
+from tiebreak_analysis.figures.palette import LINES, MARKERS, looks
+from tiebreak_analysis.page.markup import Child, Markup, join, scrolling_table, tag
 from tiebreak_analysis.records.runs import Record, Runs, setting_text, varying
 from tiebreak_analysis.tables.comparison import sections_alike
 from tiebreak_analysis.tables.labels import material, shared_settings
+from tiebreak_analysis.tables.rows import grouped
 from tiebreak_analysis.tables.table import SHORT, Table, section_title
 
 ABSENT = "·"
@@ -39,18 +39,10 @@ class Group:
     records: tuple[Record, ...]
 
     @property
-    def name(self) -> str:
-        return f"{self.scenario} · {self.label}"
-
-    @property
-    def evaluation(self) -> str | None:
-        """How its finished runs were measured."""
-        return _evaluation(self.records)
-
-    @property
     def row(self) -> tuple[str, str | None]:
-        """Group id and evaluation, as the rows of a table have them."""
-        return self.records[0].group_id, self.evaluation
+        """Group id and evaluation of its finished runs, as the rows of a table have them."""
+        evaluations = (record.evaluation for record in self.records if record.finished)
+        return self.records[0].group_id, next(evaluations, None)
 
 
 def groups_of(records: Sequence[Record], tables: Sequence[Table]) -> tuple[Group, ...]:
@@ -63,45 +55,28 @@ def groups_of(records: Sequence[Record], tables: Sequence[Table]) -> tuple[Group
         if row.group_id is not None:  # the first table that has a group names it
             named.setdefault(row.group_id, (row.label, row.scenario))
     order = {group: at for at, group in enumerate(named)}
+    by_group = grouped(records, lambda record: record.group_id)
     sections = _sections(records)
     taken: set[tuple[str, str, str]] = set()
     groups = []
-    for runs in sorted(_members(records), key=lambda runs: _place(order, runs[0].group_id)):
-        group_id = runs[0].group_id
-        label, scenario = named.get(group_id, (runs[0].method, runs[0].scenario))
-        section = sections[group_id, _evaluation(runs)]
-        if (section, scenario, label) in taken:
-            label = f"{label} [group {group_id[:SHORT]}]"
-        taken.add((section, scenario, label))
-        groups.append(Group(group_id, label, runs[0].method, scenario, section, runs))
-    several = Counter(group.group_id for group in groups)
-    return tuple(
-        group
-        if several[group.group_id] == 1
-        else replace(group, group_id=f"{group.group_id}-{(group.evaluation or '')[:SHORT]}")
-        for group in groups
-    )
+    for group_id in sorted(by_group, key=lambda group: (order.get(group, len(order)), group)):
+        several = _by_evaluation(by_group[group_id])
+        for evaluation, runs in sorted(several.items()):
+            label, scenario = named.get(group_id, (runs[0].method, runs[0].scenario))
+            section = sections[group_id, evaluation or None]
+            if (section, scenario, label) in taken:
+                label = f"{label} [group {group_id[:SHORT]}]"
+            taken.add((section, scenario, label))
+            own_id = group_id if len(several) == 1 else f"{group_id}-{evaluation[:SHORT]}"
+            groups.append(Group(own_id, label, runs[0].method, scenario, section, tuple(runs)))
+    return tuple(groups)
 
 
-def _place(order: Mapping[str, int], group_id: str) -> tuple[int, str]:
-    return order.get(group_id, len(order)), group_id
-
-
-def _members(records: Sequence[Record]) -> Iterator[tuple[Record, ...]]:
-    """The runs of each group and evaluation, by seed; unfinished ones are with the first."""
-    by_group: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_group[record.group_id].append(record)
-    for runs in by_group.values():
-        ways = sorted({r.evaluation or "" for r in runs if r.finished}) or [""]
-        for way in ways:
-            same = [r for r in runs if (r.evaluation or "") == way if r.finished]
-            same += [r for r in runs if not r.finished and way == ways[0]]
-            yield tuple(sorted(same, key=lambda r: (r.seed, r.run_id)))
-
-
-def _evaluation(records: Sequence[Record]) -> str | None:
-    return next((record.evaluation for record in records if record.finished), None)
+def _by_evaluation(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Evaluation -> the runs of a group, by seed; unfinished ones are with the first."""
+    ways = sorted({r.evaluation or "" for r in records if r.finished}) or [""]
+    ordered = sorted(records, key=lambda r: (r.seed, r.run_id))
+    return grouped(ordered, lambda r: (r.evaluation or "") if r.finished else ways[0])
 
 
 def _sections(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
@@ -129,71 +104,56 @@ def _sections(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
     return sections
 
 
-def looks_of(groups: Sequence[Group]) -> dict[str, Look]:
-    """Row label -> its look, as in the figures for papers; "start model" has one too."""
-    return looks({START: START} | {group.label: group.method for group in groups})
-
-
-def plotly(look: Look) -> dict[str, str]:
-    """Colour, dash and symbol in the words of plotly.js."""
-    symbol = SYMBOLS[MARKERS.index(look.marker)]
+def looks_of(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
+    """Row label -> colour, dash and symbol as in the figures for papers, as plotly.js says them."""
     return {
-        "colour": look.colour,
-        "dash": DASHES[LINES.index(look.line)],
-        "symbol": symbol if look.filled else f"{symbol}-open",
+        label: {
+            "colour": look.colour,
+            "dash": DASHES[LINES.index(look.line)],
+            "symbol": SYMBOLS[MARKERS.index(look.marker)] + ("" if look.filled else "-open"),
+        }
+        for label, look in looks({group.label: group.method for group in groups}).items()
     }
 
 
 def provenance(groups: Sequence[Group], runs: Runs | None = None) -> Markup:
     """What all runs share is said once; then a row per run, and each record of `runs` that is left
     out, by name."""
-    manifests = {r.run_id: r.manifest for group in groups for r in group.records}
-    body, seen = [], set()
-    for group in groups:
-        for record in group.records:
-            row = _row(group, record, manifests[record.run_id])
-            if group.group_id not in seen:  # where the links of the leaderboard lead
-                row[1] = tag("span", row[1], id=group.group_id)
-            seen.add(group.group_id)
-            body.append(row)
-    parts = [_shared(manifests), table(HEADS, body, "provenance")]
-    left_out = {} if runs is None else {
-        "Records that could not be used and are in no number here": [
-            f"{path.name}: {why}" for path, why in runs.skipped
-        ],
-        "Damaged files, whose rows are in no chart here": sorted(
-            f"{run}: {file}: {why}" for (run, file), why in runs.damaged.items()
-        ),
-    }  # fmt: skip
-    for lead, lines in left_out.items():
+    heads = (tag("th", head, scope="col") for head in HEADS)
+    rows = (_row(group, at) for group in groups for at in range(len(group.records)))
+    parts = [_shared(groups), scrolling_table(heads, [tag("tbody", *rows)], "provenance")]
+    skipped = [f"{path.name}: {why}" for path, why in runs.skipped] if runs else []
+    damaged = runs.damaged.items() if runs else []
+    for lead, lines in (
+        ("Records that could not be used and are in no number here", skipped),
+        ("Damaged files, whose rows are in no chart here",
+         sorted(f"{run}: {file}: {why}" for (run, file), why in damaged)),
+    ):  # fmt: skip
         if lines:
             items = [tag("li", line) for line in lines]
             parts += [tag("p", f"{lead} ({len(lines)}):"), tag("ul", *items)]
     return join(parts)
 
 
-def _row(group: Group, record: Record, manifest: Mapping[str, Any]) -> list[Child]:
-    git, hashes = manifest.get("git", {}), manifest.get("hashes", {})
-    commit = _hash(git.get("commit")), " + changes" if git.get("dirty") else ""
-    return [
-        tag("code", record.run_id),
-        tag("code", record.group_id),
+def _row(group: Group, at: int) -> Markup:
+    """The group's run number `at`; the links of the leaderboard lead to the first."""
+    record, group_id = group.records[at], tag("code", group.records[at].group_id)
+    git, hashes = record.manifest.get("git", {}), record.manifest.get("hashes", {})
+    going = not record.finished and record.step is not None
+    cells: list[Child] = [
+        group_id if at else tag("span", group_id, id=group.group_id),
         group.scenario,
         group.label,
         str(record.seed),
-        _status(record),
-        join(commit),
+        record.status + (f": {record.stage} {record.step}/{record.steps}" if going else ""),
+        join([_hash(git.get("commit")), " + changes" if git.get("dirty") else ""]),
         _hash(record.data_hash),
         _hash(record.evaluation),
         _hash(record.start_model),
         _hash(hashes.get("model")),
     ]
-
-
-def _status(record: Record) -> str:
-    if record.finished or record.step is None:
-        return record.status
-    return f"{record.status}: {record.stage} {record.step}/{record.steps}"
+    run_id = tag("th", tag("code", record.run_id), scope="row")
+    return tag("tr", run_id, *(tag("td", cell) for cell in cells))
 
 
 def _hash(full: str | None) -> Child:
@@ -203,9 +163,10 @@ def _hash(full: str | None) -> Child:
     return tag("code", full if full.startswith("hub:") else full[:SHORT], title=full)
 
 
-def _shared(manifests: Mapping[str, Mapping[str, Any]]) -> Markup:
+def _shared(groups: Sequence[Group]) -> Markup:
     """Per fact (commit, each version, device) its distinct values and how many runs have each."""
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    manifests = {r.run_id: r.manifest for group in groups for r in group.records}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for manifest in manifests.values():
         git, host = manifest.get("git", {}), manifest.get("host", {})
         facts = {"code commit": git.get("commit") or "not in a checkout"}
@@ -215,10 +176,9 @@ def _shared(manifests: Mapping[str, Mapping[str, Any]]) -> Markup:
             counts[name][str(text)] += 1
     items = []
     for name, values in counts.items():
-        if len(values) == 1 and sum(values.values()) == len(manifests):
+        text = ", ".join(f"{value} ({count} runs)" for value, count in sorted(values.items()))
+        if list(values.values()) == [len(manifests)]:
             text = next(iter(values))
-        else:
-            text = ", ".join(f"{value} ({count} runs)" for value, count in sorted(values.items()))
         items.append(tag("div", tag("dt", name), tag("dd", text)))
     return tag("dl", *items, class_="facts")
 
@@ -234,13 +194,10 @@ def differences(groups: Sequence[Group]) -> Markup:
     lead = tag("p", same, class_="lead")
     if not keys:
         return join([lead, tag("p", "Method and scenario apart, no key differs.")])
-    heads = [tag("th", "key", scope="col")]
-    for group in groups:
-        name = [tag("span", group.label), tag("small", group.scenario)]
-        heads.append(tag("th", *name, scope="col"))
-    body = [_setting_row(key, [own.get(key, ABSENT) for own in settings]) for key in keys]
-    top = tag("thead", tag("tr", *heads))
-    return join([lead, scroll(tag("table", top, tag("tbody", *body), class_="settings"))])
+    names = [(tag("span", group.label), tag("small", group.scenario)) for group in groups]
+    heads = (tag("th", *name, scope="col") for name in [("key",), *names])
+    rows = (_setting_row(key, [own.get(key, ABSENT) for own in settings]) for key in keys)
+    return join([lead, scrolling_table(heads, [tag("tbody", *rows)], "settings")])
 
 
 def _setting_row(key: str, values: Sequence[str | int | float | bool | None]) -> Markup:

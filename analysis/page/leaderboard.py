@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from tiebreak_analysis.figures.palette import look
-from tiebreak_analysis.page.markup import Child, Markup, join, scroll, tag
+from tiebreak_analysis.page.markup import Child, Markup, body, join, scrolling_table, tag
 from tiebreak_analysis.published import PublishedFigure, Reference
 from tiebreak_analysis.statistics import Interval
 from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table
@@ -24,8 +24,7 @@ def verdicts(tables: Mapping[str, Table]) -> list[Markup]:
     items = []
     for name, table in tables.items():
         for section in table.sections:
-            place = [name] if len(tables) > 1 else []
-            place += [section.title] if len(table.sections) > 1 else []
+            place = [name] * (len(tables) > 1) + [section.title] * (len(table.sections) > 1)
             where = f" ({' · '.join(place)})" if place else ""
             for verdict in section.verdicts:
                 items.append(tag("li", tag("b", verdict.scenario), f"{where}: {verdict.text}"))
@@ -39,13 +38,13 @@ def leaderboards(tables: Mapping[str, Table], anchors: Anchors) -> Markup:
         parts += [tag("h3", name, class_="table")] if len(tables) > 1 else []
         for section in table.sections:
             board = _Board(section, table.references, anchors)
-            parts += [tag("h3", section.title), scroll(board.markup())]
+            parts += [tag("h3", section.title), board.markup()]
         parts.append(_notes(table))
     return join(parts)
 
 
 def _notes(table: Table) -> Markup:
-    notes = [tag("li", note) for note in (*table.notes, f"made by {table.command}")]
+    notes = (tag("li", note) for note in (*table.notes, f"made by {table.command}"))
     summary = tag("summary", f"How to read this table · {table.runs_counted}")
     downwards = any(column.sign < 0 for section in table.sections for column in section.columns)
     marks = (
@@ -67,10 +66,8 @@ class _Board:
     @property
     def drawn(self) -> int | None:
         """The column whose intervals are drawn: the first gain, else the first with a best."""
-        columns = self.section.columns
-        better = [at for at, column in enumerate(columns) if column.sign]
-        gains = [at for at in better if columns[at].gain]
-        return next(iter([*gains, *better]), None)
+        better = [(not c.gain, at) for at, c in enumerate(self.section.columns) if c.sign]
+        return min(better)[1] if better else None
 
     def markup(self) -> Markup:
         heads: list[Markup] = [tag("th", "method", scope="col", class_="method")]
@@ -82,18 +79,18 @@ class _Board:
         heads.append(tag("th", "n", scope="col", class_="number"))
         bodies = []
         for scenario, block in groupby(self.section.rows, key=lambda row: row.scenario):
-            rows, span = list(block), tag("th", scenario, colspan=len(heads), scope="rowgroup")
-            scale = (0.0, 1.0) if self.drawn is None else scale_of(
-                [cell.interval for row in rows if (cell := row.cells[self.drawn]) is not None]
-            )  # fmt: skip
-            lines = [self._row(row, scale) for row in rows]
-            bodies.append(tag("tbody", tag("tr", span, class_="scenario"), *lines))
-        return tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="leaderboard")
+            rows = list(block)
+            drawn = [row.cells[self.drawn] for row in rows] if self.drawn is not None else []
+            scale = scale_of([cell.interval for cell in drawn if cell is not None])
+            bodies.append(body(scenario, [self._row(row, scale) for row in rows], len(heads)))
+        return scrolling_table(heads, bodies, "leaderboard")
 
     def _row(self, row: Row, scale: tuple[float, float]) -> Markup:
         colour = look(row.method).colour if row.method else "currentColor"
-        cells = [tag("th", *([dot(colour)] if row.method else []), row.label, scope="row",
-                     class_="method")]  # fmt: skip
+        spot = tag("circle", cx=5, cy=5, r=5, fill=colour)
+        dot = tag("svg", spot, class_="dot", viewBox="0 0 10 10", aria_hidden="true")
+        label = [dot, row.label] if row.method else [row.label]
+        cells = [tag("th", *label, scope="row", class_="method")]
         for at, (column, cell, figure) in enumerate(self.section.slots(row)):
             below = [] if figure is None else [self._published(figure, column)]
             cells.append(_cell(column, cell, row, below, first=not at))
@@ -132,12 +129,9 @@ def _cell(
         return tag("td", *text, *below, class_="number")
     width = cell.interval.half_width
     half = "–" if width is None else column.text(width)
-    mark = tag("span", TIED if cell.tied else "", class_="mark", title="tied with the best")
+    mark, why = (TIED, "tied with the best") if cell.tied else ("", None)
     parts = [tag("strong" if cell.best else "span", column.text(cell.interval.mean, column.gain))]
-    parts += [
-        mark if cell.tied else tag("span", class_="mark"),
-        tag("span", f"± {half}", class_="half"),
-    ]
+    parts += [tag("span", mark, class_="mark", title=why), tag("span", f"± {half}", class_="half")]
     if cell.interval.n != row.n:
         parts.append(tag("small", f" n={cell.interval.n}"))
     kinds = ["number"] + ["best"] * cell.best + ["tied"] * cell.tied
@@ -151,8 +145,8 @@ def _cell(
         "data_items": cell.num_items or None,
         "data_runs": " ".join(cell.run_ids),
     }
-    hover = _hover(cell, column)
-    return tag("td", *parts, *below, class_=" ".join(kinds), title=hover, **exact)
+    kind, hover = " ".join(kinds), _hover(cell, column)
+    return tag("td", *parts, *below, class_=kind, title=hover, **exact)
 
 
 def _exact(value: float | None) -> str | None:
@@ -173,12 +167,6 @@ def _hover(cell: Cell, column: Column) -> str:
         p = "" if cell.p is None else f", p = {cell.p:.2g} after Holm"
         lines.append(f"behind the best by {column.text(behind.mean)} ({ends}{p})")
     return "\n".join(lines)
-
-
-def dot(colour: str) -> Markup:
-    """A spot of a method's colour, beside its name."""
-    spot = tag("circle", cx=5, cy=5, r=5, fill=colour)
-    return tag("svg", spot, class_="dot", viewBox="0 0 10 10", aria_hidden="true")
 
 
 def scale_of(intervals: Sequence[Interval]) -> tuple[float, float]:

@@ -33,24 +33,17 @@ def tag(name: str, /, *children: Child, **attributes: str | int | bool | None) -
     return Markup(start if name in VOID else f"{start}{join(children).text}</{name}>")
 
 
-def join(children: Iterable[Child], between: str = "") -> Markup:
-    return Markup(
-        between.join(
-            child.text if isinstance(child, Markup) else escape(child) for child in children
-        )
-    )
+def join(children: Iterable[Child]) -> Markup:
+    return Markup("".join(c.text if isinstance(c, Markup) else escape(c) for c in children))
 
 
-def table(head: Iterable[Child], body: Iterable[Iterable[Child]], class_: str = "") -> Markup:
-    """A table in a box of its own that scrolls; the first cell of a row is its heading."""
-    rows = []
-    for first, *others in body:
-        cells = (tag("td", cell) for cell in others)
-        rows.append(tag("tr", tag("th", first, scope="row"), *cells))
-    top = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head)))
-    return scroll(tag("table", top, tag("tbody", *rows), class_=class_ or None))
-
-
-def scroll(content: Markup) -> Markup:
-    """A box that scrolls by itself; it takes the focus so that arrow keys can move it."""
+def scrolling_table(heads: Iterable[Markup], bodies: Iterable[Markup], class_: str) -> Markup:
+    """A table in a box of its own, which takes the focus so that arrow keys can move it."""
+    content = tag("table", tag("thead", tag("tr", *heads)), *bodies, class_=class_)
     return tag("div", content, class_="scroll", tabindex=0)
+
+
+def body(name: str, rows: Iterable[Markup], width: int) -> Markup:
+    """Rows of a table with their name above them, across all columns."""
+    span = tag("th", name, colspan=width, scope="rowgroup")
+    return tag("tbody", tag("tr", span, class_="scenario"), *rows)

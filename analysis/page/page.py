@@ -19,21 +19,13 @@ from string import Template
 from typing import Any
 
 from tiebreak_analysis.displacement import Panel
-from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.page import displacement
 from tiebreak_analysis.page.charts import answers, curves, results, shown_runs
-from tiebreak_analysis.page.groups import (
-    Group,
-    differences,
-    groups_of,
-    looks_of,
-    plotly,
-    provenance,
-)
+from tiebreak_analysis.page.groups import Group, differences, groups_of, looks_of, provenance
 from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
 from tiebreak_analysis.page.markup import Markup, join, tag
 from tiebreak_analysis.records.runs import Runs
-from tiebreak_analysis.tables.table import LEVEL, Table
+from tiebreak_analysis.tables.table import LEVEL, Table, counted
 
 SCRIPTS = ("state.js", "charts.js", "curves.js", "frontier.js", "displacement.js", "answers.js",
            "leaderboard.js", "main.js")  # fmt: skip
@@ -58,9 +50,9 @@ def write(
     named = tables if isinstance(tables, Mapping) else {str(i): t for i, t in enumerate(tables, 1)}
     tables = list(named.values())
     groups = groups_of([r for r in runs.records if run_ids is None or r.run_id in run_ids], tables)
-    looks, panels = looks_of(groups), displacement.panels_of(runs, groups)
+    panels = displacement.panels_of(runs, groups)
     sentences = [*(tag("li", line) for line in findings), *verdicts(named)]
-    payload = _payload(runs, groups, tables, panels, looks)
+    payload = _payload(runs, groups, tables, panels)
     return _document(
         title=tag("title", title).text,
         heading=tag("h1", title).text,
@@ -99,15 +91,11 @@ def table_document(table: Table) -> str:
 
 
 def _payload(
-    runs: Runs,
-    groups: Sequence[Group],
-    tables: Sequence[Table],
-    panels: Mapping[str, Panel],
-    looks: Mapping[str, Look],
+    runs: Runs, groups: Sequence[Group], tables: Sequence[Table], panels: Mapping[str, Panel]
 ) -> dict[str, Any]:
     """What the charts, filters and answers are made from."""
     keys = [record.key for group in groups for record in group.records]
-    shown = shown_runs(groups)
+    shown, looks = shown_runs(groups), looks_of(groups)
     answering = list(shown.values())
     return {
         "groups": [
@@ -117,7 +105,7 @@ def _payload(
                 "scenario": group.scenario,
                 "section": group.section,
                 "runs": [[r.key, r.seed] for r in group.records],
-                **plotly(looks[group.label]),
+                **looks[group.label],
             }
             for group in groups
         ],
@@ -140,14 +128,10 @@ def script_safe(payload: object) -> str:
 def _about(groups: Sequence[Group], live: bool) -> Markup:
     counts = Counter(record.status for group in groups for record in group.records)
     runs = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
-    methods = {group.method for group in groups}
-    scenarios = {group.scenario for group in groups}
-    text = f"runs: {runs} · {_count(methods, 'method')} · {_count(scenarios, 'scenario')}"
+    methods = counted(len({group.method for group in groups}), "method")
+    scenarios = counted(len({group.scenario for group in groups}), "scenario")
+    text = f"runs: {runs} · {methods} · {scenarios}"
     return tag("p", f"{text} · refreshed while runs go on" if live else text, class_="about")
-
-
-def _count(names: Collection[str], what: str) -> str:
-    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"
 
 
 def _asset(name: str) -> str:

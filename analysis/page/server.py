@@ -27,13 +27,8 @@ def serve(build: Callable[[], str], runs_dir: Path, port: int = 0) -> ThreadingH
     `runs_dir` has changed. Its UserError (no finished run yet) is shown as the page.
     UserError: the port is taken.
     """
-    page = _Page(build, runs_dir)
-
-    class Handler(_Handler):
-        content = page
-
     try:
-        return ThreadingHTTPServer((HOST, port), Handler)
+        return _Server(build, runs_dir, port)
     except OSError as error:
         raise UserError(f"port {port}: {error.strerror}; give another one") from None
 
@@ -48,10 +43,11 @@ def changed(runs_dir: Path) -> str:
     return state.hexdigest()
 
 
-class _Page:
+class _Server(ThreadingHTTPServer):
     """The page and the state of the records it was built from; one thread builds at a time."""
 
-    def __init__(self, build: Callable[[], str], runs_dir: Path) -> None:
+    def __init__(self, build: Callable[[], str], runs_dir: Path, port: int) -> None:
+        super().__init__((HOST, port), _Handler)
         self._build, self._runs_dir, self._lock = build, runs_dir, Lock()
         self._of: str | None = None
         self._not_before = 0.0
@@ -82,19 +78,18 @@ def _waiting(why: str) -> str:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    content: _Page
     server_version, sys_version = "tiebreak", ""
 
     def do_GET(self) -> None:
         """`/` and nothing else. A browser that has this version already is told so."""
-        assert isinstance(self.server, ThreadingHTTPServer)
+        assert isinstance(self.server, _Server)
         port = self.server.server_port
         if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             # a page elsewhere whose name was pointed at this machine (DNS rebinding)
             return self.send_error(HTTPStatus.FORBIDDEN)
         if self.path != "/":
             return self.send_error(HTTPStatus.NOT_FOUND)
-        body, tag = self.content.current()
+        body, tag = self.server.current()
         fresh = self.headers.get("If-None-Match") == f'"{tag}"'
         self.send_response(HTTPStatus.NOT_MODIFIED if fresh else HTTPStatus.OK)
         self.send_header("ETag", f'"{tag}"')

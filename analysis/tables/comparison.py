@@ -18,7 +18,7 @@ from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables import labels
 from tiebreak_analysis.tables.items import per_item
 from tiebreak_analysis.tables.notes import notes_of
-from tiebreak_analysis.tables.rows import Planned, counted, scenario_rows, with_published
+from tiebreak_analysis.tables.rows import Planned, completed, scenario_rows
 from tiebreak_analysis.tables.table import Column, Section, Table
 from tiebreak_analysis.tables.ties import judged
 
@@ -70,20 +70,15 @@ def comparison(
 
 def _finished(runs: Runs, chosen: Sequence[Record]) -> list[Record]:
     if not any(record.finished for record in runs.records):
-        raise UserError(_nothing(runs))
+        counts = Counter(record.status for record in runs.records)
+        counts["unreadable"] = len(runs.skipped)
+        known = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()) if count)
+        hint = f" ({known}: see tiebreak runs)" if known else ""
+        raise UserError(f"no finished runs under {runs.root}{hint}; start one with: tiebreak run")
     finished = [record for record in chosen if record.finished]
     if not finished:
         raise UserError(f"none of the runs asked for is finished under {runs.root}")
     return finished
-
-
-def _nothing(runs: Runs) -> str:
-    """Why there is no table, and how to come by one."""
-    counts = Counter(record.status for record in runs.records)
-    counts["unreadable"] = len(runs.skipped)
-    known = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()) if count)
-    hint = f" ({known}: see tiebreak runs)" if known else ""
-    return f"no finished runs under {runs.root}{hint}; start one with: tiebreak run"
 
 
 def _check_metrics(finished: Sequence[Record], metrics: Sequence[str]) -> None:
@@ -107,13 +102,13 @@ def _section(
 ) -> Section:
     outdated = _outdated(members)
     records = [_without(record, outdated) for record in members]
-    columns = columns_of(records, metrics)
+    columns = _columns(records, metrics)
     items, odd_items = per_item(runs, records, {column.metric for column in columns})
-    old = stale(records)
-    blocks = []
-    for scenario, rows, one_start in scenario_rows(records, planned, columns, items):
-        rows = counted(rows, planned, old)
-        blocks.append((with_published(list(rows), scenario, columns, figures), one_start))
+    old = _stale(records)
+    blocks = [
+        (completed(rows, scenario, columns, planned, old, figures), one_start)
+        for scenario, rows, one_start in scenario_rows(records, planned, columns, items)
+    ]
     judged_rows, verdicts, num_tests = judged(blocks, columns)
     return Section(
         *key,
@@ -128,7 +123,7 @@ def _section(
     )
 
 
-def columns_of(records: Sequence[Record], metrics: Sequence[str] | None) -> tuple[Column, ...]:
+def _columns(records: Sequence[Record], metrics: Sequence[str] | None) -> tuple[Column, ...]:
     """The columns for these runs; those that none of them has are left out.
 
     `metrics` None: the usual ones, with the gain of the first that the start model has too.
@@ -138,32 +133,24 @@ def columns_of(records: Sequence[Record], metrics: Sequence[str] | None) -> tupl
     before = {name for record in records for name in record.start}
     usual = [name for name in shown(Shown.TABLES) if name in have] or sorted(have)
     columns: list[Column] = []
-    gains = 0
-    for name in usual if metrics is None else metrics:
-        if name not in have:
-            continue
+    for name in [n for n in (usual if metrics is None else metrics) if n in have]:
         columns.append(Column.of(name))
-        if name in before and (metrics is not None or not gains):
+        if name in before and not (metrics is None and any(column.gain for column in columns)):
             columns.append(Column.of(name, gain=True))
-            gains += 1
     return tuple(columns)
 
 
 def _outdated(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     """Evaluator -> runs measured with another key of it than the newest run of the section."""
-    by_evaluator: dict[str, list[tuple[str, Record]]] = defaultdict(list)
-    for record in records:
-        for evaluator, key in record.evaluators.items():
-            by_evaluator[evaluator].append((key, record))
-    outdated = {}
-    for evaluator, keyed in sorted(by_evaluator.items()):
-        newest = max(keyed, key=lambda pair: (_measured_at(pair[1]), pair[1].run_id))[0]
-        outdated[evaluator] = tuple(record.run_id for key, record in keyed if key != newest)
+    newest: dict[str, str] = {}
+    times = {r.run_id: str(r.manifest.get("times", {}).get("finished") or "") for r in records}
+    for record in sorted(records, key=lambda record: (times[record.run_id], record.run_id)):
+        newest |= record.evaluators
+    outdated = {
+        evaluator: tuple(r.run_id for r in records if r.evaluators.get(evaluator, key) != key)
+        for evaluator, key in sorted(newest.items())
+    }
     return {evaluator: run_ids for evaluator, run_ids in outdated.items() if run_ids}
-
-
-def _measured_at(record: Record) -> str:
-    return str(record.manifest.get("times", {}).get("finished") or "")
 
 
 def _without(record: Record, outdated: Mapping[str, Sequence[str]]) -> Record:
@@ -186,17 +173,17 @@ def _without(record: Record, outdated: Mapping[str, Sequence[str]]) -> Record:
     return replace(record, metrics=metrics, start=start)
 
 
-def stale(records: Sequence[Record]) -> dict[str, str]:
+def _stale(records: Sequence[Record]) -> dict[str, str]:
     """Run id -> in what it differs from most runs of its section: commit, versions."""
     made_by: dict[str, dict[str, str | None]] = {}
     for record in records:
         commit = record.manifest.get("git", {}).get("commit")
         versions = record.manifest.get("versions", {})
         made_by[record.run_id] = ({"commit": commit} if commit else {}) | versions
-    usual: dict[str, str | None] = {}
-    for name in sorted({name for made in made_by.values() for name in made}):
-        counts = Counter(made.get(name) for made in made_by.values())
-        usual[name] = counts.most_common(1)[0][0]  # equally often: that of the first row
+    usual = {  # equally often: that of the first row
+        name: Counter(made.get(name) for made in made_by.values()).most_common(1)[0][0]
+        for name in sorted(set().union(*made_by.values()))
+    }
     differences = {
         run_id: ", ".join(
             f"{name} {_short(made.get(name))} (most: {_short(most)})"
@@ -219,16 +206,8 @@ def sections_alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
 
     The same data under two settings (two paths, say) are one section.
     """
-    shared = labels.shared_settings(finished)
-    models = labels.tell_apart(
-        {record.group_id: record.model for record in finished},
-        {group: labels.part(settings, "model") for group, settings in shared.items()},
-    )
-    shared = labels.shared_settings(finished, _data)
-    data = labels.tell_apart(
-        {_data(record): record.data for record in finished},
-        {name: labels.part(settings, "data") for name, settings in shared.items()},
-    )
+    models = labels.told_apart(finished, lambda r: r.model, lambda top: top == "model")
+    data = labels.told_apart(finished, lambda r: r.data, lambda top: top == "data", by=_data)
     alike: dict[Key, list[Record]] = defaultdict(list)
     for r in finished:
         alike[models[r.group_id], data[_data(r)], r.data_hash, r.evaluation].append(r)

@@ -59,14 +59,15 @@ def _numbers(cell: Cell | None) -> list[Any]:
     return [i.mean, i.low, i.high, *counts, int(cell.best), int(cell.tied), *gap, cell.p]
 
 
+def _fields(of: object, names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names.split()}
+
+
 def sidecar(table: Table) -> str:
     """The table as JSON, keys sorted, no NaN; a run id in a cell is a key of `runs`."""
-    content = {
+    content = _fields(table, "command notes num_runs") | {
         "format": FORMAT,
-        "command": table.command,
         "level": LEVEL,
-        "notes": table.notes,
-        "num_runs": table.num_runs,
         "runs": {record.run_id: _run(record) for record in table.records},
         "sections": [_section(section) for section in table.sections],
     }
@@ -77,23 +78,15 @@ def _run(record: Record) -> dict[str, Any]:
     """Where one run came from: code, versions and hashes. None: its record does not say."""
     manifest = record.manifest
     git, hashes = manifest.get("git", {}), manifest.get("hashes", {})
-    return {
-        "run_id": record.run_id,
-        "group_id": record.group_id,
-        "seed": record.seed,
+    return _fields(record, "run_id group_id seed start_model") | {
         "commit": git.get("commit"),
         "dirty": git.get("dirty"),
         "data": record.data_hash,
         "tokens": hashes.get("tokens"),
         "evaluator": record.evaluation,
-        "start_model": record.start_model,
         "model": hashes.get("model"),
         "versions": manifest.get("versions", {}),
     }
-
-
-def _fields(of: Section | Row, names: str) -> dict[str, Any]:
-    return {name: getattr(of, name) for name in names.split()}
 
 
 def _section(section: Section) -> dict[str, Any]:
@@ -127,17 +120,14 @@ def _cell(cell: Cell | None, figure: PublishedFigure | None) -> dict[str, Any]:
     published: dict[str, Any] = {"published": None if figure is None else asdict(figure)}
     if cell is None:
         return published
-    interval, behind = cell.interval, cell.behind
-    return published | {
-        "behind_best": None if behind is None else asdict(behind),
-        "best": cell.best,
-        "high": interval.high,
-        "low": interval.low,
-        "mean": interval.mean,
-        "num_items": cell.num_items,
-        "p_adjusted": cell.p,
-        "run_ids": cell.run_ids,
-        "seeds": cell.sample.seeds,
-        "tied": cell.tied,
-        "values": cell.sample.values.reshape(cell.num_seeds, -1).mean(1).tolist(),
-    }
+    plain = published | _fields(cell, "best num_items run_ids tied")
+    return (
+        plain
+        | _fields(cell.interval, "mean low high")
+        | {
+            "behind_best": None if cell.behind is None else asdict(cell.behind),
+            "p_adjusted": cell.p,
+            "seeds": cell.sample.seeds,
+            "values": cell.sample.values.reshape(cell.num_seeds, -1).mean(1).tolist(),
+        }
+    )

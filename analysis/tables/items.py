@@ -52,8 +52,7 @@ def per_item(
         name: _ItemTable.of(runs.pairs(keys) if name == "pairs" else runs.items(keys, name))
         for name in sorted({str(metric.evaluator) for metric in known})
     }
-    damaged = sorted(runs.damaged.items())
-    odd = {run_ids[key]: why for (key, _), why in damaged if key in run_ids}
+    odd = {run_ids[key]: why for (key, _), why in sorted(runs.damaged.items()) if key in run_ids}
     values: dict[tuple[str, str], ItemValues] = {}
     for metric in known:
         for record, measured in _of_metric(tables[str(metric.evaluator)], metric, records):

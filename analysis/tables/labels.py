@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from tiebreak_analysis.records.runs import Record, Settings, setting_text, varying
 
@@ -16,50 +16,45 @@ def shared_settings(
     for record in records:
         name = by(record)
         so_far = groups.setdefault(name, record.settings)
-        if so_far is record.settings or so_far == record.settings:
-            continue
-        differing = set(varying([so_far, record.settings]))
-        groups[name] = {k: v for k, v in so_far.items() if k not in differing}
+        if so_far is not record.settings and so_far != record.settings:
+            differing = set(varying([so_far, record.settings]))
+            groups[name] = {k: v for k, v in so_far.items() if k not in differing}
     return groups
 
 
-def tell_apart(names: Mapping[str, str], settings: Mapping[str, Settings]) -> dict[str, str]:
+def told_apart(
+    records: Sequence[Record],
+    name_of: Callable[[Record], str],
+    counts: Callable[[str], bool],
+    by: Callable[[Record], str] = lambda record: record.group_id,
+) -> dict[str, str]:
     """Group -> its name, with the settings in which it differs from others of that name.
 
-    Two groups have the same label exactly when name and settings are the same.
+    Settings are those whose top-level key `counts`. Two groups have the same label exactly when
+    name and settings are the same.
     """
-    labels = {}
+    names, labels = {by(record): name_of(record) for record in records}, {}
+    settings = {
+        group: {key: value for key, value in shared.items() if counts(key.split(".")[0])}
+        for group, shared in shared_settings(records, by).items()
+    }
     for name in set(names.values()):
         groups = {group: settings[group] for group in names if names[group] == name}
-        keys = _short(varying(groups.values()))
+        keys = varying(groups.values())
+        last = [key.rsplit(".", 1)[-1] for key in keys]  # enough, where no other key ends in it
+        short = {k: w if last.count(w) == 1 else k for k, w in zip(keys, last, strict=True)}
         for group, values in groups.items():
-            told = [f"{keys[k]}={setting_text(values[k])}" for k in keys if k in values]
+            told = [f"{short[k]}={setting_text(values[k])}" for k in keys if k in values]
             labels[group] = f"{name} ({', '.join(told)})" if told else name
     return labels
 
 
-def part(settings: Settings, *tops: str) -> Settings:
-    """The settings below these top-level keys."""
-    return {k: v for k, v in settings.items() if k.split(".")[0] in tops}
-
-
 def material(settings: Settings) -> str:
     """Which model and data a run was told to use, to be compared."""
-    return repr(sorted(part(settings, "model", "data").items()))
-
-
-def rest(settings: Settings, *tops: str) -> Settings:
-    """The settings below any other top-level key."""
-    return {k: v for k, v in settings.items() if k.split(".")[0] not in tops}
+    return repr(sorted(s for s in settings.items() if s[0].split(".")[0] in ("model", "data")))
 
 
 def natural(text: str) -> list[tuple[float, str]]:
     """A sort key that puts `beta=0.05` before `beta=0.1` and `beta=5e-07` before both."""
     pieces = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
     return [(float(p), "") if at % 2 else (0.0, p) for at, p in enumerate(pieces)]
-
-
-def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Each dotted key by its last word where that is enough."""
-    last = [key.rsplit(".", 1)[-1] for key in keys]
-    return {k: word if last.count(word) == 1 else k for k, word in zip(keys, last, strict=True)}

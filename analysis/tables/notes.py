@@ -7,16 +7,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tiebreak.metrics import evaluation_metric
-from tiebreak_analysis.published import Reference, within_spread
+from tiebreak_analysis.published import PublishedFigure, Reference, within_spread
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import MIN_SEEDS, RECOMMENDED_SEEDS
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.rows import Planned
-from tiebreak_analysis.tables.table import LEVEL, SHORT, Section
+from tiebreak_analysis.tables.table import LEVEL, SHORT, Cell, Column, Row, Section, counted
 
 MANY = 6  # run ids beyond this are counted; the sidecar has them all
 UNFINISHED = ("failed", "running", "stopped", "pruned")
 PERCENT = f"{100 * LEVEL:.12g} %"
+Slot = tuple[Row, Column, Cell | None, PublishedFigure | None]
 
 
 def notes_of(
@@ -32,32 +33,30 @@ def notes_of(
 
     `chosen`: the runs asked for, whatever became of them. `planned` None: every run there is.
     """
-    yield _intervals(sections)
-    yield from _counts(sections)
+    rows = [row for section in sections for row in section.rows]
+    slots = [(row, *slot) for s in sections for row in s.rows for slot in s.slots(row)]
+    yield _intervals(slots)
+    yield from _counts(rows)
     yield from _tests(sections)
-    yield from _few_seeds(sections)
-    yield from _conventions(sections, footnotes)
-    yield from _published(sections, letters)
+    yield from _few_seeds(rows)
+    shown = dict.fromkeys(row.method or "" for row in rows)
+    yield from (f"{method}: {footnotes[method]}" for method in shown if method in footnotes)
+    yield from _published(slots, letters)
     yield from _unfinished(runs, chosen, planned)
     yield from _unplaced(planned or (), finished)
-    yield from _without_items(sections)
-    yield from _outdated(sections)
-    yield from _stale(sections)
+    yield from _set_apart(sections)
     yield from _odd_starts(finished)
     yield from _torn_groups(sections)
 
 
-def _intervals(sections: Sequence[Section]) -> str:
+def _intervals(slots: Sequence[Slot]) -> str:
     """Which of the two kinds of interval a column has: a reader may not assume the wider one."""
     by_seed, by_item, fixed = set(), set(), False
-    for section in sections:
-        for row in section.rows:
-            for column, cell in zip(section.columns, row.cells, strict=True):
-                if cell is None:
-                    continue
-                if row.method is not None:
-                    (by_item if cell.num_items else by_seed).add(column.key)
-                fixed |= row.method is None and row.n == 1 and cell.num_items > 1
+    for row, column, cell, _ in slots:
+        if cell is not None and row.method is not None:
+            (by_item if cell.num_items else by_seed).add(column.key)
+        elif cell is not None:
+            fixed |= row.n == 1 and cell.num_items > 1
     over = "seeds (Student t)"
     if by_item:
         alone = ", ".join(sorted(key.replace("gain:", "gain in ") for key in by_seed))
@@ -69,12 +68,11 @@ def _intervals(sections: Sequence[Section]) -> str:
     )
 
 
-def _counts(sections: Sequence[Section]) -> Iterator[str]:
+def _counts(rows: Sequence[Row]) -> Iterator[str]:
     yield (
         "n: seeds of a method, distinct models of a start model; "
         "gain: a run's value minus that of its own start model"
     )
-    rows = [row for section in sections for row in section.rows]
     if any(row.planned is not None and row.n < row.planned for row in rows):
         yield "n of m: only so many of the runs asked for are finished; missing: none of them"
     if any(cell is not None and cell.interval.n < row.n for row in rows for cell in row.cells):
@@ -88,53 +86,44 @@ def _tests(sections: Sequence[Section]) -> Iterator[str]:
         return
     tests = ", ".join(str(s.num_tests) for s in sections if s.num_tests)
     each = "the section" if len(sections) == 1 else "each section"
-    downwards = any(column.sign < 0 for section in sections for column in section.columns)
+    downwards = any(column.sign < 0 for s in sections for column in s.columns)
     best = "best mean (the lowest where less is better)" if downwards else "highest mean"
     yield (
         f"bold: {best} among the methods of a scenario; †: not distinguishable from it at "
         f"the {PERCENT} level, paired on seeds and items, Holm's correction over all "
         f"pairs of {each} ({tests})"
     )
-    tied = [cell for cell in cells if cell.tied]
+    tied = [cell.behind.num_seeds for cell in cells if cell.tied and cell.behind is not None]
     if tied:
-        fewest = min(cell.behind.num_seeds for cell in tied if cell.behind is not None)
+        fewest = min(tied)
         yield (
             f"† is no proof of equality: with {fewest} seeds only large differences can be shown"
             + (f"; {RECOMMENDED_SEEDS} are recommended" if fewest < RECOMMENDED_SEEDS else "")
         )
 
 
-def _few_seeds(sections: Sequence[Section]) -> Iterator[str]:
-    rows = [row for s in sections for row in s.rows if row.method is not None and not row.missing]
-    few = [row for row in rows if row.n < MIN_SEEDS]
+def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
+    having = [row for row in rows if row.method is not None and not row.missing]
+    few = sum(row.n < MIN_SEEDS for row in having)
     if few:
         yield (
-            f"too few seeds (fewer than {MIN_SEEDS}) in {len(few)} of "
-            f"{_count(len(rows), 'method row')}: "
+            f"too few seeds (fewer than {MIN_SEEDS}) in {few} of "
+            f"{counted(len(having), 'method row')}: "
             "they cannot tell methods apart, and none of them is marked"
         )
 
 
-def _conventions(sections: Sequence[Section], footnotes: Mapping[str, str]) -> Iterator[str]:
-    shown = dict.fromkeys(row.method for s in sections for row in s.rows if row.method is not None)
-    for method in shown:
-        if method in footnotes:
-            yield f"{method}: {footnotes[method]}"
-
-
-def _published(sections: Sequence[Section], letters: Mapping[Reference, str]) -> Iterator[str]:
+def _published(slots: Sequence[Slot], letters: Mapping[Reference, str]) -> Iterator[str]:
     for (source, marks), letter in letters.items():
         yield f"published {letter}: {source}" + (f" ({', '.join(marks)})" if marks else "")
-    near = [
+    near = ", ".join(
         f"{row.label} in {row.scenario} ({column.metric}, ±{figure.spread:g})"
-        for section in sections
-        for row in section.rows
-        for column, cell, figure in section.slots(row)
+        for row, column, cell, figure in slots
         if cell is not None and figure is not None
         if within_spread(cell.interval.mean * column.scale, figure, column.unit)
-    ]
+    )
     if near:
-        yield f"within the known spread of replications of the published figure: {', '.join(near)}"
+        yield f"within the known spread of replications of the published figure: {near}"
 
 
 def _unfinished(
@@ -146,12 +135,11 @@ def _unfinished(
     if wanted is not None:
         known = {r.run_id for r in runs.records} | {path.name for path, _ in runs.skipped}
         counts["not started"] = len(wanted - known)
-    missing = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    if missing:
+    if missing := ", ".join(f"{count} {what}" for what, count in counts.items() if count):
         yield f"{missing}: not in the table"
     if skipped:
         reasons = "; ".join(f"{path.name} ({why})" for path, why in skipped)
-        yield f"{_count(len(skipped), 'unreadable record')} skipped: {reasons}"
+        yield f"{counted(len(skipped), 'unreadable record')} skipped: {reasons}"
 
 
 def _unplaced(planned: Sequence[Planned], finished: Sequence[Record]) -> Iterator[str]:
@@ -167,40 +155,32 @@ def _unplaced(planned: Sequence[Planned], finished: Sequence[Record]) -> Iterato
         yield f"missing whole, nothing finished to put it beside: {_some(sorted(lost))}"
 
 
-def _without_items(sections: Sequence[Section]) -> Iterator[str]:
-    """Runs by reason: what is wrong with one run's file is often wrong with many."""
+def _set_apart(sections: Sequence[Section]) -> Iterator[str]:
+    """Runs by reason: what is wrong with one is often wrong with many."""
     odd = {run_id: why for section in sections for run_id, why in section.odd_items.items()}
-    by_reason = _by_reason(sorted(odd.items()))
-    if by_reason:
-        reasons = "; ".join(f"{_some(ids)} ({why})" for why, ids in sorted(by_reason.items()))
+    reasons = "; ".join(f"{_some(ids)} ({why})" for why, ids in _by_reason(sorted(odd.items())))
+    if reasons:
         yield f"not used item by item, so their rows are judged over seeds alone: {reasons}"
-
-
-def _outdated(sections: Sequence[Section]) -> Iterator[str]:
-    by_evaluator = [
+    old = "; ".join(
         f"{evaluator}: {_some(sorted(run_ids))}"
         for section in sections
         for evaluator, run_ids in section.outdated.items()
-    ]
-    if by_evaluator:
+    )
+    if old:
         yield (
             "measured by an older version of an evaluator than the newest run of the section, so "
-            f"not measured for its columns: {'; '.join(by_evaluator)}"
+            f"not measured for its columns: {old}"
         )
-
-
-def _stale(sections: Sequence[Section]) -> Iterator[str]:
-    by_reason = _by_reason(item for section in sections for item in section.stale.items())
-    for why, ids in sorted(by_reason.items()):
+    for why, ids in _by_reason(item for section in sections for item in section.stale.items()):
         yield f"stale, made by other code than most runs of the section: {_some(ids)}: {why}"
 
 
-def _by_reason(reasons: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Reason -> run ids, from (run id, reason)."""
+def _by_reason(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """(reason, run ids), sorted, from (run id, reason)."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for run_id, why in reasons:
         by_reason[why].append(run_id)
-    return by_reason
+    return sorted(by_reason.items())
 
 
 def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
@@ -222,9 +202,9 @@ def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
             f"start model {', '.join(sorted(apart))}: runs measured it with different values; "
             "the first run's is shown"
         )
-    several = [key for key, starts in models.items() if len(starts) > 1]
+    several = sorted(f"{k[1]}, seed {k[3]}" for k, starts in models.items() if len(starts) > 1)
     if several:
-        where = "; ".join(sorted(f"{key[1]}, seed {key[3]}" for key in several))
+        where = "; ".join(several)
         yield (
             f"more than one start model for a seed ({where}): "
             "the methods there did not all start from the same place"
@@ -232,9 +212,8 @@ def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
 
 
 def _torn_groups(sections: Sequence[Section]) -> Iterator[str]:
-    places = ({row.group_id for row in s.rows if row.group_id} for s in sections)
-    counts = Counter(group for groups in places for group in groups)
-    torn = sorted(group[:SHORT] for group, count in counts.items() if count > 1)
+    counts = Counter(group for s in sections for group in {row.group_id for row in s.rows})
+    torn = sorted(group[:SHORT] for group, count in counts.items() if group and count > 1)
     if torn:
         yield (
             f"group {', '.join(torn)}: its runs differ in data or evaluator, "
@@ -245,7 +224,3 @@ def _torn_groups(sections: Sequence[Section]) -> Iterator[str]:
 def _some(names: Sequence[str]) -> str:
     first = ", ".join(names[:MANY])
     return f"{first} and {len(names) - MANY} more" if len(names) > MANY else first
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

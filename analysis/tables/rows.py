@@ -12,17 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tiebreak_analysis.published import Figures, figure_of
+from tiebreak_analysis.published import Figures
 from tiebreak_analysis.records.runs import Record
-from tiebreak_analysis.statistics import Sample, interval, item_interval
+from tiebreak_analysis.statistics import Sample, interval, mean_interval
 from tiebreak_analysis.tables import labels
-from tiebreak_analysis.tables.items import Array, PerItem
+from tiebreak_analysis.tables.items import Array, ItemValues, PerItem
 from tiebreak_analysis.tables.table import LEVEL, SHORT, START, Cell, Column, Row
 
 SCENARIOS = ("sft-then-align", "align-from-base", "align-from-instruct")
 """The order of scenarios in a table; others follow by name."""
-RunItems = tuple[tuple[str, ...], Array]
-"""Names of the items and a value of each, for one run."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,8 @@ def scenario_rows(
     They do when all runs of a seed began from the same model: two gains then differ as the two
     metrics do. A scenario with several settings comes several times.
     """
-    by_block = _by_block(records)
+    blocks = labels.told_apart(records, lambda r: r.scenario, lambda top: top == "scenario")
+    by_block = grouped(records, lambda record: blocks[record.group_id])
     scenarios = {block: members[0].scenario for block, members in by_block.items()}
     absent = _missing(planned, {record.group_id for record in records}, scenarios)
     scenarios |= {block: groups[0].scenario for block, groups in absent.items()}
@@ -73,18 +72,9 @@ def scenario_rows(
         taken = [row.label for row in rows]
         rows += _missing_rows(block, absent.get(block, []), len(columns), taken)
         rows.sort(key=lambda row: labels.natural(row.label))
-        rows = [*_start_row(block, members, columns, items), *rows]
-        yield scenarios[block], rows, _one_start(members)
-
-
-def _by_block(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records by scenario; one with several settings is several blocks, labelled by them."""
-    shared = labels.shared_settings(records)
-    blocks = labels.tell_apart(
-        {record.group_id: record.scenario for record in records},
-        {group: labels.part(settings, "scenario") for group, settings in shared.items()},
-    )
-    return grouped(records, lambda record: blocks[record.group_id])
+        starts = {(record.seed, record.start_model) for record in members}
+        one_start = len(starts) == len({seed for seed, _ in starts})
+        yield scenarios[block], [*_start_row(block, members, columns, items), *rows], one_start
 
 
 def grouped(records: Iterable[Record], by: Callable[[Record], str]) -> dict[str, list[Record]]:
@@ -95,52 +85,32 @@ def grouped(records: Iterable[Record], by: Callable[[Record], str]) -> dict[str,
     return groups
 
 
-def _one_start(records: Sequence[Record]) -> bool:
-    starts = {(record.seed, record.start_model) for record in records}
-    return len(starts) == len({seed for seed, _ in starts})
-
-
 def _start_row(
     block: str, records: Sequence[Record], columns: Sequence[Column], items: PerItem
 ) -> list[Row]:
     """Each distinct start model counts once, however many runs began from it."""
-    models = dict.fromkeys(str(record.start_model) for record in records)
-    cells = []
-    for column in columns:
-        having: dict[str, Record] = {}
-        for record in records:
-            assert record.start_model is not None, "a finished run's record names its start model"
-            if column.metric in record.start:
-                having.setdefault(record.start_model, record)
-        cells.append(_start_cell(list(having.values()), column, items))
+    models = {record.start_model for record in records}
+    cells = tuple(_start_cell(records, column, items) for column in columns)
     run_ids = tuple(record.run_id for record in records)
-    return [Row(block, START, None, None, len(models), run_ids, tuple(cells))] if models else []
+    return [Row(block, START, None, None, len(models), run_ids, cells)] if models else []
 
 
 def _method_rows(
     block: str, records: Sequence[Record], columns: Sequence[Column], items: PerItem
 ) -> list[Row]:
-    groups, rows = grouped(records, lambda record: record.group_id), []
-    for group, label in _labels(records).items():
+    """A row per group; its id joins the label where the settings tell nothing apart."""
+    names = labels.told_apart(
+        records, lambda r: r.method, lambda top: top not in ("scenario", "model")
+    )
+    taken, rows = Counter(names.values()), []
+    groups = grouped(records, lambda record: record.group_id)
+    for group, name in names.items():
         members = groups[group]
+        label = name if taken[name] == 1 else f"{name} [group {group[:SHORT]}]"
         cells = tuple(_method_cell(members, column, items) for column in columns)
         run_ids = tuple(record.run_id for record in members)
         rows.append(Row(block, label, members[0].method, group, len(run_ids), run_ids, cells))
     return rows
-
-
-def _labels(records: Sequence[Record]) -> dict[str, str]:
-    """Group id -> row label; the group id itself joins where the settings tell nothing apart."""
-    settings = labels.shared_settings(records)
-    by_group = labels.tell_apart(
-        {record.group_id: record.method for record in records},
-        {group: labels.rest(s, "scenario", "model") for group, s in settings.items()},
-    )
-    taken = Counter(by_group.values())
-    return {
-        group: label if taken[label] == 1 else f"{label} [group {group[:SHORT]}]"
-        for group, label in by_group.items()
-    }
 
 
 def _missing(
@@ -164,84 +134,92 @@ def _missing_rows(
     block: str, groups: Sequence[Planned], num_columns: int, taken: Sequence[str]
 ) -> list[Row]:
     """Rows without a number; by group id too, where another row has the method's name."""
-    names = [*taken, *(run.method for run in groups)]
+    names = [*(label.split(" ")[0] for label in taken), *(run.method for run in groups)]
     rows = []
     for run in groups:
-        alone = not any(name.split(" ")[0] == run.method for name in taken)
-        alone = alone and names.count(run.method) == 1
+        alone = names.count(run.method) == 1
         label = run.method if alone else f"{run.method} [group {run.group_id[:SHORT]}]"
         rows.append(Row(block, label, run.method, run.group_id, 0, (), (None,) * num_columns))
     return rows
 
 
-def counted(
-    rows: Sequence[Row], planned: Sequence[Planned], stale: Collection[str]
-) -> Iterator[Row]:
-    """The rows with how many runs were asked for, and which of those there are stale."""
+def completed(
+    rows: Sequence[Row],
+    scenario: str,
+    columns: Sequence[Column],
+    planned: Sequence[Planned],
+    stale: Collection[str],
+    figures: Figures,
+) -> list[Row]:
+    """The rows with how many runs were asked for, which of theirs are stale, and what was
+    published, by row label, or by method where one row alone has it."""
     asked = Counter(run.group_id for run in planned)
+    count = Counter(row.method for row in rows)
+    done = []
     for row in rows:
         old = tuple(run_id for run_id in row.run_ids if run_id in stale)
-        yield replace(row, planned=asked.get(row.group_id or "") or None, stale=old)
-
-
-def with_published(
-    rows: Sequence[Row], scenario: str, columns: Sequence[Column], figures: Figures
-) -> list[Row]:
-    """The rows with what was published, by row label, or by method where one row alone has it."""
-    count = Counter(row.method for row in rows)
-    beside = []
-    for row in rows:
         names = (row.label, row.method) if count[row.method] == 1 else (row.label,)
-        cells = tuple(figure_of(figures, scenario, names, column.key) for column in columns)
-        beside.append(replace(row, published=cells if any(cells) else ()))
-    return beside
+        places = [(where, name or "") for name in names for where in (scenario, None)]
+        beside = tuple(
+            next((figures[*place, c.key] for place in places if (*place, c.key) in figures), None)
+            for c in columns
+        )  # the scenario's own before that of any
+        num_asked = asked.get(row.group_id or "") or None
+        published = beside if any(beside) else ()
+        done.append(replace(row, planned=num_asked, stale=old, published=published))
+    return done
 
 
 def _method_cell(records: Sequence[Record], column: Column, items: PerItem) -> Cell | None:
     """One value per run of a method, one run per seed. None: no run has the metric."""
     having = [record for record in records if column.value(record) is not None]
-    per_run = []
-    for record in having:
-        measured = items.get((record.run_id, column.metric))
-        values = None if measured is None else measured.after
-        if measured is not None and column.gain:
-            values = None if measured.before is None else measured.after - measured.before
-        per_run.append(None if measured is None or values is None else (measured.items, values))
-    seeds = [record.seed for record in having]
-    return _cell(having, seeds, [column.value(record) for record in having], per_run)
+
+    def by_item(measured: ItemValues) -> Array | None:
+        if not column.gain:
+            return measured.after
+        return None if measured.before is None else measured.after - measured.before
+
+    seeds, values = [r.seed for r in having], [column.value(r) for r in having]
+    return _cell(having, column, seeds, values, items, by_item)
 
 
 def _start_cell(records: Sequence[Record], column: Column, items: PerItem) -> Cell | None:
     """One value per start model. One alone is fixed: its interval is over the items."""
     if column.gain:
         return None
-    seeds = [record.seed for record in records]
-    if len(set(seeds)) < len(seeds):  # two start models of one seed: a note under the table says so
-        seeds = list(range(len(records)))
-    per_run = []
+    having: dict[str | None, Record] = {}
     for record in records:
-        measured = items.get((record.run_id, column.metric))
-        before = None if measured is None else measured.before
-        per_run.append(None if measured is None or before is None else (measured.items, before))
-    cell = _cell(records, seeds, [record.start[column.metric] for record in records], per_run)
+        assert record.start_model is not None, "a finished run's record names its start model"
+        if column.metric in record.start:
+            having.setdefault(record.start_model, record)
+    first = list(having.values())
+    seeds = [record.seed for record in first]
+    if len(set(seeds)) < len(seeds):  # two start models of one seed: a note under the table says so
+        seeds = list(range(len(seeds)))
+    values = [record.start[column.metric] for record in first]
+    cell = _cell(first, column, seeds, values, items, lambda measured: measured.before)
     if cell is None or cell.num_seeds > 1 or cell.num_items < 2:
         return cell
-    over_items = item_interval(cell.sample.values[0], LEVEL)
+    over_items = mean_interval(cell.sample.values[0], LEVEL)
     return replace(cell, interval=replace(over_items, n=1))  # n counts models
 
 
 def _cell(
     records: Sequence[Record],
+    column: Column,
     seeds: Sequence[int],
     values: Sequence[float | None],
-    per_run: Sequence[RunItems | None],
+    items: PerItem,
+    by_item: Callable[[ItemValues], Array | None],
 ) -> Cell | None:
     """The interval over these runs, item by item where each has the same items. None: no runs."""
     if not records:
         return None
-    known = [measured for measured in per_run if measured is not None]
-    if len(known) == len(records) and len({names for names, _ in known}) == 1:
-        sample = Sample(tuple(seeds), known[0][0], np.stack([items for _, items in known]))
+    measured = [items.get((record.run_id, column.metric)) for record in records]
+    known = [one for one in measured if one is not None]
+    each = [own for one in known if (own := by_item(one)) is not None]
+    if len(each) == len(records) and len({one.items for one in known}) == 1:
+        sample = Sample(tuple(seeds), known[0].items, np.stack(each))
     else:
         sample = Sample(tuple(seeds), (), np.array(values, dtype=float))
     return Cell(interval(sample, LEVEL), tuple(record.run_id for record in records), sample)

@@ -15,6 +15,10 @@ START = "start model"
 LEVEL = 0.95  # of every interval and every test
 
 
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Column:
     """One metric of the aligned model, or (gain) that metric minus the start model's, per run."""
@@ -203,4 +207,4 @@ class Table:
 
     @property
     def runs_counted(self) -> str:
-        return f"{self.num_runs} finished run{'' if self.num_runs == 1 else 's'}"
+        return counted(self.num_runs, "finished run")

@@ -3,7 +3,8 @@ r"""A table as Markdown, and as LaTeX: a float per section, which needs \usepack
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 
 from tiebreak_analysis.published import Reference
 from tiebreak_analysis.tables.table import Cell, Column, Row, Section, Table
@@ -54,29 +55,18 @@ def printed_cells(
             yield write(row, column, cell)
         else:
             yield MISSING if row.missing else ""
-        if beside:
-            yield (
-                ""
-                if figure is None
-                else write_figure(f"{figure.value:.10g}", letters[figure.source, figure.marks])
-            )
+        if figure is not None:
+            yield write_figure(f"{figure.value:.10g}", letters[figure.source, figure.marks])
+        elif beside:
+            yield ""
 
 
 def cell_parts(row: Row, column: Column, cell: Cell) -> tuple[str, str, str]:
     """A cell's mean, half width, and ` (n=2)` where only two of the row's runs have the metric."""
-    interval = cell.interval
-    width = interval.half_width
+    interval, width = cell.interval, cell.interval.half_width
     half = NO_INTERVAL if width is None else column.text(width)
     fewer = "" if interval.n == row.n else f" (n={interval.n})"
     return column.text(interval.mean, signed=column.gain), half, fewer
-
-
-def _opens_scenario(rows: Sequence[Row]) -> Iterator[tuple[Row, bool]]:
-    """Each row, and whether it is the first of its scenario."""
-    before = None
-    for row in rows:
-        yield row, row.scenario != before
-        before = row.scenario
 
 
 def one_line(text: str) -> str:
@@ -87,9 +77,11 @@ def _pipes(section: Section, letters: Mapping[Reference, str]) -> list[str]:
     """A pipe table whose columns line up in plain text too; numbers to the right."""
     head = [_escape(text) for text in header(section)]
     body = []
-    for row, first in _opens_scenario(section.rows):
-        cells = printed_cells(section, row, letters, _markdown_cell, "{} {}".format)
-        body.append([_escape(row.scenario) if first else "", _escape(row.label), *cells, row.count])
+    for scenario, rows in groupby(section.rows, key=lambda row: row.scenario):
+        for at, row in enumerate(rows):
+            cells = printed_cells(section, row, letters, _markdown_cell, "{} {}".format)
+            name = "" if at else _escape(scenario)
+            body.append([name, _escape(row.label), *cells, row.count])
     widths = [max(3, *(len(row[at]) for row in [head, *body])) for at in range(len(head))]
     rule = [f":{'-' * (w - 1)}" if at < 2 else f"{'-' * (w - 1)}:" for at, w in enumerate(widths)]
     lines = []
@@ -134,26 +126,23 @@ def latex(table: Table) -> str:
 
 
 def _tabular(section: Section, letters: Mapping[Reference, str]) -> Iterator[str]:
+    """Its head is two lines, broken after the group of a metric: pages are narrow."""
     width = len(header(section)) - 2
     yield rf"\caption{{{_latex_escape(section.title[:1].upper() + section.title[1:])}}}"
     yield rf"\begin{{tabular}}{{ll{'r' * width}}}"
     yield r"\toprule"
-    yield from _latex_head(section)
-    for row, first in _opens_scenario(section.rows):
-        texts = [_latex_escape(row.scenario) if first else "", _latex_escape(row.label)]
-        texts += printed_cells(section, row, letters, _latex_cell, r"${}^{{\mathrm{{{}}}}}$".format)
-        if first:
-            yield r"\midrule"
-        yield " & ".join([*texts, row.count]) + r" \\"
+    broken = [heading.rpartition("/") for heading in header(section)]
+    for line in [group + slash for group, slash, _ in broken], [name for *_, name in broken]:
+        yield " & ".join(map(_latex_escape, line)) + r" \\"
+    figure = r"${}^{{\mathrm{{{}}}}}$".format
+    for scenario, rows in groupby(section.rows, key=lambda row: row.scenario):
+        yield r"\midrule"
+        for at, row in enumerate(rows):
+            name = "" if at else _latex_escape(scenario)
+            cells = printed_cells(section, row, letters, _latex_cell, figure)
+            yield " & ".join([name, _latex_escape(row.label), *cells, row.count]) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
-
-
-def _latex_head(section: Section) -> list[str]:
-    """Two lines, broken after the group of a metric: pages are narrow."""
-    broken = [heading.rpartition("/") for heading in header(section)]
-    lines = [group + slash for group, slash, _ in broken], [name for *_, name in broken]
-    return [" & ".join(map(_latex_escape, line)) + r" \\" for line in lines]
 
 
 def _latex_cell(row: Row, column: Column, cell: Cell) -> str:

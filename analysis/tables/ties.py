@@ -9,13 +9,13 @@ three seeds take no part: they are neither best nor tied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
-from tiebreak_analysis.statistics import MIN_SEEDS, Sample, adjust, crossed, difference, p_value
+from tiebreak_analysis.statistics import MIN_SEEDS, Sample, crossed, difference, holm, p_value
 from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Verdict
 
 MOST = 20_000  # pairs in a section; beyond, no correction would leave anything to find
@@ -25,6 +25,7 @@ MANY = 6  # names in a verdict; beyond, they are counted instead
 Block = tuple[Sequence[Row], bool]
 """The rows of one scenario, and whether all of them share a start."""
 Question = tuple[int, str]  # block, what is compared
+Comparison = tuple[Question, dict[str, Sample]]  # row label -> its sample
 Pair = tuple[str, str]  # row labels
 
 
@@ -36,7 +37,10 @@ def judged(
     The result: the blocks' rows with `best`, `tied`, `behind` and `p` in their cells, a verdict for
     each scenario that has one, and the number of tests.
     """
-    questions = dict(_questions(blocks, columns))
+    asked = _asked(blocks, columns)
+    questions: dict[Question, dict[str, Sample]] = {}
+    for question, rivals in asked.values():  # of a metric and its gain the metric, which is first
+        questions.setdefault(question, rivals)
     num_pairs = sum(len(rivals) * (len(rivals) - 1) // 2 for rivals in questions.values())
     too_many = num_pairs if num_pairs > MOST else 0
     p = {
@@ -45,15 +49,14 @@ def judged(
         for pair, value in ({} if too_many else _pairs(rivals)).items()
     }
     by_question: dict[Question, dict[Pair, float | None]] = {}
-    for (question, pair), value in adjust(p).items():
+    for (question, pair), value in zip(p, holm(list(p.values())), strict=True):
         by_question.setdefault(question, {})[pair] = value
     marked = []
-    for at, (rows, one_start) in enumerate(blocks):
+    for at, (rows, _) in enumerate(blocks):
         for place, column in enumerate(columns):
-            rivals = _rivals(rows, place) if column.sign else {}
-            if rivals and not too_many:
-                adjusted = by_question[at, _subject(one_start, columns, column)]
-                rows = _marked(rows, place, column.sign, rivals, adjusted)
+            if (at, place) in asked and not too_many:
+                question, rivals = asked[at, place]
+                rows = _marked(rows, place, column.sign, rivals, by_question[question])
         marked.append(tuple(rows))
     verdicts = [_verdict(rows, columns, too_many) for rows in marked]
     num_tests = sum(value is not None for value in p.values())
@@ -72,22 +75,15 @@ def _rivals(rows: Sequence[Row], place: int) -> dict[str, Sample]:
     return {row.label: cell.sample for row, cell in present}
 
 
-def _subject(one_start: bool, columns: Sequence[Column], column: Column) -> str:
-    keys = {other.key for other in columns if other.sign}
-    return column.metric if one_start and column.metric in keys else column.key
-
-
-def _questions(
-    blocks: Sequence[Block], columns: Sequence[Column]
-) -> Iterator[tuple[Question, dict[str, Sample]]]:
-    """Every comparison once: of a metric and its gain, the metric, which stands first."""
-    seen = set()
+def _asked(blocks: Sequence[Block], columns: Sequence[Column]) -> dict[tuple[int, int], Comparison]:
+    """(block, column) -> what is compared there; a metric and its gain may be one question."""
+    keys, asked = {column.key for column in columns if column.sign}, {}
     for at, (rows, one_start) in enumerate(blocks):
         for place, column in enumerate(columns):
-            question = at, _subject(one_start, columns, column)
-            if column.sign and question not in seen and (rivals := _rivals(rows, place)):
-                seen.add(question)
-                yield question, rivals
+            if column.sign and (rivals := _rivals(rows, place)):
+                as_metric = one_start and column.metric in keys
+                asked[at, place] = (at, column.metric if as_metric else column.key), rivals
+    return asked
 
 
 def _pairs(samples: Mapping[str, Sample]) -> dict[Pair, float | None]:
@@ -149,16 +145,12 @@ def _marked(
             if row.label == best:
                 cell = replace(cell, best=True)
             elif value is not None:
-                cell = _compared(cell, rivals[best], value, sign)
+                behind = difference(*_alike(rivals[best], cell.sample), LEVEL)
+                # the worse mean, but not on the seeds in common: not shown to be worse
+                tied = value >= 1 - LEVEL or sign * behind.mean <= 0
+                cell = replace(cell, tied=tied, behind=behind, p=value)
         marked.append(replace(row, cells=(*row.cells[:place], cell, *row.cells[place + 1 :])))
     return marked
-
-
-def _compared(cell: Cell, best: Sample, p: float, sign: int) -> Cell:
-    """A row that has the worse mean but not on the seeds in common is not shown to be worse."""
-    behind = difference(*_alike(best, cell.sample), LEVEL)
-    tied = p >= 1 - LEVEL or sign * behind.mean <= 0
-    return replace(cell, tied=tied, behind=behind, p=p)
 
 
 def _verdict(rows: Sequence[Row], columns: Sequence[Column], too_many: int) -> Verdict | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from tiebreak_analysis.statistics import Difference, Sample, adjust, difference, holm, interval
+from tiebreak_analysis.statistics import Difference, Sample, difference, holm, interval
 
 
 def of(*values: float, first_seed: int = 1) -> Sample:
@@ -97,7 +97,3 @@ def test_holm_leaves_out_what_was_not_tested():
     assert holm([]) == []
     with pytest.raises(ValueError, match="between 0 and 1"):
         holm([1.5])
-
-
-def test_adjust_keeps_the_names():
-    assert adjust({("x", 1): 0.01, ("y", 2): None}) == {("x", 1): 0.01, ("y", 2): None}

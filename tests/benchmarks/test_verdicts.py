@@ -19,7 +19,7 @@ from benchmarks import verdicts
 from benchmarks.interval_candidates import Variances, bootstrap_misses
 from benchmarks.simulated_tables import COLUMNS, REWARD, Model, Shape, read
 from tiebreak.errors import UserError
-from tiebreak_analysis.statistics import RECOMMENDED_SEEDS, Sample, adjust, difference
+from tiebreak_analysis.statistics import RECOMMENDED_SEEDS, Sample, difference, holm
 
 TABLES = 150
 
@@ -82,7 +82,7 @@ def test_the_simulation_judges_as_a_table_does() -> None:
             }
             for a, b in combinations(methods, 2):
                 family[column, scenario, a, b] = difference(samples[a], samples[b]).p
-    adjusted = adjust(family)
+    adjusted = dict(zip(family, holm(list(family.values())), strict=True))
     ours = verdicts.corrected(verdicts.tests(columns), "table")
     expected = [np.nan if p is None else p for p in adjusted.values()]
     assert ours.ravel() == pytest.approx(expected, nan_ok=True)
