@@ -33,13 +33,9 @@ GREY = "#8A8A8A"
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
-    "font.size": POINTS,
-    "axes.titlesize": POINTS,
-    "axes.labelsize": POINTS,
-    "xtick.labelsize": POINTS - 1,
-    "ytick.labelsize": POINTS - 1,
-    "legend.fontsize": POINTS - 1,
-    "legend.title_fontsize": POINTS - 1,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), POINTS),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), POINTS - 1),
+    **dict.fromkeys(("legend.fontsize", "legend.title_fontsize"), POINTS - 1),
     "legend.frameon": False,
     "legend.handlelength": 2.4,
     "axes.spines.top": False,
