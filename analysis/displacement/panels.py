@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.displacement.parts import (
-    MEASURES,
-    Displaced,
-    Groups,
-    PairSet,
-    answer,
-    line,
-    part,
-    pooled_answer,
-    pooled_line,
-    pooled_part,
-)  # fmt: skip
+from tiebreak_analysis.displacement import parts
+from tiebreak_analysis.displacement.parts import MEASURES, Displaced, Groups, PairSet, part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,18 +63,36 @@ def panel(pairs: pd.DataFrame, label: str = "") -> Panel:
         raise UserError(f"pairs of {len(run_ids)} runs in one panel: use displacement.compare")
     label = label or " ".join(run_ids)
     rows = _numbers(pairs, label)
-    groups = Groups(part("all pairs", rows), *near_and_distant(rows))
-    found = answer(groups)
+    distance, length = rows["edit_distance"], rows["length/chosen"]
+    groups = Groups(
+        part("all pairs", rows),
+        part("near-duplicate pairs", rows[distance <= NEAR_DUPLICATE]),
+        part("other pairs", rows[distance > NEAR_DUPLICATE]),
+    )
+    answer = parts.answer(groups)
     return Panel(
         label=label,
         run_ids=run_ids,
         without_pairs=(),
-        answer=found,
-        verdict=line(found, groups),
+        answer=answer,
+        verdict=parts.verdict([answer], groups),
         groups=groups,
-        by_edit_distance=by_edit_distance(rows),
-        by_length=by_length(rows),
+        by_edit_distance=tuple(  # a bucket holds its upper edge, the first its lower one too
+            part(
+                f"{low:g} to {high:g}",
+                rows[distance.between(low, high, "right" if low else "both")],
+            )
+            for low, high in pairwise(EDIT_DISTANCE_EDGES)
+        ),
+        by_length=tuple(
+            part(_tokens(low, high), rows[(length > low) & (length <= high)])
+            for low, high in pairwise(LENGTH_EDGES)
+        ),
     )
+
+
+def _tokens(low: float, high: float) -> str:
+    return f"over {low}" if high == math.inf else f"{low + 1} to {high}"
 
 
 def compare(pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> tuple[Panel, ...]:
@@ -127,15 +135,14 @@ def _pooled(label: str, run_ids: Sequence[str], panels: Sequence[Panel]) -> Pane
     missing = tuple(sorted({one.label for one in panels} - {one.label for one in kept}))
     if len(kept) < 2:
         return replace((kept or panels)[0], label=label, without_pairs=missing)
-    parts = {name: [getattr(p.groups, name) for p in kept] for name in ("whole", "near", "distant")}
-    groups = Groups(**{name: pooled_part(of_runs) for name, of_runs in parts.items()})
+    groups = Groups(*_pooled_parts([one.groups.all for one in kept]))
     answers = [one.answer for one in kept]
     return Panel(
         label=label,
         run_ids=tuple(run_id for one in kept for run_id in one.run_ids),
         without_pairs=missing,
-        answer=pooled_answer(answers),
-        verdict=pooled_line(answers, groups),
+        answer=parts.pooled_answer(answers),
+        verdict=parts.verdict(answers, groups),
         groups=groups,
         by_edit_distance=_pooled_parts([one.by_edit_distance for one in kept]),
         by_length=_pooled_parts([one.by_length for one in kept]),
@@ -143,7 +150,7 @@ def _pooled(label: str, run_ids: Sequence[str], panels: Sequence[Panel]) -> Pane
 
 
 def _pooled_parts(of_runs: Sequence[tuple[PairSet, ...]]) -> tuple[PairSet, ...]:
-    return tuple(pooled_part(same) for same in zip(*of_runs, strict=True))
+    return tuple(parts.pooled_part(same) for same in zip(*of_runs, strict=True))
 
 
 def _numbers(pairs: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -155,34 +162,6 @@ def _numbers(pairs: pd.DataFrame, label: str) -> pd.DataFrame:
             "this version; make the run again, or leave it out"
         )
     return pairs.reindex(columns=COLUMNS).astype(float)
-
-
-def by_edit_distance(rows: pd.DataFrame) -> tuple[PairSet, ...]:
-    """One part per bucket, empty ones too. A bucket holds its upper edge, the first its lower."""
-    distance = rows["edit_distance"]
-    return tuple(
-        part(f"{low:g} to {high:g}", rows[distance.between(low, high, "right" if low else "both")])
-        for low, high in pairwise(EDIT_DISTANCE_EDGES)
-    )
-
-
-def by_length(rows: pd.DataFrame) -> tuple[PairSet, ...]:
-    """One part per bucket of the chosen response's tokens, empty ones too."""
-    length = rows["length/chosen"]
-    return tuple(
-        part(
-            f"over {low}" if high == math.inf else f"{low + 1} to {high}",
-            rows[(length > low) & (length <= high)],
-        )
-        for low, high in pairwise(LENGTH_EDGES)
-    )
-
-
-def near_and_distant(rows: pd.DataFrame) -> tuple[PairSet, PairSet]:
-    """Near-duplicate pairs, and the others."""
-    distance = rows["edit_distance"]
-    near = rows[distance <= NEAR_DUPLICATE]
-    return part("near-duplicate pairs", near), part("other pairs", rows[distance > NEAR_DUPLICATE])
 
 
 def tidy(panels: Sequence[Panel], methods: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -202,21 +181,15 @@ def tidy(panels: Sequence[Panel], methods: Mapping[str, str] | None = None) -> p
 def _rows(panel: Panel, methods: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     method = methods.get(panel.label, panel.label)
     about = {"label": panel.label, "method": method, "over": panel.over}
-    groups = (panel.groups.whole, panel.groups.near, panel.groups.distant)
-    for by, parts in (
-        ("group", groups),
+    for by, buckets in (
+        ("group", panel.groups.all),
         ("edit_distance", panel.by_edit_distance),
         ("length", panel.by_length),
     ):
-        for order, bucket in enumerate(parts):
-            place = about | {"by": by, "bucket": bucket.name, "order": order}
+        for order, bucket in enumerate(buckets):
+            place = {"by": by, "bucket": bucket.name, "order": order}
+            place |= about | {"num_chosen": min(bucket.num_chosen)}
             for measure in MEASURES:
-                yield place | {"measure": measure} | _values(bucket, measure)
-
-
-def _values(part: PairSet, measure: str) -> dict[str, Any]:
-    found = getattr(part, measure)
-    known = {"num_chosen": min(part.num_chosen)}
-    if found is None:
-        return known | {"mean": None, "low": None, "high": None, "n": 0}
-    return known | {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+                found = getattr(bucket, measure)
+                values = {"n": 0} if found is None else asdict(found)
+                yield place | {"measure": measure} | values

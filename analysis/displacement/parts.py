@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,7 @@ class PairSet:
     undone: Interval | None = None
 
 
-MEASURES = (
-    "displaced chosen rejected chosen_per_token rejected_per_token margin "
-    "chosen_share rejected_share undone"
-).split()
+MEASURES = [field.name for field in fields(PairSet)][2:]
 
 
 def part(name: str, rows: pd.DataFrame) -> PairSet:
@@ -97,10 +94,8 @@ def split(chosen: float, rejected: float) -> tuple[float, float, float]:
 
     `chosen` and `rejected` are mean drifts in nats, with chosen > rejected. A margin is pulled up
     by a chosen response that rises and by a rejected one that falls; the first two numbers are
-    the shares of that pull, between 0 and 1, and add up to 1. When one side moves the wrong way
-    (both fall, or both rise), the other made all of it, and the third number is how much of that
-    pull the wrong way took back: growth = pull * (1 - undone). Nothing else is left to define:
-    with chosen > rejected at least one side pulls up, and what is undone is less than all.
+    the shares of that pull and add up to 1. When one side moves the wrong way, the third number is
+    how much of the pull it took back, less than all: growth = pull * (1 - undone).
     """
     assert chosen > rejected, "a margin that did not grow has no growth to split"
     up, down = max(chosen, 0.0), max(-rejected, 0.0)
@@ -109,28 +104,24 @@ def split(chosen: float, rejected: float) -> tuple[float, float, float]:
     return up / pull, down / pull, back / pull
 
 
-def share(count: int, n: int, level: float = LEVEL) -> Interval:
-    """`count` of `n` as a share, with the exact binomial interval.
+def share(count: int, n: int) -> Interval:
+    """`count` of `n` as a share, with the exact binomial 95 % interval.
 
-    Source: Clopper and Pearson (1934). It holds its level at every share (0 and 1 too, where the
-    normal interval has no width) and is somewhat wide for it.
+    Source: Clopper and Pearson (1934). It holds its level at every share, also at 0 and 1.
     """
     assert 0 <= count <= n > 0
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low = float(betaincinv(count, n - count + 1, tail)) if count else 0.0
     high = float(betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
     return Interval(count / n, low, high, n)
 
 
-def pooled(values: Sequence[Interval | None]) -> Interval | None:
-    """Mean over runs, each run's mean counting once; its n leaves out runs without a value."""
-    means = [value.mean for value in values if value is not None]
-    return mean_interval(means, LEVEL) if means else None
-
-
 def pooled_part(parts: Sequence[PairSet]) -> PairSet:
-    """One set of pairs over several runs: shares and means by run first, then over runs."""
-    measures = {name: pooled([getattr(p, name) for p in parts]) for name in MEASURES}
+    """One set of pairs over several runs: mean over the runs that have a value, each once."""
+    measures: dict[str, Interval | None] = {}
+    for name in MEASURES:
+        means = [value.mean for one in parts if (value := getattr(one, name)) is not None]
+        measures[name] = mean_interval(means, LEVEL) if means else None
     return PairSet(parts[0].name, tuple(n for p in parts for n in p.num_chosen), **measures)
 
 
@@ -141,19 +132,15 @@ def _mean(values: np.ndarray) -> Interval | None:
 
 
 def position_profile(
-    logp: Sequence[np.ndarray],
-    first: Sequence[int | None],
-    before: int = 5,
-    after: int = 15,
+    logp: Sequence[np.ndarray], first: Sequence[int | None], before: int = 5, after: int = 15
 ) -> pd.DataFrame:
     """Mean by position relative to the first token in which chosen and rejected differ (0).
 
     DPO on near-duplicate pairs lowers the chosen tokens after it, which both responses share (Pal
-    et al. 2024, arXiv 2402.13228, section 3). `logp` may be log-probs, or drifts (policy minus
-    reference), per response an array (its tokens,), in nats; `first`: the column
-    `first_difference` of `pair_tokens.parquet`, None where the responses are the same. Columns:
-    position, from -before to +after; mean, low, high (over responses); n, the responses that reach
-    there. A position that fewer than one response reaches has no row.
+    et al. 2024, arXiv 2402.13228, section 3). `logp`: per response its log-probs or drifts in nats,
+    (tokens,); `first`: the column `first_difference` of `pair_tokens.parquet`, None where the
+    responses are the same. Columns: position, from -before to +after; mean, low, high (over
+    responses); n, the responses that reach there. A position that none reaches has no row.
     """
     import pandas as pd
 
@@ -177,6 +164,10 @@ class Groups:
     distant: PairSet
 
     @property
+    def all(self) -> tuple[PairSet, PairSet, PairSet]:
+        return self.whole, self.near, self.distant
+
+    @property
     def both(self) -> bool:
         """Whether near-duplicate pairs and the others can each be judged."""
         return min(_least(self.near), _least(self.distant)) >= MIN_PAIRS
@@ -192,9 +183,8 @@ class Displaced:
 def answer(groups: Groups) -> Displaced:
     """Whether one run's chosen responses are displaced.
 
-    Near-duplicate pairs and the others are judged apart where both have enough pairs: yes about
-    the near ones alone is still yes, anything else in which they differ is mixed. Otherwise all
-    pairs are judged together.
+    Near-duplicate pairs and the others are judged apart where both have enough pairs: yes about the
+    near ones alone is still yes, any other difference is mixed. Otherwise all are judged together.
     """
     if _least(groups.whole) < MIN_PAIRS:
         return Displaced(UNKNOWN, near=False)
@@ -222,13 +212,6 @@ def judge(part: PairSet) -> str:
     return NO if drift > 0 and part.displaced.high < HALF else MIXED
 
 
-def line(answer: Displaced, groups: Groups) -> str:
-    """The verdict of one run."""
-    if answer.found == UNKNOWN:
-        return f"displaced: {UNKNOWN}: {_counted(groups.whole)} (needs {MIN_PAIRS})"
-    return f"displaced: {answer.found} - {_body(answer, groups)}"
-
-
 def pooled_answer(answers: Sequence[Displaced]) -> Displaced:
     """The answer that all runs which can tell agree on, else mixed.
 
@@ -241,15 +224,17 @@ def pooled_answer(answers: Sequence[Displaced]) -> Displaced:
     return Displaced(found, near=bool(clear) and all(a.near for a in clear))
 
 
-def pooled_line(answers: Sequence[Displaced], groups: Groups) -> str:
-    """The verdict over several runs, with the votes; its numbers are means over runs."""
+def verdict(answers: Sequence[Displaced], groups: Groups) -> str:
+    """The verdict of one run, or over several with the votes; its numbers are means over runs."""
     overall, votes = pooled_answer(answers), Counter(a.found for a in answers)
     if overall.found == UNKNOWN:
         counts = ", ".join(map(str, groups.whole.num_chosen))
-        return f"displaced: {UNKNOWN}: {counts} pairs in {len(answers)} runs (needs {MIN_PAIRS})"
-    counts = ", ".join(f"{found} in {votes[found]}" for found in ANSWERS if votes[found])
-    lead = f"displaced: {overall.found} ({counts} of {len(answers)} runs)"
-    return f"{lead} - {_body(overall, groups)}"
+        pairs = f"pairs in {len(answers)} runs" if len(answers) > 1 else _noun(groups.whole)
+        pairs = pairs.removesuffix("s") if counts == "1" else pairs
+        return f"displaced: {UNKNOWN}: {counts} {pairs} (needs {MIN_PAIRS})"
+    by_vote = ", ".join(f"{found} in {votes[found]}" for found in ANSWERS if votes[found])
+    of_runs = f" ({by_vote} of {len(answers)} runs)" if len(answers) > 1 else ""
+    return f"displaced: {overall.found}{of_runs} - {_body(overall, groups)}"
 
 
 def _body(answer: Displaced, groups: Groups) -> str:
@@ -301,11 +286,6 @@ def _growth(part: PairSet) -> str:
 def _least(part: PairSet) -> int:
     """Chosen responses in the run that has fewest."""
     return min(part.num_chosen, default=0)
-
-
-def _counted(part: PairSet) -> str:
-    count = sum(part.num_chosen)
-    return f"{count} {_noun(part)[: -1 if count == 1 else None]}"
 
 
 def _noun(part: PairSet) -> str:

@@ -24,14 +24,7 @@ ROOM = 0.14  # of the axis, from one number to the next
 ASIDE = 1.03  # methods stand beside one another, 3 % apart, or one bar would hide the next
 
 
-def curves(
-    history: pd.DataFrame,
-    metrics: Sequence[str],
-    *,
-    block: int = 1,
-    level: float = 0.95,
-    columns: int | None = None,
-) -> Figure:
+def curves(history: pd.DataFrame, metrics: Sequence[str], *, block: int = 1) -> Figure:
     """One panel per metric. `history`: method, run_id, step, the metrics; optional label.
 
     Values are first averaged over blocks of `block` steps in each run (one batch is noisy), then
@@ -41,7 +34,7 @@ def curves(
     assert block >= 1
     frame = style.labelled(history, "run_id", "step", *metrics)
     calm = _blocks(frame, metrics, block)
-    columns = columns or (2 if len(metrics) in (2, 4) else 3)
+    columns = 2 if len(metrics) in (2, 4) else 3
     width = style.ONE_COLUMN if len(metrics) == 1 else style.TWO_COLUMNS
     with style.house():
         figure, panels = style.grid(len(metrics), columns, width, 2.1 if len(metrics) > 1 else 2.5)
@@ -50,12 +43,15 @@ def curves(
             for label, look, measured in style.series(calm):
                 rows = _in_every_run(measured.dropna(subset=[metric]))
                 if len(rows):
-                    intervals += _line(axes, rows, metric, label, look, level)
-            _decorate(axes, metric)
+                    intervals += _line(axes, rows, metric, label, look)
+            axes.set_title(axis_label(metric), loc="left")
+            low, high = axes.get_ylim()
+            if low < 0 < high:
+                axes.axhline(0, color="#555555", linewidth=0.6, zorder=1)
         for axes in panels[-columns:]:
             axes.set_xlabel("step" if block == 1 else f"step (means of {block} steps)")
         fullest = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-        style.legend_below(figure, fullest, style.legend_title(intervals, level, "band"))
+        style.legend_below(figure, fullest, style.legend_title(intervals, "band"))
     return figure
 
 
@@ -72,10 +68,8 @@ def _in_every_run(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["step"].isin(reached[reached == rows["run_id"].nunique()].index)]
 
 
-def _line(
-    axes: Axes, rows: pd.DataFrame, metric: str, label: str, look: Look, level: float
-) -> list[Interval]:
-    steps, intervals = style.along(rows, "step", metric, level)
+def _line(axes: Axes, rows: pd.DataFrame, metric: str, label: str, look: Look) -> list[Interval]:
+    steps, intervals = style.along(rows, "step", metric)
     means, every = [i.mean for i in intervals], max(1, len(steps) // NUM_MARKS)
     axes.plot(steps, means, label=label, markevery=every, **style.drawn(look))
     runs = rows["run_id"].nunique()
@@ -94,32 +88,20 @@ def _band(axes: Axes, places: Sequence[float], intervals: Sequence[Interval], lo
     )
 
 
-def _decorate(axes: Axes, metric: str) -> None:
-    """Title, and a line at zero where the values lie on both sides of it."""
-    axes.set_title(axis_label(metric), loc="left")
-    low, high = axes.get_ylim()
-    if low < 0 < high:
-        axes.axhline(0, color="#555555", linewidth=0.6, zorder=1)
-
-
 def token_profile(
-    profiles: pd.DataFrame,
-    *,
-    value: str = "mean",
-    name: str = "log-prob of the chosen (nats/token)",
-    level: float = 0.95,
+    profiles: pd.DataFrame, *, name: str = "log-prob of the chosen (nats/token)"
 ) -> Figure:
     """A line per method, position 0 the first token that differs, with a band over runs.
 
-    `profiles`: per run and position a row: method, run_id, position, `value`; optional label. As
+    `profiles`: per run and position a row: method, run_id, position, mean; optional label. As
     `analysis.displacement.position_profile` makes them, one run after another.
     """
-    frame = style.labelled(profiles, "position", value)
+    frame = style.labelled(profiles, "position", "mean")
     with style.house():
         figure, (axes,) = style.grid(1, 1, style.ONE_COLUMN, 2.6)
         every: list[Interval] = []
         for label, look, rows in style.series(frame):
-            positions, intervals = style.along(rows, "position", value, level)
+            positions, intervals = style.along(rows, "position", "mean")
             every += intervals
             _band(axes, positions, intervals, look)
             axes.plot(positions, [i.mean for i in intervals], label=label, **style.drawn(look))
@@ -127,55 +109,43 @@ def token_profile(
         axes.set_xlabel("position, 0: the first token that differs")
         axes.set_title(name, loc="left")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        style.legend_below(figure, axes, style.legend_title(every, level))
+        style.legend_below(figure, axes, style.legend_title(every))
     return figure
 
 
 def data_size(
-    points: pd.DataFrame,
-    metric: str = "gold/reward",
-    *,
-    rows: str = "rows",
-    start: Interval | None = None,
-    level: float = 0.95,
+    points: pd.DataFrame, metric: str = "gold/reward", *, start: Interval | None = None
 ) -> Figure:
     """A line per method over a logarithmic number of pairs; ticks at the sizes that were run.
 
-    `points`: one row per run: method, the column `rows` (training pairs, 1 or more), the metric;
-    optional label. `start`: the start model, drawn as a level line (nothing was trained there).
+    `points`: one row per run: method, rows (training pairs, 1 or more), the metric; optional label.
+    `start`: the start model, drawn as a level line (nothing was trained there).
     """
-    frame = style.labelled(points, rows, metric)
-    sizes = sorted({int(size) for size in frame[rows]})
+    frame = style.labelled(points, "rows", metric)
+    sizes = sorted({int(size) for size in frame["rows"]})
     assert sizes[0] >= 1, "zero pairs have no place on a logarithmic axis: give them as `start`"
     with style.house():
         figure, (axes,) = style.grid(1, 1, style.ONE_COLUMN, 2.7)
         every: list[Interval] = []
         lines = style.series(frame)
         for number, (label, look, of_label) in enumerate(lines):
-            at, intervals = style.along(of_label, rows, metric, level)
+            at, intervals = style.along(of_label, "rows", metric)
             if not at:
                 continue
             every += intervals
             aside = ASIDE ** (number - (len(lines) - 1) / 2)
-            axes.errorbar(
-                [size * aside for size in at], [i.mean for i in intervals],
-                yerr=style.arms_of(intervals), label=label, elinewidth=0.8, capsize=2,
-                **style.drawn(look),
-            )  # fmt: skip
+            places = [size * aside for size in at]
+            style.marks(axes, places, intervals, label, look, elinewidth=0.8, capsize=2)
         if start is not None:
-            _start_line(axes, start)
+            axes.axhline(
+                start.mean, color="black", linewidth=0.8, linestyle=(0, (2, 2)), label="start model"
+            )
+            if start.low is not None and start.high is not None:
+                axes.axhspan(start.low, start.high, color="black", alpha=0.07, linewidth=0)
         _ticks(axes, sizes)
         axes.set(xlabel="training pairs (log scale)", ylabel=axis_label(metric))
-        style.legend_below(figure, axes, style.legend_title(every, level))
+        style.legend_below(figure, axes, style.legend_title(every))
     return figure
-
-
-def _start_line(axes: Axes, start: Interval) -> None:
-    axes.axhline(
-        start.mean, color="black", linewidth=0.8, linestyle=(0, (2, 2)), label="start model"
-    )
-    if start.low is not None and start.high is not None:
-        axes.axhspan(start.low, start.high, color="black", alpha=0.07, linewidth=0)
 
 
 def _ticks(axes: Axes, sizes: list[int]) -> None:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from tiebreak.metrics import axis_label
 from tiebreak_analysis.figures import style
-from tiebreak_analysis.figures.palette import Look
 from tiebreak_analysis.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Point:
-    setting: float
-    x: Interval
-    y: Interval
 
 
 def frontier(
@@ -34,7 +25,6 @@ def frontier(
     setting: str = "beta",
     log_x: bool = False,
     names: bool = True,
-    level: float = 0.95,
 ) -> Figure:
     """A line per method through its settings in their order, each the mean over runs.
 
@@ -44,36 +34,23 @@ def frontier(
     frame = style.labelled(points, setting, x, y)
     with style.house():
         figure, (axes,) = style.grid(1, 1, style.ONE_COLUMN, 3.0)
-        every: list[Point] = []
+        every: list[Interval] = []
         for label, look, rows in style.series(frame):
-            path = _path(rows, setting, x, y, level)
-            if not path:
+            both = rows.dropna(subset=[x, y])  # so that a point's two means are of the same runs
+            settings, costs = style.along(both, setting, x)
+            _, gains = style.along(both, setting, y)
+            if not settings:
                 continue
-            every += path
-            _draw(axes, path, label, look)
+            every += gains
+            style.marks(axes, costs, gains, label, look, elinewidth=0.6)
             if names:
-                _name_ends(axes, path, look.colour)
+                means = [(at.mean, up.mean) for at, up in zip(costs, gains, strict=True)]
+                _name_ends(axes, settings, means, look.colour)
         if log_x:
             _log(axes)
         axes.set(xlabel=axis_label(x), ylabel=axis_label(y))
-        style.legend_below(figure, axes, style.legend_title([p.y for p in every], level))
+        style.legend_below(figure, axes, style.legend_title(every))
     return figure
-
-
-def _path(rows: pd.DataFrame, setting: str, x: str, y: str, level: float) -> list[Point]:
-    """Only runs that have both count, so that a point's two means are of the same runs."""
-    both = rows.dropna(subset=[x, y])
-    settings, costs = style.along(both, setting, x, level)
-    _, gains = style.along(both, setting, y, level)
-    return [Point(*values) for values in zip(settings, costs, gains, strict=True)]
-
-
-def _draw(axes: Axes, path: Sequence[Point], label: str, look: Look) -> None:
-    axes.errorbar(
-        [p.x.mean for p in path], [p.y.mean for p in path], label=label,
-        xerr=style.arms_of([p.x for p in path]), yerr=style.arms_of([p.y for p in path]),
-        elinewidth=0.6, capsize=0, **style.drawn(look),
-    )  # fmt: skip
 
 
 def _log(axes: Axes) -> None:
@@ -84,47 +61,40 @@ def _log(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _name_ends(axes: Axes, path: Sequence[Point], colour: str) -> None:
+def _name_ends(
+    axes: Axes, settings: Sequence[float], means: Sequence[tuple[float, float]], colour: str
+) -> None:
     """The settings at both ends, outwards of the line."""
-    right = max(path, key=lambda point: point.x.mean)
-    for point in dict.fromkeys((path[0], path[-1])):
-        side = 1 if point is right else -1
+    right = max(range(len(means)), key=lambda at: means[at][0])
+    for at in sorted({0, len(means) - 1}):
+        side = 1 if at == right else -1
         axes.annotate(
-            f"{point.setting:g}", (point.x.mean, point.y.mean), (3 * side, 1), color=colour,
-            textcoords="offset points", ha="left" if side > 0 else "right", va="bottom",
-            fontsize=6, path_effects=style.HALO,
+            f"{settings[at]:g}", means[at], (3 * side, 1), color=colour, fontsize=6, va="bottom",
+            textcoords="offset points", ha="left" if side > 0 else "right", path_effects=style.HALO,
         )  # fmt: skip
 
 
-def accuracy(
-    points: pd.DataFrame,
-    x: str = "accuracy/drift",
-    y: str = "accuracy/likelihood",
-    *,
-    level: float = 0.95,
-) -> Figure:
+def accuracy(points: pd.DataFrame) -> Figure:
     """A mark per method, means over runs with both intervals; runs as small dots behind it.
 
     On the diagonal the implicit reward and the model's own likelihood order pairs equally well.
     Below it the reward is learnt and the likelihood, by which the model writes, is not (SimPO,
-    arXiv 2405.14734, section 4.3). `points`: one row per run: method, x, y; optional label.
+    arXiv 2405.14734, section 4.3). `points`: one row per run: method, both; optional label.
     """
+    x, y = "accuracy/drift", "accuracy/likelihood"
     frame = style.labelled(points, x, y).dropna(subset=[x, y])
     with style.house():
         figure, (axes,) = style.grid(1, 1, style.ONE_COLUMN, 3.4)
         _diagonal(axes, frame, x, y)
         every: list[Interval] = []
         for label, look, rows in style.series(frame):
-            at, up = (mean_interval([float(v) for v in rows[name]], level) for name in (x, y))
+            at, up = (mean_interval(rows[name].tolist()) for name in (x, y))
             every.append(up)
             if len(rows) > 1:
                 axes.plot(rows[x], rows[y], ".", markersize=2, color=look.colour, alpha=0.6)
-            axes.errorbar(
-                [at.mean], [up.mean], xerr=style.arms_of([at]), yerr=style.arms_of([up]),
-                label=label, elinewidth=0.6, **style.drawn(replace(look, line="none")),
-            )  # fmt: skip
+            style.marks(axes, [at], [up], label, look, linestyle="none", elinewidth=0.6)
         axes.set(xlabel=axis_label(x), ylabel=axis_label(y))
-        style.legend_below(figure, axes, style.legend_title(every, level))
+        style.legend_below(figure, axes, style.legend_title(every))
     return figure
 
 

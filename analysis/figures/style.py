@@ -33,13 +33,9 @@ GREY = "#8A8A8A"
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
-    "font.size": POINTS,
-    "axes.titlesize": POINTS,
-    "axes.labelsize": POINTS,
-    "xtick.labelsize": POINTS - 1,
-    "ytick.labelsize": POINTS - 1,
-    "legend.fontsize": POINTS - 1,
-    "legend.title_fontsize": POINTS - 1,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), POINTS),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), POINTS - 1),
+    **dict.fromkeys(("legend.fontsize", "legend.title_fontsize"), POINTS - 1),
     "legend.frameon": False,
     "legend.handlelength": 2.4,
     "axes.spines.top": False,
@@ -73,13 +69,13 @@ def house() -> AbstractContextManager[None]:
 
 
 def grid(
-    num_panels: int, columns: int, width: float, panel_height: float, **shared: Any
+    num_panels: int, columns: int, width: float, panel_height: float
 ) -> tuple[Figure, list[Axes]]:
     """A figure with so many axes, `columns` in a row. Call it inside `house()`."""
     columns = min(columns, num_panels)
     rows = -(-num_panels // columns)
     figure = Figure(figsize=(width, panel_height * rows))
-    every = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
+    every = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for unused in every[num_panels:]:
         unused.remove()
     return figure, every[:num_panels]
@@ -125,29 +121,28 @@ def series(frame: pd.DataFrame) -> list[tuple[str, Look, pd.DataFrame]]:
     return [(label, look, frame[frame["label"] == label]) for label, look in look_of.items()]
 
 
-def means(
-    frame: pd.DataFrame, by: Sequence[str], column: str, level: float
-) -> dict[tuple[str, ...], Interval]:
-    """The mean of `column` over the rows (one per run) of each group, and its interval.
-
-    Rows without a value are left out; a group without values is absent.
-    """
-    known = frame.dropna(subset=[*by, column])
-    values: dict[tuple[str, ...], list[float]] = {}
-    for *key, value in known[[*by, column]].itertuples(index=False):
-        values.setdefault(tuple(map(str, key)), []).append(float(value))
-    return {key: mean_interval(values[key], level) for key in sorted(values)}
-
-
-def along(
-    rows: pd.DataFrame, axis: str, column: str, level: float
-) -> tuple[list[float], list[Interval]]:
+def along(rows: pd.DataFrame, axis: str, column: str) -> tuple[list[float], list[Interval]]:
     """The values of the number `axis`, ascending, and the mean of `column` over runs at each."""
     values: dict[float, list[float]] = {}
     for place, value in rows[[axis, column]].dropna().itertuples(index=False):
         values.setdefault(float(place), []).append(float(value))
     places = sorted(values)
-    return places, [mean_interval(values[place], level) for place in places]
+    return places, [mean_interval(values[place]) for place in places]
+
+
+Places = Sequence[float] | Sequence[Interval]
+
+
+def marks(axes: Axes, x: Places, y: Places, label: str, look: Look, **how: Any) -> None:
+    """Marks with a line, at numbers or at means; a mean has its interval as an error bar."""
+    (across, of_x), (up, of_y) = _places_and_arms(x), _places_and_arms(y)
+    axes.errorbar(across, up, xerr=of_x, yerr=of_y, label=label, **drawn(look) | how)
+
+
+def _places_and_arms(values: Places) -> tuple[list[float], np.ndarray | None]:
+    intervals = [value for value in values if isinstance(value, Interval)]
+    means = [value.mean if isinstance(value, Interval) else value for value in values]
+    return means, arms_of(intervals) if intervals else None
 
 
 def arms_of(intervals: Sequence[Interval]) -> np.ndarray:
@@ -160,7 +155,7 @@ def arms_of(intervals: Sequence[Interval]) -> np.ndarray:
     return np.array(arms).T
 
 
-def legend_title(intervals: Sequence[Interval], level: float, drawn: str = "interval") -> str:
+def legend_title(intervals: Sequence[Interval], drawn: str = "interval") -> str:
     """The title of a legend: what the marks and the bars are; empty where nothing is drawn."""
     if not intervals:
         return ""
@@ -169,7 +164,7 @@ def legend_title(intervals: Sequence[Interval], level: float, drawn: str = "inte
     many = str(low) if low == high else f"{low} to {high}"
     if high < MIN_SEEDS:
         return f"mean of {many} run{'' if high == 1 else 's'}; too few for {drawn}s"
-    return f"mean and {100 * level:g} % {drawn} over {many} runs"
+    return f"mean and 95 % {drawn} over {many} runs"
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -1,10 +1,8 @@
 """Records and tables of many runs, and what was read of them before: rebuildable, never the truth.
 
-A cached record counts only while each of its files has the size and the time of last change that
-it had when it was read. Deleting the folder costs one slow load and nothing else.
-
-Tables are cached by file and by the first digit of the run id, sixteen shards per kind of table:
-a run that changes costs the writing of one of them. A shard's `runs` (JSON, beside its columns)
+What is cached counts only while its files have the size and the time of last change that they had
+when they were read. Tables are cached by file and by the first digit of the run id: a run that
+changes costs the writing of one of sixteen shards. A shard's `runs` (JSON, beside its columns)
 holds key -> size and time, also of runs that have no row.
 """
 
@@ -14,21 +12,14 @@ import json
 import os
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiebreak.track.record_format import CONFIG, MANIFEST, RESULT, STATUS
 from tiebreak_analysis.records.files import Missing, Unreadable
-from tiebreak_analysis.records.record import (
-    PLAIN,
-    Entry,
-    Record,
-    Skipped,
-    Stamp,
-    unusable,
-)
+from tiebreak_analysis.records.record import PLAIN, Entry, Record, Skipped, Stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,35 +49,26 @@ def read_records(
 
     folder: of a cache, for which only what changed since the last time is read.
     """
-    if folder is not None and len(entries) >= WORTH:
-        return _cached_records(entries, folder)
-    records, skipped = [], []
-    for entry in entries:
-        try:
-            records.append(entry.record())
-        except Unreadable as reason:
-            skipped.append(unusable(entry, reason))
-    return records, skipped
-
-
-def _cached_records(entries: Sequence[Entry], folder: Path) -> tuple[list[Record], list[Skipped]]:
-    path = folder / RECORDS
-    before = open_cached(path, _by_name) or {}
+    path = folder / RECORDS if folder is not None and len(entries) >= WORTH else None
+    before = (open_cached(path, _by_name) if path else None) or {}
     current: dict[str, tuple[list[int], Record]] = {}
     skipped: list[Skipped] = []
     fresh = 0
     for entry in entries:
-        key, stamps = entry.key, [n for file in FILES for n in entry.stamp(file) or NO_FILE]
-        row = before.get(key)
+        stamps = [n for file in FILES for n in entry.stamp(file) or NO_FILE] if path else []
+        row = before.get(entry.key)
         if row and row["stamps"] == stamps and row["evaluation"] == entry.evaluation:
-            current[key] = (stamps, _record(entry, row))
+            values = {name: row[name] for name in (*PLAIN, *OBJECTS)}
+            record = Record(path=entry.path, several=entry.several, entry=entry, **values)
+            current[entry.key] = (stamps, record)
             continue
         try:
-            current[key] = (stamps, entry.record())
-            fresh += current[key][1].status != "running"
+            current[entry.key] = (stamps, entry.record())
+            fresh += current[entry.key][1].status != "running"
         except Unreadable as reason:
-            skipped.append(unusable(entry, reason))
-    if fresh or before.keys() - current.keys():
+            why = f"evaluation {entry.evaluation}: {reason}" if entry.several else str(reason)
+            skipped.append((entry.path, why))
+    if path and (fresh or before.keys() - current.keys()):
         save(path, _table({k: one for k, one in current.items() if one[1].status != "running"}))
     return [record for _, record in current.values()], skipped
 
@@ -102,11 +84,6 @@ def _by_name(table: pa.Table) -> dict[str, dict[str, Any]]:
         columns[name] = [parsed[text] for text in columns[name]]
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     return {row["name"]: row for row in rows}
-
-
-def _record(entry: Entry, row: Mapping[str, Any]) -> Record:
-    values = {name: row[name] for name in (*PLAIN, *OBJECTS)}
-    return Record(path=entry.path, several=entry.several, entry=entry, **values)
 
 
 def _table(current: Mapping[str, tuple[list[int], Record]]) -> pa.Table:
@@ -179,12 +156,18 @@ def frame(
     """
     import pandas as pd
 
-    wanted = {key: entries[key] for key in sorted(set(keys))}
+    wanted = sorted(set(keys))
+    tables: list[pa.Table] = []
+    damaged: Damaged = []
     if cache is not None and len(wanted) >= WORTH:
-        tables, damaged = _cached_tables(wanted, file, read, cache, entries)
+        for digit, shard in groupby(wanted, lambda key: key[0]):
+            path = cache / file / f"{digit}.feather"
+            rows, wrong = _shard({key: entries[key] for key in shard}, file, read, path, entries)
+            tables += rows
+            damaged += wrong
     else:
-        found, damaged = _read_tables(wanted, read)
-        tables = list(found.values())
+        found, damaged = _read_tables({key: entries[key] for key in wanted}, read)
+        tables += found.values()
     if not tables:
         return pd.DataFrame({name: [] for name in ("run_id", *columns)}), damaged
     table = _stacked(tables)
@@ -196,8 +179,7 @@ def frame(
 def _read_tables(
     entries: Mapping[str, Entry], read: ReadTable
 ) -> tuple[dict[str, pa.Table], Damaged]:
-    """Key -> table, its first column `run_id`, of entries that have the file; the damaged, and
-    why."""
+    """Key -> table, its first column `run_id`, of entries that have the file; and the damaged."""
     import pyarrow as pa
 
     tables, damaged = {}, []
@@ -214,28 +196,13 @@ def _read_tables(
     return tables, damaged
 
 
-def _cached_tables(
-    entries: Mapping[str, Entry], file: str, read: ReadTable, folder: Path, existing: Container[str]
-) -> tuple[list[pa.Table], Damaged]:
-    """Rows of all entries, from the cache below `folder` where their files did not change.
-
-    existing: the keys of every entry; what the cache holds of others goes when it is next written.
-    """
-    shards: dict[str, dict[str, Entry]] = defaultdict(dict)
-    for key, entry in entries.items():
-        shards[key[0]][key] = entry
-    tables, damaged = [], []
-    for digit, inside in sorted(shards.items()):
-        path = folder / file / f"{digit}.feather"
-        rows, wrong = _shard(inside, file, read, path, existing)
-        tables += rows
-        damaged += wrong
-    return tables, damaged
-
-
 def _shard(
     entries: Mapping[str, Entry], file: str, read: ReadTable, path: Path, existing: Container[str]
 ) -> tuple[list[pa.Table], Damaged]:
+    """Rows of all entries, from the cached table where their files did not change.
+
+    existing: the keys of every entry; what the cache holds of others goes when it is next written.
+    """
     known, cached = open_cached(path, _runs_and_rows) or ({}, None)
     stamps = {key: stamp for key, e in entries.items() if (stamp := e.stamp(file)) is not None}
     unchanged = {key for key, stamp in stamps.items() if known.get(key) == stamp}

@@ -72,20 +72,19 @@ def _settings_of(text: str) -> Settings:
     return settings(mapping(yaml.load(text, loader)))
 
 
-def settings(config: Mapping[str, Any]) -> Settings:
+def settings(config: Mapping[str, Any], above: str = "") -> Settings:
     """A resolved config as dotted keys, without what is no setting."""
-    return _flat({key: value for key, value in config.items() if key not in NOT_SETTINGS})
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Settings:
     flat: Settings = {}
-    for key, value in tree.items():
+    for key, value in config.items():
+        name = f"{above}{key}"
+        if name in NOT_SETTINGS:
+            continue
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= settings(value, f"{name}.")
         elif value is None or isinstance(value, (bool, int, float, str)):
-            flat[f"{prefix}{key}"] = value
+            flat[name] = value
         else:
-            flat[f"{prefix}{key}"] = json.dumps(value, default=str)
+            flat[name] = json.dumps(value, default=str)
     return flat
 
 

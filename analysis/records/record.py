@@ -12,30 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from tiebreak.track.record_format import (
-    CONFIG,
-    MANIFEST,
-    METRICS,
-    RESULT,
-    STATUS,
-    STATUSES,
-    finished_evaluations,
-    path_in_record,
-)
-from tiebreak_analysis.records.files import (
-    Missing,
-    Row,
-    Settings,
-    Unreadable,
-    config_settings,
-    content,
-    json_file,
-    log_rows,
-    mapping,
-    parsed,
-    settings,
-    throughput,
-)
+from tiebreak.track import record_format
+from tiebreak.track.record_format import CONFIG, MANIFEST, METRICS, RESULT, STATUS, STATUSES
+from tiebreak_analysis.records import files
+from tiebreak_analysis.records.files import Missing, Row, Settings, Unreadable, json_file
 
 LARGEST = sys.float_info.max
 
@@ -63,8 +43,38 @@ class Entry(ABC):
         return f"{self.path.name}:{self.evaluation}" if self.several else self.path.name
 
     def record(self) -> Record:
-        """Unreadable says why it cannot be used."""
-        return parse(self)
+        """What its files tell; the last part of its path is the run id it must have.
+
+        Unreadable: what is wrong with it.
+        """
+        if not re.fullmatch(r"[0-9a-f]{12}", self.path.name):
+            raise Unreadable("the folder's name is not a run id (12 hex characters)")
+        manifest, status = json_file(MANIFEST, self.read), json_file(STATUS, self.read)
+        run_id = _take(manifest, "run_id", str, MANIFEST)
+        if run_id != self.path.name:
+            raise Unreadable(f"manifest.json is of run {run_id}: the folder was renamed or copied")
+        result = _result(self, manifest)
+        names = _take(manifest, "names", dict, MANIFEST)
+        hashes = _take(manifest, "hashes", dict, MANIFEST)
+        start = result.get("start", {})
+        return Record(
+            path=self.path,
+            run_id=run_id,
+            group_id=_take(manifest, "group_id", str, MANIFEST),
+            **_standing(status, finished=self.evaluation is not None),
+            **{n: _take(names, n, str, MANIFEST) for n in ("model", "method", "scenario", "data")},
+            seed=_take(manifest, "seed", int, MANIFEST),
+            data_hash=_take(hashes, "data", str, MANIFEST, True),
+            evaluation=self.evaluation,
+            evaluators=result.get("evaluators", {}),
+            start_model=start.get("model") or _take(hashes, "start_model", str, MANIFEST, True),
+            metrics=result.get("metrics", {}),
+            start=start.get("metrics", {}),
+            settings=_measured_with(result, files.parsed(CONFIG, self.read, files.config_settings)),
+            manifest=manifest,
+            several=self.several,
+            entry=self,
+        )
 
     @abstractmethod
     def read(self, file: str) -> bytes:
@@ -147,7 +157,7 @@ class Record:
         """How fast it trained: `seconds` (wall clock, all steps), `response_tokens/s` (over all of
         them), `memory/peak` (MiB). A clock decides it, so it is no part of what makes two records
         equal. Empty where there is no file, or a damaged one."""
-        return {} if self.entry is None else throughput(self.entry.read)
+        return {} if self.entry is None else files.throughput(self.entry.read)
 
 
 PLAIN = (
@@ -155,41 +165,6 @@ PLAIN = (
     "data_hash evaluation start_model"
 ).split()
 """Fields of `Record` that are one text or number each."""
-
-
-def parse(entry: Entry) -> Record:
-    """The record whose files `entry` reads; the last part of its path is the run id it must have.
-
-    Unreadable: what is wrong with it.
-    """
-    if not re.fullmatch(r"[0-9a-f]{12}", entry.path.name):
-        raise Unreadable("the folder's name is not a run id (12 hex characters)")
-    manifest, status = json_file(MANIFEST, entry.read), json_file(STATUS, entry.read)
-    run_id = _take(manifest, "run_id", str, MANIFEST)
-    if run_id != entry.path.name:
-        raise Unreadable(f"manifest.json is of run {run_id}: the folder was renamed or copied")
-    result = _result(entry, manifest)
-    names = _take(manifest, "names", dict, MANIFEST)
-    hashes = _take(manifest, "hashes", dict, MANIFEST)
-    start = result.get("start", {})
-    return Record(
-        path=entry.path,
-        run_id=run_id,
-        group_id=_take(manifest, "group_id", str, MANIFEST),
-        **_standing(status, finished=entry.evaluation is not None),
-        **{n: _take(names, n, str, MANIFEST) for n in ("model", "method", "scenario", "data")},
-        seed=_take(manifest, "seed", int, MANIFEST),
-        data_hash=_take(hashes, "data", str, MANIFEST, None),
-        evaluation=entry.evaluation,
-        evaluators=result.get("evaluators", {}),
-        start_model=start.get("model") or _take(hashes, "start_model", str, MANIFEST, None),
-        metrics=result.get("metrics", {}),
-        start=start.get("metrics", {}),
-        settings=_measured_with(result, parsed(CONFIG, entry.read, config_settings)),
-        manifest=manifest,
-        several=entry.several,
-        entry=entry,
-    )
 
 
 def _standing(status: dict[str, Any], finished: bool) -> dict[str, Any]:
@@ -202,7 +177,7 @@ def _standing(status: dict[str, Any], finished: bool) -> dict[str, Any]:
     if state == "finished":
         raise Missing(f"{RESULT} is missing: {STATUS} says finished, and no evaluation has one")
     kinds = {"stage": str, "step": int, "steps": int, "error": str}
-    known = {name: _take(status, name, kind, STATUS, None) for name, kind in kinds.items()}
+    known = {name: _take(status, name, kind, STATUS, True) for name, kind in kinds.items()}
     return {"status": state, **known}
 
 
@@ -237,16 +212,11 @@ def _metric(name: str, value: Any) -> float:
     return float(value)
 
 
-_REQUIRED = object()
-
-
-def _take(
-    source: dict[str, Any], key: str, kind: type, file: str, missing: object = _REQUIRED
-) -> Any:
-    """`source[key]` of exactly this type; `missing` where it may be absent or null."""
+def _take(source: dict[str, Any], key: str, kind: type, file: str, optional: bool = False) -> Any:
+    """`source[key]` of exactly this type; or None where it is optional."""
     value = source.get(key)
-    if value is None and missing is not _REQUIRED:
-        return missing
+    if value is None and optional:
+        return None
     if type(value) is not kind:  # not isinstance: True is no step count
         raise Unreadable(f"{file}: {key} is {value!r}, not {kind.__name__}")
     return value
@@ -258,27 +228,22 @@ def _measured_with(result: Mapping[str, Any], config: Settings) -> Settings:
     group = result.get("settings")
     if group is None:
         return config
-    own = settings({"evaluation": mapping(group)})
+    own = files.settings({"evaluation": files.mapping(group)})
     return config if own.items() <= config.items() else config | own
-
-
-def unusable(entry: Entry, reason: Unreadable) -> Skipped:
-    """How an entry that cannot be used is named."""
-    return entry.path, f"evaluation {entry.evaluation}: {reason}" if entry.several else str(reason)
 
 
 class RunFolder(Entry):
     """An entry whose files lie in a folder `<run id>/`."""
 
     def read(self, file: str) -> bytes:
-        return (self.path / path_in_record(file, self.evaluation)).read_bytes()
+        return (self.path / record_format.path_in_record(file, self.evaluation)).read_bytes()
 
     def history(self) -> list[Row]:
-        return log_rows(METRICS, content(METRICS, self.read))
+        return files.log_rows(METRICS, files.content(METRICS, self.read))
 
     def stamp(self, file: str) -> Stamp | None:
         try:
-            found = os.stat(f"{self.path}/{path_in_record(file, self.evaluation)}")
+            found = os.stat(f"{self.path}/{record_format.path_in_record(file, self.evaluation)}")
         except OSError:  # what it is, reading it will say
             return None
         return found.st_size, found.st_mtime_ns
@@ -296,11 +261,9 @@ class Folder:
             return [], []
         with os.scandir(self.root) as found:
             names = [one.name for one in found if not one.name.startswith(".") and one.is_dir()]
-        runs = [
-            (self.root / name, finished_evaluations(self.root / name)) for name in sorted(names)
-        ]
         return [
-            RunFolder(path, evaluation, len(ids) > 1)
-            for path, ids in runs
+            RunFolder(self.root / name, evaluation, len(ids) > 1)
+            for name in sorted(names)
+            for ids in [record_format.finished_evaluations(self.root / name)]
             for evaluation in ids or [None]
         ], []

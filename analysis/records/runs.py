@@ -18,23 +18,10 @@ from typing import TYPE_CHECKING, Any
 from tiebreak.errors import UserError
 from tiebreak.home import home, runs_dir
 from tiebreak.track.record_format import GENERATIONS, METRICS, PAIR_TOKENS, PAIRS, items_file
+from tiebreak_analysis.records import files
 from tiebreak_analysis.records.cache import ReadTable, frame, read_records
-from tiebreak_analysis.records.files import (
-    TEXTS,
-    Setting,
-    Settings,
-    generations_table,
-    history_table,
-    parquet,
-)
-from tiebreak_analysis.records.record import (
-    PLAIN,
-    Entry,
-    Folder,
-    Record,
-    RunSource,
-    Skipped,
-)
+from tiebreak_analysis.records.files import TEXTS, Setting, Settings
+from tiebreak_analysis.records.record import PLAIN, Entry, Folder, Record, RunSource, Skipped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +94,7 @@ class Runs:
 
     def history(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
         """`step` (1, 2, ...) and a float column per metric of `metrics.jsonl`."""
-        return self._table(keys, METRICS, lambda entry: history_table(entry.history()), ("step",))
+        return self._table(keys, METRICS, lambda one: files.history_table(one.history()), ("step",))
 
     def pairs(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
         """The columns of `pairs.parquet`: one row per held-out pair."""
@@ -123,10 +110,10 @@ class Runs:
 
     def generations(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
         """`id`, `prompt`, `before` (the start model's text), `after`."""
-        return self._table(keys, GENERATIONS, lambda entry: generations_table(entry.read), TEXTS)
+        return self._table(keys, GENERATIONS, lambda one: files.generations_table(one.read), TEXTS)
 
     def _parquet(self, keys: Sequence[str] | None, file: str, lists: bool = False) -> pd.DataFrame:
-        return self._table(keys, file, lambda entry: parquet(file, entry.read, lists), ("id",))
+        return self._table(keys, file, lambda one: files.parquet(file, one.read, lists), ("id",))
 
     def _table(
         self, keys: Sequence[str] | None, file: str, read: ReadTable, columns: Sequence[str]
@@ -150,7 +137,17 @@ def source_from(text: str) -> RunSource:
             raise UserError(f"--source {text}: give wandb-api:ENTITY/PROJECT")
         return Project(entity, project)
     if colon and kind == "wandb":
-        return _offline_logs(Path(rest))
+        from tiebreak_analysis.records.wandb import PATTERN, OfflineLogs
+
+        logs = Path(rest)
+        if not logs.is_dir():
+            raise UserError(f"--source wandb:{logs}: no such folder")
+        if not any(logs.glob(PATTERN)):
+            raise UserError(
+                f"--source wandb:{logs}: no W&B log in it; give the folder that holds "
+                "offline-run-* (and run-*), usually wandb below the home"
+            )
+        return OfflineLogs(logs)
     folder = Path(text)
     if not folder.is_dir():
         raise UserError(f"--source {text!r}: no such folder; it may be {SOURCES}")
@@ -159,25 +156,7 @@ def source_from(text: str) -> RunSource:
 
 def _own(folder: Path, place: Path) -> Folder:
     """A folder of own records; those of the home have a cache, for others nothing is written."""
-    return Folder(folder, cache_below(home()) if place == runs_dir() else None)
-
-
-def cache_below(home: Path) -> Path:
-    """The folder of the cache of a home's own runs."""
-    return home / ".tiebreak" / "cache"
-
-
-def _offline_logs(folder: Path) -> RunSource:
-    from tiebreak_analysis.records.wandb import PATTERN, OfflineLogs
-
-    if not folder.is_dir():
-        raise UserError(f"--source wandb:{folder}: no such folder")
-    if not any(folder.glob(PATTERN)):
-        raise UserError(
-            f"--source wandb:{folder}: no W&B log in it; give the folder that holds "
-            "offline-run-* (and run-*), usually wandb below the home"
-        )
-    return OfflineLogs(folder)
+    return Folder(folder, home() / ".tiebreak" / "cache" if place == runs_dir() else None)
 
 
 def load(source: Path | RunSource) -> Runs:

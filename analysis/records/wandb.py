@@ -14,6 +14,7 @@ import json
 import os
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from tiebreak.track import wandb_environment
 from tiebreak.track.record_format import FORMAT, MANIFEST, STATUS, STATUSES, path_in_record
 from tiebreak_analysis.records.files import Missing, Row, Unreadable, settings
 from tiebreak_analysis.records.record import Entry, Record, Skipped
-from tiebreak_analysis.records.wandb_log import Log, read_history, read_log
+from tiebreak_analysis.records.wandb_log import read_history, read_log
 
 THROUGHPUT = ("seconds", "pairs/s", "response_tokens/s", "memory/peak")
 """In W&B's history beside the metrics; in the record they are a file of their own."""
@@ -94,11 +95,10 @@ class MirroredRun(Entry):
 def merged(rows: Iterable[Row]) -> list[Row]:
     """The rows of `metrics.jsonl` from all that was ever sent, over our own step.
 
-    A resumed run sends the steps after its checkpoint again: as the record does, what came
-    before is cut back to that step, so each step is there once, as it was sent last. W&B's rows
-    hold throughput too, which is no metric: it is read from the file of that name.
+    A resumed run sends the steps after its checkpoint again: what came before is cut back, as in
+    the record, so each step is there once. Throughput, which W&B's rows hold too, is no metric.
     """
-    kept: list[dict[str, Any]] = []
+    kept: list[Row] = []
     for row in rows:
         step, metrics = row.get("step"), _metrics(row)
         if not metrics or not isinstance(step, int | float):
@@ -106,7 +106,7 @@ def merged(rows: Iterable[Row]) -> list[Row]:
         while kept and kept[-1]["step"] >= step:
             kept.pop()
         kept.append({"step": int(step), **metrics})
-    return list(kept)
+    return kept
 
 
 def _metrics(row: Row) -> dict[str, float]:
@@ -136,15 +136,10 @@ def gather(root: Path, pieces: Sequence[Piece]) -> tuple[list[MirroredRun], list
 
 def _evaluated(path: Path, pieces: Sequence[Piece]) -> list[MirroredRun]:
     """The run once per evaluation that a piece says it sent; once if there is none."""
-    ids = sorted({one for piece in pieces for one in _evaluations(piece.config)})
-    return [MirroredRun(path, one, len(ids) > 1, tuple(pieces)) for one in ids or [None]]
-
-
-def _evaluations(config: Mapping[str, Any]) -> list[str]:
-    """Ids from W&B's config; nothing else becomes part of a path."""
-    listed = config.get("evaluations")
-    ids = listed if isinstance(listed, list) else []
-    return [one for one in ids if isinstance(one, str) and re.fullmatch(r"[0-9a-f]+", one)]
+    listed = [piece.config.get("evaluations") for piece in pieces]
+    sent = {one for ids in listed if isinstance(ids, list) for one in ids if isinstance(one, str)}
+    known = sorted(one for one in sent if re.fullmatch(r"[0-9a-f]+", one))  # a part of a path
+    return [MirroredRun(path, one, len(known) > 1, tuple(pieces)) for one in known or [None]]
 
 
 def status_of(summary: Mapping[str, Any], exit_code: int | None) -> str:
@@ -164,26 +159,30 @@ def _take(source: Mapping[str, Any], key: str, kind: type, wanted: str) -> Any:
 
 
 @dataclass(frozen=True)
-class LogFolder:
+class Piece(ABC):
+    """One log of a run, or one run of a server."""
+
+    name: str
+    config: Mapping[str, Any]
+    status: str
+
+    @abstractmethod
+    def read(self, path: str) -> bytes:
+        """A file by its path in the record. FileNotFoundError: the run has none. OSError."""
+
+    @abstractmethod
+    def rows(self) -> Iterable[Row]:
+        """The history, as W&B has it."""
+
+
+@dataclass(frozen=True)
+class LogFolder(Piece):
     """One `offline-run-*` or `run-*`: the log and, below `files/`, what was saved with it."""
 
     path: Path
-    log: Log
-
-    @property
-    def name(self) -> str:
-        return self.path.parent.name
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        return self.log.config
-
-    @property
-    def status(self) -> str:
-        return status_of(self.log.summary, self.log.exit_code)
 
     def read(self, path: str) -> bytes:
-        run_id = str(self.log.config["run_id"])
+        run_id = str(self.config["run_id"])
         return (self.path.parent / "files" / run_id / path).read_bytes()
 
     def rows(self) -> Iterable[Row]:
@@ -198,40 +197,36 @@ class OfflineLogs:
     cache = None
 
     def entries(self) -> tuple[list[MirroredRun], list[Skipped]]:
-        logs: list[LogFolder] = []
+        logs: list[tuple[float, str, Piece]] = []
         skipped: list[Skipped] = []
         for path in sorted(self.root.glob(PATTERN)):
+            name = path.parent.name
             try:
-                logs.append(LogFolder(path, read_log(path)))
+                log = read_log(path)
             except Unreadable as reason:
                 run_id = path.stem.removeprefix("run-")  # as W&B names it; usually ours
-                skipped.append((self.root / run_id, f"{path.parent.name}: {reason}"))
-        logs.sort(key=lambda one: (one.log.began, one.name))
-        runs, foreign = gather(self.root, logs)
+                skipped.append((self.root / run_id, f"{name}: {reason}"))
+            else:
+                status = status_of(log.summary, log.exit_code)
+                logs.append((log.began, name, LogFolder(name, log.config, status, path)))
+        logs.sort(key=lambda one: one[:2])
+        runs, foreign = gather(self.root, [piece for *_, piece in logs])
         return runs, skipped + foreign
 
 
 @dataclass(frozen=True)
-class ServerRun:
+class ServerRun(Piece):
     """One run of a W&B project."""
 
     run: Any
 
-    @property
-    def name(self) -> str:
-        return str(self.run.id)
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        return self.run.config
-
-    @property
-    def status(self) -> str:
+    @classmethod
+    def of(cls, run: Any) -> ServerRun:
         """A crashed run is one that W&B has not heard of for some minutes: to us it was killed."""
-        return status_of(self.run.summary_metrics, int(self.run.state == "failed"))
+        status = status_of(run.summary_metrics, int(run.state == "failed"))
+        return cls(str(run.id), run.config, status, run)
 
     def read(self, path: str) -> bytes:
-        """FileNotFoundError: the run has no such file. OSError: it did not arrive."""
         name = f"{self.config['run_id']}/{path}"
         with _asking(OSError) as folder:
             found = list(self.run.files(names=[name]))
@@ -243,11 +238,6 @@ class ServerRun:
     def rows(self) -> Iterable[Row]:
         with _asking(Unreadable):
             return list(self.run.scan_history(use_cache=False))
-
-
-Piece = LogFolder | ServerRun
-"""One log of a run, or one run of a server: name, config and status as W&B has them, a file by its
-path in the record (`read`: OSError; FileNotFoundError: there is none), and the history (`rows`)."""
 
 
 @dataclass(frozen=True)
@@ -271,17 +261,13 @@ class Project:
         """Oldest first."""
         import wandb
 
-        with _asking(_NoProject):
+        with _asking(UserError):
             wandb.setup(wandb.Settings(silent=True))
             api = wandb.Api(timeout=TIMEOUT)
             try:
-                return [ServerRun(run) for run in api.runs(self.root, lazy=False)]
+                return [ServerRun.of(run) for run in api.runs(self.root, lazy=False)]
             except ValueError as error:  # so says wandb of a project that is not there
                 raise UserError(f"wandb-api:{self.root}: {error}") from None
-
-
-class _NoProject(UserError):
-    """The server did not answer, or refused the key."""
 
 
 @contextmanager

@@ -11,23 +11,8 @@ from typing import TYPE_CHECKING
 from tiebreak_analysis.published import published
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
-from tiebreak_analysis.studies.effect import (
-    UNPAIRED,
-    Effect,
-    EffectTest,
-    Measured,
-    apart,
-    combined,
-    estimated,
-    history,
-    mean,
-    melted,
-    of_items,
-    pick,
-    points,
-    share,
-    start_of,
-)  # fmt: skip
+from tiebreak_analysis.studies import effect
+from tiebreak_analysis.studies.effect import Effect, EffectTest
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 from tiebreak_analysis.tables.rows import SCENARIOS
 
@@ -45,7 +30,7 @@ DEMO_TRAINING = ("drift/margin", "drift/chosen", "drift/rejected")
 BASE, SFT = "align-from-base", "sft-then-align"
 
 
-def tenth(runs: Measured, records: Sequence[Record], name: str, full: int, how: str) -> Effect:
+def tenth(runs: Runs, records: Sequence[Record], name: str, full: int, how: str) -> Effect:
     """Effect 4: the gain with a tenth of `full` pairs, minus half the gain with all of them, must
     lie above zero, for each method of the sweep. how: what else differs between the sizes.
 
@@ -55,16 +40,16 @@ def tenth(runs: Measured, records: Sequence[Record], name: str, full: int, how: 
     for method in sorted({record.method for record in records}) or ["dpo"]:
         small = _gains(runs, records, method, TENTH * full)
         large = _gains(runs, records, method, full)
-        half = None if large is None else combined([large], [MOST])
+        half = None if large is None else effect.combined([large], [MOST])
         what = f"{method.upper()}: gain with a tenth, minus half the gain with all"
-        tests.append(apart(what, "reward", small, half))
+        tests.append(effect.apart(what, "reward", small, half))
         over = f"{method.upper()}: gain with a tenth over gain with all"
         details.append(_share(over, small, large))
     claim = f"Half or more of the gain is there with a tenth of the data (of {full} pairs; {how})"
     return Effect(name, claim, tuple(tests), tuple(details))
 
 
-def nearer(runs: Measured, records: Sequence[Record]) -> Effect:
+def nearer(runs: Runs, records: Sequence[Record]) -> Effect:
     """Effect 5: what align-from-base lacks of sft-then-align, by method, on the same seeds and
     prompts; the mean over DPO and IPO minus the mean over KTO and CPO must lie above zero.
 
@@ -72,45 +57,46 @@ def nearer(runs: Measured, records: Sequence[Record]) -> Effect:
     """
     gaps = {method: _gap(runs, records, method) for method in (*FARTHER, *NEARER)}
     there = [gap for gap in gaps.values() if gap is not None]
-    contrast = combined(there, [0.5, 0.5, -0.5, -0.5]) if len(there) == len(gaps) else None
+    contrast = effect.combined(there, [0.5, 0.5, -0.5, -0.5]) if len(there) == len(gaps) else None
     missed = "gold reward that align-from-base misses"
     what = f"{missed}, mean of DPO and IPO minus mean of KTO and CPO"
     return Effect(
         "base-reaches-sft",
         "Align-from-base with KTO or CPO comes nearer to SFT-then-align than with DPO or IPO",
-        tests=(mean(what, "reward", 0.0, contrast),),
+        tests=(effect.mean(what, "reward", 0.0, contrast),),
         details=tuple(
-            apart(f"{missed}, {far.upper()} minus {near.upper()}", "reward", gaps[far], gaps[near])
+            effect.apart(
+                f"{missed}, {far.upper()} minus {near.upper()}", "reward", gaps[far], gaps[near]
+            )
             for far in FARTHER
             for near in NEARER
         ),
     )
 
 
-def _gains(runs: Measured, records: Sequence[Record], method: str, size: float) -> Sample | None:
+def _gains(runs: Runs, records: Sequence[Record], method: str, size: float) -> Sample | None:
     """Gold reward gained over the start model, by seed and prompt."""
-    found = pick(records, {"method.name": method, "data.num_pairs": size})
-    return of_items(runs, found, lambda rows: rows["reward/after"] - rows["reward/before"])
+    found = effect.pick(records, {"method.name": method, "data.num_pairs": size})
+    return effect.sample(
+        runs.items, found, lambda rows: rows["reward/after"] - rows["reward/before"]
+    )
 
 
 def _share(what: str, small: Sample | None, large: Sample | None) -> EffectTest:
     if small is None or large is None or not set(small.seeds) & set(large.seeds):
-        return estimated(what, "%", MOST, None, missing=UNPAIRED)
-    return EffectTest(what, "%", MOST, share(small, large))
+        return effect.estimated(what, "%", MOST, None, missing=effect.UNPAIRED)
+    return EffectTest(what, "%", MOST, effect.share(small, large))
 
 
-def _gap(runs: Measured, records: Sequence[Record], method: str) -> Sample | None:
+def _gap(runs: Runs, records: Sequence[Record], method: str) -> Sample | None:
     """Gold reward of sft-then-align minus align-from-base, by seed and prompt."""
+    wheres = [{"method.name": method, "scenario.name": scenario} for scenario in (SFT, BASE)]
     both = [
-        of_items(
-            runs,
-            pick(records, {"method.name": method, "scenario.name": scenario}),
-            lambda rows: rows["reward/after"],
-        )
-        for scenario in (SFT, BASE)
+        effect.sample(runs.items, effect.pick(records, where), lambda rows: rows["reward/after"])
+        for where in wheres
     ]
-    there = [sample for sample in both if sample is not None]
-    return combined(there, [1.0, -1.0]) if len(there) == 2 else None
+    there = [one for one in both if one is not None]
+    return effect.combined(there, [1.0, -1.0]) if len(there) == 2 else None
 
 
 def effects(runs: Runs, done: Done) -> tuple[Effect, ...]:
@@ -127,9 +113,9 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
 
     found: dict[str, Figure] = {}
     both = (*done["arizona-size-mini"], *done["arizona-steps-mini"])
-    sizes = points(both, ["gold/reward"], {"rows": "data.num_pairs"}, _training)
+    sizes = effect.points(both, ["gold/reward"], {"rows": "data.num_pairs"}, _training)
     if len(sizes):
-        found["training-size"] = data_size(sizes, start=start_of(both, "gold/reward"))
+        found["training-size"] = data_size(sizes, start=effect.start_of(both, "gold/reward"))
     return found | _parts(done["arizona-mini"])
 
 
@@ -140,7 +126,7 @@ def _parts(records: Sequence[Record]) -> dict[str, Figure]:
 
     found: dict[str, Figure] = {}
     for scenario in SCENARIOS:
-        scores = melted([r for r in records if r.scenario == scenario], PARTS)
+        scores = effect.melted([r for r in records if r.scenario == scenario], PARTS)
         if len(scores):
             found[f"parts-{scenario}"] = dots(scores, unit="mean of the part")
             means = scores.groupby(["method", "category"])["value"].mean()
@@ -164,11 +150,11 @@ def figures_of_demo(runs: Runs, done: Done) -> dict[str, Figure]:
     found: dict[str, Figure] = {}
     for scenario in SCENARIOS:
         records = [record for record in done[DEMO_SWEEP] if record.scenario == scenario]
-        frame = history(runs, records)
+        frame = effect.history(runs, records)
         names = [name for name in DEMO_TRAINING if name in frame and frame[name].notna().any()]
         if names:
             found[f"drift-{scenario}"] = curves(frame, names, block=5)
-        rewards = points(records, ["kl/reference", "gold/reward"])
+        rewards = effect.points(records, ["kl/reference", "gold/reward"])
         if len(rewards):  # one setting per method, so its path is a point
             found[f"reward-and-kl-{scenario}"] = frontier(rewards.assign(beta=0.0), names=False)
         if records:

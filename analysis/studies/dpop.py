@@ -9,19 +9,8 @@ from tiebreak_analysis.displacement import position_profile
 from tiebreak_analysis.displacement.parts import STILL
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
-from tiebreak_analysis.studies.effect import (
-    BySeed,
-    Effect,
-    EffectTest,
-    Measured,
-    apart,
-    combined,
-    history,
-    mean,
-    of_pairs,
-    pick,
-    points,
-)  # fmt: skip
+from tiebreak_analysis.studies import effect
+from tiebreak_analysis.studies.effect import BySeed, Effect, EffectTest
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 from tiebreak_analysis.tables.table import START
 
@@ -42,7 +31,7 @@ CLAIM = (
 )
 
 
-def displacement(runs: Measured, records: Sequence[Record]) -> Effect:
+def displacement(runs: Runs, records: Sequence[Record]) -> Effect:
     """Effect 1, on held-out pairs at edit distance 0.1.
 
     DPOP's drift of the chosen must lie above DPO's; DPO's below zero; DPOP's, per token, above
@@ -51,38 +40,43 @@ def displacement(runs: Measured, records: Sequence[Record]) -> Effect:
     """
     dpo, dpop = (_found(records, method) for method in ("dpo", "dpop"))
     of_dpo, of_dpop = _drift(runs, dpo), _drift(runs, dpop)
-    fall = None if of_dpo is None else combined([of_dpo], [-1.0])
-    per_token = of_pairs(runs, dpop, lambda rows: rows["drift/chosen"] / rows["length/chosen"])
+    fallen = [
+        effect.sample(runs.pairs, of, lambda rows: rows["drift/chosen"] < 0) for of in (dpo, dpop)
+    ]
+    fall = None if of_dpo is None else effect.combined([of_dpo], [-1.0])
+    per_token = effect.sample(
+        runs.pairs, dpop, lambda rows: rows["drift/chosen"] / rows["length/chosen"]
+    )
     return Effect(
         "displacement",
         CLAIM,
         tests=(
-            apart("drift of the chosen, DPOP minus DPO", "nats", of_dpop, of_dpo),
-            mean("fall of the chosen under DPO (drift, negated)", "nats", 0.0, fall),
-            mean("drift of the chosen under DPOP", "nats/token", -STILL, per_token),
+            effect.apart("drift of the chosen, DPOP minus DPO", "nats", of_dpop, of_dpo),
+            effect.mean("fall of the chosen under DPO (drift, negated)", "nats", 0.0, fall),
+            effect.mean("drift of the chosen under DPOP", "nats/token", -STILL, per_token),
         ),
-        details=(_shares(runs, dpo, dpop), *_others(runs, records)),
+        details=(
+            effect.apart("share of chosen responses displaced, DPO minus DPOP", "%", *fallen),
+            *_others(runs, records),
+        ),
     )
 
 
 def _found(records: Sequence[Record], method: str) -> BySeed:
-    return pick(records, {"method.name": method, "data.edit_distance": NEAR})
+    return effect.pick(records, {"method.name": method, "data.edit_distance": NEAR})
 
 
-def _drift(runs: Measured, found: BySeed) -> Sample | None:
-    return of_pairs(runs, found, lambda rows: rows["drift/chosen"])
+def _drift(runs: Runs, found: BySeed) -> Sample | None:
+    return effect.sample(runs.pairs, found, lambda rows: rows["drift/chosen"])
 
 
-def _shares(runs: Measured, dpo: BySeed, dpop: BySeed) -> EffectTest:
-    shares = [of_pairs(runs, found, lambda rows: rows["drift/chosen"] < 0) for found in (dpo, dpop)]
-    return apart("share of chosen responses displaced, DPO minus DPOP", "%", *shares)
-
-
-def _others(runs: Measured, records: Sequence[Record]) -> list[EffectTest]:
+def _others(runs: Runs, records: Sequence[Record]) -> list[EffectTest]:
     """The other methods' drift: above zero means not displaced."""
     found = {method: _found(records, method) for method in OTHERS}
     return [
-        mean(f"drift of the chosen under {method.upper()}", "nats", 0.0, _drift(runs, by_seed))
+        effect.mean(
+            f"drift of the chosen under {method.upper()}", "nats", 0.0, _drift(runs, by_seed)
+        )
         for method, by_seed in found.items()
         if by_seed
     ]
@@ -97,7 +91,7 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
 
     found: dict[str, Figure] = {}
     near, distances = done["dpop-mini"], done["dpop-distance-mini"]
-    frame = history(runs, near)
+    frame = effect.history(runs, near)
     if len(frame):
         metrics = [name for name in TRAINING if name in frame]
         found["drift-over-training"] = curves(frame, metrics, block=5)
@@ -111,10 +105,10 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
     if len(drifts):
         found["token-profile"] = token_profile(drifts, name="drift of the chosen (nats/token)")
         found["token-log-probs"] = token_profile(log_probs)
-    frame = history(runs, [r for r in distances if r.method == "dpo"], _at_distance)
+    frame = effect.history(runs, [r for r in distances if r.method == "dpo"], _at_distance)
     if len(frame) and "drift/chosen" in frame:
         found["dpo-over-training-by-distance"] = curves(frame, ["drift/chosen"], block=5)
-    spread = points(distances, ["drift/chosen"], {"edit distance": "data.edit_distance"})
+    spread = effect.points(distances, ["drift/chosen"], {"edit distance": "data.edit_distance"})
     if len(spread):
         spread["asked edit distance"] = spread["edit distance"]
         found["drift-by-edit-distance"] = frontier(

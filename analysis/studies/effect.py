@@ -9,24 +9,17 @@ although one is false is no larger than that one's own (Berger 1982, intersectio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tiebreak.errors import UserError
-from tiebreak_analysis.records.runs import Record, Runs, Setting, setting_text, varying
-from tiebreak_analysis.statistics import (
-    MIN_SEEDS,
-    Difference,
-    Interval,
-    Sample,
-    difference,
-    interval,
-    mean_interval,
-)  # fmt: skip
+from tiebreak_analysis import statistics
+from tiebreak_analysis.records.runs import Record, Runs, Setting, Settings, setting_text, varying
+from tiebreak_analysis.statistics import MIN_SEEDS, Difference, Interval, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,21 +32,11 @@ Where = Mapping[str, Setting]
 """Settings by dotted key that single out runs: `{"method.name": "dpo", "method.beta": 0.1}`."""
 BySeed = Mapping[int, Record]
 Label = Callable[[Record], str]
+ReadRows = Callable[[Sequence[str]], "pd.DataFrame"]
 Make = Callable[["pd.DataFrame"], "pd.Series"]
 
 
-class Measured(Protocol):
-    """The part of `analysis.records.Runs` that an effect reads."""
-
-    @property
-    def records(self) -> Sequence[Record]: ...
-
-    def items(self, keys: Sequence[str] | None, evaluator: str = "gold") -> pd.DataFrame: ...
-
-    def pairs(self, keys: Sequence[str] | None) -> pd.DataFrame: ...
-
-
-def finished(runs: Measured, ids: Collection[str]) -> list[Record]:
+def finished(runs: Runs, ids: Collection[str]) -> list[Record]:
     """The finished records of a sweep, by its run ids."""
     wanted = set(ids)
     return [r for r in runs.records if r.finished and r.run_id in wanted]
@@ -63,7 +46,7 @@ def pick(records: Sequence[Record], where: Where) -> BySeed:
     """The runs with these settings, by seed. UserError: two runs of a seed have them."""
     found: dict[int, Record] = {}
     for record in records:
-        if not all(_is(record.settings.get(key), value) for key, value in where.items()):
+        if not all(_has(record.settings, key, value) for key, value in where.items()):
             continue
         if record.seed in found:
             other = found[record.seed]
@@ -74,6 +57,11 @@ def pick(records: Sequence[Record], where: Where) -> BySeed:
             )
         found[record.seed] = record
     return dict(sorted(found.items()))
+
+
+def _has(settings: Settings, key: str, wanted: Setting) -> bool:
+    here = settings.get(key)
+    return here is not None and setting_text(here) == setting_text(wanted)
 
 
 def named(where: Where) -> str:
@@ -95,14 +83,21 @@ def gain(record: Record, metric: str = "gold/reward") -> float | None:
     return None if after is None or before is None else after - before
 
 
-def of_items(runs: Measured, found: BySeed, make: Make) -> Sample | None:
-    """(seeds, prompts): `make` of the rows of `items/gold.parquet`. None: nobody has rows."""
-    return _sample(runs.items([r.key for r in found.values()]), found, make)
+def sample(read: ReadRows, found: BySeed, make: Make) -> Sample | None:
+    """(seeds, items): `make` of the rows `Runs.items` or `Runs.pairs` (`read`) has of these runs.
 
-
-def of_pairs(runs: Measured, found: BySeed, make: Make) -> Sample | None:
-    """(seeds, held-out pairs): `make` of the rows of `pairs.parquet`. None: nobody has rows."""
-    return _sample(runs.pairs([r.key for r in found.values()]), found, make)
+    Rows without a number, and items that not every seed has, are left out. None: nothing is left.
+    """
+    frame = read([record.key for record in found.values()])
+    if frame.empty:
+        return None
+    seed_of = {record.key: seed for seed, record in found.items()}
+    rows = frame.assign(value=make(frame).astype(float), seed=frame["run_id"].map(seed_of))
+    table = rows.pivot(index="seed", columns="id", values="value").dropna(axis=1)
+    if table.empty:
+        return None
+    seeds = tuple(int(seed) for seed in table.index)
+    return Sample(seeds, tuple(map(str, table.columns)), table.to_numpy(dtype=float))
 
 
 def combined(samples: Sequence[Sample], weights: Sequence[float]) -> Sample | None:
@@ -117,23 +112,6 @@ def combined(samples: Sequence[Sample], weights: Sequence[float]) -> Sample | No
     return Sample(tuple(seeds), tuple(items), np.asarray(total))
 
 
-def _sample(frame: pd.DataFrame, found: BySeed, make: Make) -> Sample | None:
-    """Rows without a number, and items that not every seed has, are left out."""
-    if frame.empty:
-        return None
-    seed_of = {record.key: seed for seed, record in found.items()}
-    rows = frame.assign(value=make(frame).astype(float), seed=frame["run_id"].map(seed_of))
-    table = rows.pivot(index="seed", columns="id", values="value").dropna(axis=1)
-    if table.empty:
-        return None
-    seeds = tuple(int(seed) for seed in table.index)
-    return Sample(seeds, tuple(map(str, table.columns)), table.to_numpy(dtype=float))
-
-
-def _is(here: Setting | None, wanted: Setting) -> bool:
-    return here is not None and setting_text(here) == setting_text(wanted)
-
-
 def points(
     records: Sequence[Record],
     metrics: Sequence[str],
@@ -145,17 +123,14 @@ def points(
     import pandas as pd
 
     wanted = settings or {}
-    names = ["method", "run_id", "seed", *wanted, *metrics, *(["label"] if label else [])]
     rows = [
-        (
-            *(record.method, record.key, record.seed),
-            *(record.settings.get(key) for key in wanted.values()),
-            *(record.metrics.get(metric) for metric in metrics),
-            *([label(record)] if label else []),
-        )
+        {"method": record.method, "run_id": record.key, "seed": record.seed}
+        | {column: record.settings.get(key) for column, key in wanted.items()}
+        | {metric: record.metrics.get(metric) for metric in metrics}
+        | ({"label": label(record)} if label else {})
         for record in records
     ]
-    return pd.DataFrame(rows, columns=pd.Index(names)).dropna()
+    return pd.DataFrame(rows).dropna()
 
 
 def history(runs: Runs, records: Sequence[Record], label: Label | None = None) -> pd.DataFrame:
@@ -170,7 +145,7 @@ def history(runs: Runs, records: Sequence[Record], label: Label | None = None) -
 def start_of(records: Sequence[Record], metric: str) -> Interval | None:
     """Mean of a metric over the start models, each distinct one counting once."""
     found = {r.start_model: r.start[metric] for r in records if metric in r.start}
-    return mean_interval(list(found.values())) if found else None
+    return statistics.mean_interval(list(found.values())) if found else None
 
 
 def melted(records: Sequence[Record], metrics: Sequence[str]) -> pd.DataFrame:
@@ -250,12 +225,8 @@ class EffectTest:
         words += f" ({found.num_seeds} seed{'' if found.num_seeds == 1 else 's'}{items})"
         bound = number(self.threshold, "%" if self.unit == "%" else "")
         wanted = f"{'must not be below' if self.guard else 'must be above'} {bound}"
-        return f"{words}; {wanted}: {self._answer(found)}"
-
-    def _answer(self, found: EffectEstimate) -> str:
-        if found.num_seeds < MIN_SEEDS:
-            return f"{Holds.OPEN}, too few seeds (needs {MIN_SEEDS})"
-        return str(self.outcome)
+        few = f", too few seeds (needs {MIN_SEEDS})" if found.num_seeds < MIN_SEEDS else ""
+        return f"{words}; {wanted}: {self.outcome}{few}"
 
 
 @dataclass(frozen=True)
@@ -276,11 +247,6 @@ class Effect:
         assert self.tests and not self.tests[0].guard, "an effect is about its first test"
 
     @property
-    def difference(self) -> EffectEstimate | None:
-        """The estimate that the claim is about."""
-        return self.tests[0].estimate
-
-    @property
     def outcome(self) -> Holds:
         if any(test.outcome is Holds.NO for test in self.tests):
             return Holds.NO
@@ -295,7 +261,8 @@ class Effect:
     @property
     def words(self) -> str:
         """The claim, its outcome, and every test of it."""
-        parts = [f"{self.claim}: {self.outcome}", *(_sentence(test.words) for test in self.tests)]
+        parts = [f"{self.claim}: {self.outcome}"]
+        parts += [test.words[:1].upper() + test.words[1:] for test in self.tests]
         return ". ".join(parts) + (f". {self.remark}" if self.remark else ".")
 
 
@@ -314,10 +281,6 @@ def estimated(
     return EffectTest(what, unit, threshold, estimate, guard, missing)
 
 
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
 def number(value: float, unit: str = "") -> str:
     """Three significant digits: `0.137`, `12.3 tokens`, `95 %`."""
     return f"{_bare(value, unit)} {unit}".rstrip()
@@ -328,17 +291,11 @@ def _bare(value: float, unit: str) -> str:
     return f"{100 * value if unit == '%' else value:.3g}"
 
 
-def holding(effects: Iterable[Effect]) -> str:
-    """`effects that hold: 3 of 5`, for a heading."""
-    several = list(effects)
-    return f"effects that hold: {sum(effect.holds for effect in several)} of {len(several)}"
-
-
 def mean(what: str, unit: str, threshold: float, sample: Sample | None) -> EffectTest:
     """The mean of a sample against a threshold, over seeds and items."""
     if sample is None:
         return estimated(what, unit, threshold, None, missing="no finished run")
-    found = EffectEstimate.of(interval(sample, LEVEL), len(sample.items))
+    found = EffectEstimate.of(statistics.interval(sample, LEVEL), len(sample.items))
     return EffectTest(what, unit, threshold, found)
 
 
@@ -346,10 +303,10 @@ def apart(what: str, unit: str, a: Sample | None, b: Sample | None) -> EffectTes
     """a minus b, paired on seeds and items, against zero."""
     if a is None or b is None or not set(a.seeds) & set(b.seeds):
         return estimated(what, unit, 0.0, None, missing=UNPAIRED)
-    return estimated(what, unit, 0.0, difference(a, b, LEVEL))
+    return estimated(what, unit, 0.0, statistics.difference(a, b, LEVEL))
 
 
-def share(part: Sample, whole: Sample, level: float = LEVEL) -> EffectEstimate:
+def share(part: Sample, whole: Sample) -> EffectEstimate:
     """Mean of `part` over mean of `whole`: all c for which `part` - c `whole` cannot be told from
     zero (Fieller 1954, "Some problems in interval estimation").
 
@@ -362,33 +319,24 @@ def share(part: Sample, whole: Sample, level: float = LEVEL) -> EffectEstimate:
     assert both[0] is not None and both[1] is not None, "the two share a seed and an item"
     part, whole = both[0], both[1]
     counts = len(part.seeds), len(part.items)
-    base = interval(whole, level)
+    base = statistics.interval(whole, LEVEL)
     ratio = part.mean / whole.mean if whole.mean else 0.0
     if base.low is None or base.low <= 0:
         return EffectEstimate(ratio, None, None, *counts)
 
-    def above(c: float) -> float:
-        """Above zero for a c that is too small."""
-        return _bounds(part, whole, c, level)[0]
-
-    def below(c: float) -> float:
-        """Below zero for a c that is too large."""
-        return _bounds(part, whole, c, level)[1]
+    def ends(c: float) -> tuple[float, float]:
+        """The first is above zero for a c that is too small, the second below for one too large."""
+        scaled = Sample(whole.seeds, whole.items, c * whole.values)
+        found = statistics.difference(part, scaled, LEVEL)
+        if found.low is None or found.high is None:
+            return found.mean, found.mean
+        return found.low, found.high
 
     width = 1.0
-    while above(ratio - width) <= 0 or below(ratio + width) >= 0:
+    while ends(ratio - width)[0] <= 0 or ends(ratio + width)[1] >= 0:
         width *= 2
         if width > FARTHEST:
             return EffectEstimate(ratio, None, None, *counts)
-    lowest = float(brentq(above, ratio - width, ratio, xtol=1e-4))
-    highest = float(brentq(below, ratio, ratio + width, xtol=1e-4))
+    lowest = float(brentq(lambda c: ends(c)[0], ratio - width, ratio, xtol=1e-4))
+    highest = float(brentq(lambda c: ends(c)[1], ratio, ratio + width, xtol=1e-4))
     return EffectEstimate(ratio, lowest, highest, *counts)
-
-
-def _bounds(part: Sample, whole: Sample, c: float, level: float) -> tuple[float, float]:
-    scaled = combined([whole], [c])
-    assert scaled is not None
-    found = difference(part, scaled, level)
-    if found.low is None or found.high is None:
-        return found.mean, found.mean
-    return found.low, found.high

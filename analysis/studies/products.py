@@ -1,11 +1,11 @@
 """What a study wrote, and what it was made from: nothing is made again from the same things.
 
-A product is one or several files of the study's folder that are made together: a table in its five
-formats, the effects, the figures, the page. `products.json` holds, per product, a key and the
-sha256 of each of its files. The key is a hash over the project's code that makes products, the
-versions of the libraries that do, the command, the runs the sweeps ask for and the files of their
-records (by size and time of the last change). A product whose key is another one, or of which a
-file was edited or is gone, is made again.
+A product is files of the study's folder that are made together: a table in its five formats, the
+effects, the figures, the page. `products.json` holds, per product, a key and the sha256 of each of
+its files. The key is a hash over the code that makes products, the versions of the libraries that
+do, the command, the runs the sweeps ask for and the files of their records (by size and time of the
+last change). A product whose key is another one, or of which a file was edited or is gone, is made
+again.
 
 To compare keys no record is parsed, and neither pandas nor a drawing library is imported.
 """
@@ -18,7 +18,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,12 @@ class Products:
 
     def stale(self) -> frozenset[str]:
         """Products that have to be made."""
-        return frozenset(name for name, key in self.keys.items() if not self._holds(name, key))
-
-    def _holds(self, name: str, key: str) -> bool:
-        made = self.made.get(name)
-        return (
-            made is not None
-            and made["key"] == key
-            and all(_digest(self.folder / file) == digest for file, digest in made["files"].items())
+        return frozenset(
+            name
+            for name, key in self.keys.items()
+            if (made := self.made.get(name)) is None
+            or made["key"] != key
+            or any(_digest(self.folder / file) != known for file, known in made["files"].items())
         )
 
     def files(self, products: Iterable[str]) -> list[str]:
@@ -84,19 +82,14 @@ class Products:
 
 def key(facts: object, runs_dir: Path, run_ids: Iterable[str]) -> str:
     """The key of a product made from `facts` (what JSON can hold) and the records of these runs."""
-    records = {run_id: _stamps(runs_dir / run_id) for run_id in sorted(set(run_ids))}
+    records = {run_id: sorted(_stamps(f"{runs_dir}/{run_id}")) for run_id in set(run_ids)}
     return sha256(json.dumps([facts, records], sort_keys=True).encode()).hexdigest()
 
 
 def code_and_versions() -> dict[str, str]:
     """What makes the same records the same bytes: a hash over the code, and the versions."""
-    found = {"code": _code(), "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    return found
+    versions = {name: version(name) for name in LIBRARIES}
+    return {"code": _code(), "python": platform.python_version(), **versions}
 
 
 def _code() -> str:
@@ -110,12 +103,8 @@ def _code() -> str:
     return hashed.hexdigest()
 
 
-def _stamps(run_dir: Path) -> list[tuple[str, int, int]]:
-    """Path, size and time of the last change (ns) of each file of a record; empty: no record."""
-    return sorted(_walk(str(run_dir), ""))
-
-
-def _walk(folder: str, inside: str) -> Iterator[tuple[str, int, int]]:
+def _stamps(folder: str, inside: str = "") -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of the last change (ns) of each file of a record; none: no record."""
     try:
         with os.scandir(folder) as found:
             entries = [one for one in found if not one.name.startswith(".")]
@@ -123,7 +112,7 @@ def _walk(folder: str, inside: str) -> Iterator[tuple[str, int, int]]:
         return
     for one in entries:
         if one.is_dir():
-            yield from _walk(one.path, f"{inside}{one.name}/")
+            yield from _stamps(one.path, f"{inside}{one.name}/")
         else:
             stat = one.stat()
             yield f"{inside}{one.name}", stat.st_size, stat.st_mtime_ns

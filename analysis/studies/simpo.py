@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from tiebreak_analysis.published import Figures, published
+from tiebreak_analysis.published import published
 from tiebreak_analysis.records.runs import Record, Runs, setting_text
-from tiebreak_analysis.studies.effect import LEVEL, Effect, estimated, gain, points, values
-from tiebreak_analysis.studies.equal_gain import EQUAL, Points, compare, paths
+from tiebreak_analysis.studies.effect import Effect, estimated, gain, points, values
+from tiebreak_analysis.studies.equal_gain import EQUAL, against_dpo
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ def lengthening(records: Sequence[Record]) -> Effect:
     (`analysis.studies.equal_gain`) DPO's length minus SimPO's, and minus R-DPO's, must lie above
     zero. How much of DPO's best gain each of them reaches stands in the details.
     """
-    rates = values(records, "train.learning_rate")
-    dpo = _path(records, "dpo", rates)
-    found = {name: compare(dpo, _path(records, m, rates), LEVEL) for name, m in OTHERS.items()}
+    rate, rates = "train.learning_rate", values(records, "train.learning_rate")
+    found = {
+        name: against_dpo(
+            records, {"method.name": method}, rate, rates, lambda r: gain(r, "length/generated")
+        )
+        for name, method in OTHERS.items()
+    }
     length = "length at equal gold reward, DPO minus"
     best = "as a share of DPO's"
     return Effect(
@@ -54,11 +59,6 @@ def lengthening(records: Sequence[Record]) -> Effect:
         ),
         remark=f"{EQUAL}; learning rate: {', '.join(map(setting_text, rates)) or 'none yet'}.",
     )
-
-
-def _path(records: Sequence[Record], method: str, rates: Sequence[float]) -> Points:
-    settings = [{"method.name": method, "train.learning_rate": rate} for rate in rates]
-    return paths(records, settings, lambda record: gain(record, "length/generated"))
 
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
@@ -95,8 +95,10 @@ STUDY = StudyReport(
         TableSpec("length", ("simpo-length-mini",), METRICS),
         TableSpec("ablations", ("simpo-margin-mini", "simpo-norm-mini"), METRICS),
         TableSpec("unbiased", ("simpo-unbiased-mini",), METRICS),
-        TableSpec("mistral-7b", MISTRAL, METRICS, lambda: _published("mistral-7b")),
-        TableSpec("llama-3-8b", LLAMA, METRICS, lambda: _published("llama-3-8b")),
+        *(
+            TableSpec(model, sweeps, METRICS, partial(published, "simpo", model, versions=VERSIONS))
+            for model, sweeps in (("mistral-7b", MISTRAL), ("llama-3-8b", LLAMA))
+        ),
     ),
     effects=lambda runs, done: (lengthening(done["simpo-length-mini"]),),
     figures=figures,
@@ -108,7 +110,3 @@ STUDY = StudyReport(
         "and SimPO are not.",
     ),
 )
-
-
-def _published(model: str) -> Figures:
-    return published("simpo", model, versions=VERSIONS)

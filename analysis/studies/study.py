@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tiebreak_analysis.page import table_document
 from tiebreak_analysis.published import FigureRow, Figures, listed
 from tiebreak_analysis.records.runs import Record, Runs
-from tiebreak_analysis.studies.effect import Effect, EffectTest, finished, holding
+from tiebreak_analysis.studies.effect import Effect, EffectTest, finished
 from tiebreak_analysis.studies.products import Products, code_and_versions, key
 from tiebreak_analysis.tables import data, text
 from tiebreak_analysis.tables.comparison import comparison
@@ -101,7 +101,7 @@ class StudyReport:
             },
             figures=figures,
             effects=effects,
-            notes=(*self.notes, *_unstarted(sweeps, done), *_damaged(runs, done)),
+            notes=(*self.notes, *_notes(sweeps, done, runs.damaged)),
             published=tuple(row for paper in self.papers for row in listed(paper)),
         )
 
@@ -139,22 +139,15 @@ def _table(
     )
 
 
-def _unstarted(sweeps: Sweeps, done: Done) -> list[str]:
-    return [
-        f"{name}: no run is finished yet; do them with: tiebreak sweep {name}"
-        for name in sweeps
-        if not done[name]
-    ]
-
-
-def _damaged(runs: Runs, done: Done) -> list[str]:
-    """Known once effects and figures have asked for the files."""
+def _notes(sweeps: Sweeps, done: Done, damaged: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """damaged: as `Runs` has it, once effects and figures have asked for the files."""
+    for name in sweeps:
+        if not done[name]:
+            yield f"{name}: no run is finished yet; do them with: tiebreak sweep {name}"
     ids = {record.run_id for records in done.values() for record in records}
-    return [
-        f"{run_id}: {file} is damaged and not counted: {why}"
-        for (run_id, file), why in sorted(runs.damaged.items())
-        if run_id in ids
-    ]
+    for (run_id, file), why in sorted(damaged.items()):
+        if run_id in ids:
+            yield f"{run_id}: {file} is damaged and not counted: {why}"
 
 
 def write_report(result: StudyResult, folder: Path) -> list[Path]:
@@ -175,10 +168,9 @@ def write_products(
     written: dict[str, list[Path]] = {}
     for name, texts in _texts(result):
         if name in names:
-            written[name] = []
-            for file, text in texts.items():
-                written[name].append(folder / file)
-                (folder / file).write_text(text, encoding="utf-8", newline="")
+            written[name] = [folder / file for file in texts]
+            for path, text in zip(written[name], texts.values(), strict=True):
+                path.write_text(text, encoding="utf-8", newline="")
     if FIGURES in names:
         written[FIGURES] = list(_figures(result, folder))
     return written
@@ -217,7 +209,8 @@ def effect_words(folder: Path) -> list[str]:
 
 def effects_markdown(result: StudyResult) -> str:
     """The effects in words, each with its tests and details as lists."""
-    lines = [f"# {result.title}: {holding(result.effects)}", ""]
+    held, num_effects = sum(effect.holds for effect in result.effects), len(result.effects)
+    lines = [f"# {result.title}: effects that hold: {held} of {num_effects}", ""]
     for effect in result.effects:
         lines += [f"## {effect.name}: {effect.outcome}", "", f"{effect.claim}."]
         lines += [effect.remark] if effect.remark else []
@@ -244,16 +237,15 @@ def effects_json(result: StudyResult) -> str:
 
 
 def _effect(effect: Effect) -> dict[str, Any]:
+    def told(tests: Sequence[EffectTest]) -> list[dict[str, Any]]:
+        return [{**asdict(t), "outcome": str(t.outcome), "words": t.words} for t in tests]
+
     return {
         **{name: getattr(effect, name) for name in ("name", "claim", "holds", "words")},
         "outcome": str(effect.outcome),
-        "tests": [_test(test) for test in effect.tests],
-        "details": [_test(test) for test in effect.details],
+        "tests": told(effect.tests),
+        "details": told(effect.details),
     }
-
-
-def _test(test: EffectTest) -> dict[str, Any]:
-    return {**asdict(test), "outcome": str(test.outcome), "words": test.words}
 
 
 def published_csv(result: StudyResult) -> str:

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING
 
 from tiebreak_analysis.published import published
 from tiebreak_analysis.records.runs import Record, Runs
-from tiebreak_analysis.studies.effect import (
-    LEVEL,
-    Effect,
-    EffectTest,
-    Where,
-    estimated,
-    history,
-    points,
-    values,
-)
-from tiebreak_analysis.studies.equal_gain import EQUAL, Compared, compare, paths
+from tiebreak_analysis.studies import effect
+from tiebreak_analysis.studies.effect import Effect, EffectTest, Where
+from tiebreak_analysis.studies.equal_gain import EQUAL, Compared, against_dpo
 from tiebreak_analysis.studies.study import Done, StudyReport, TableSpec
 
 if TYPE_CHECKING:
@@ -42,7 +34,7 @@ def cheaper(records: Sequence[Record]) -> Effect:
     """
     tdpo2, betas = _against_dpo(records, {"method.name": "tdpo2", "method.alpha": ALPHA})
     tdpo1, _ = _against_dpo(records, {"method.name": "tdpo1"})
-    reach = estimated(
+    reach = effect.estimated(
         "best gain of TDPO2 as a share of DPO's", "%", REACHED, tdpo2.reach, guard=True, missing=WHY
     )
     return Effect(
@@ -56,20 +48,18 @@ def cheaper(records: Sequence[Record]) -> Effect:
 
 def _against_dpo(records: Sequence[Record], other: Where) -> tuple[Compared, list[float]]:
     """Over the betas both have, the largest (the weakest training) first; and these betas."""
-    dpo: Where = {"method.name": "dpo"}
     tried = [
-        set(values([r for r in records if r.method == where["method.name"]], "method.beta"))
-        for where in (dpo, other)
+        set(effect.values([r for r in records if r.method == method], "method.beta"))
+        for method in ("dpo", other["method.name"])
     ]
     betas = sorted(set.intersection(*tried), reverse=True)
-    settings = [[{**where, "method.beta": beta} for beta in betas] for where in (dpo, other)]
-    first, second = (paths(records, s, lambda r: r.metrics.get("kl/reference")) for s in settings)
-    return compare(first, second, LEVEL), betas
+    kl = "kl/reference"
+    return against_dpo(records, other, "method.beta", betas, lambda r: r.metrics.get(kl)), betas
 
 
 def _saved(name: str, found: Compared) -> EffectTest:
     what = f"KL at equal gold reward, DPO minus {name}"
-    return estimated(what, "nats", 0.0, found.saved, missing=WHY)
+    return effect.estimated(what, "nats", 0.0, found.saved, missing=WHY)
 
 
 def figures(runs: Runs, done: Done) -> dict[str, Figure]:
@@ -79,14 +69,14 @@ def figures(runs: Runs, done: Done) -> dict[str, Figure]:
 
     found: dict[str, Figure] = {}
     metrics = ["kl/reference", "gold/reward"]
-    by_beta = points(done["tdpo-mini"], metrics, {"beta": "method.beta"})
+    by_beta = effect.points(done["tdpo-mini"], metrics, {"beta": "method.beta"})
     if len(by_beta):
         found["frontier-beta"] = frontier(by_beta)
     usual = [r for r in done["tdpo-mini"] if r.settings.get("method.beta") == BETA]
-    by_alpha = points(done["tdpo-alpha-mini"], metrics, {"alpha": "method.alpha"})
+    by_alpha = effect.points(done["tdpo-alpha-mini"], metrics, {"alpha": "method.alpha"})
     if len(by_alpha):
         found["frontier-alpha"] = frontier(by_alpha, setting="alpha")
-    frame = history(runs, usual)
+    frame = effect.history(runs, usual)
     if len(frame):
         wanted = [name for name in ("entropy", "drift/chosen", "drift/rejected") if name in frame]
         found["training"] = curves(frame, wanted, block=5)

@@ -10,8 +10,8 @@ from made_pairs import alike, made
 from tiebreak.errors import UserError
 from tiebreak_analysis.displacement import compare, panel, split, tidy
 from tiebreak_analysis.displacement.panels import COLUMNS
-from tiebreak_analysis.displacement.parts import pooled, share
-from tiebreak_analysis.statistics import Interval
+from tiebreak_analysis.displacement.parts import share
+from tiebreak_analysis.statistics import mean_interval
 
 
 def test_numbers_by_hand():
@@ -107,7 +107,7 @@ def test_seeds_are_pooled_by_run():
         made([1.0] * 40, [-2.0] * 40, run_id="six"),
     ])  # fmt: skip
     (found,) = compare(pairs, {"dpo": ["one", "two", "six"]})
-    assert found.groups.whole.chosen == pooled([Interval(v, 0, 0, 9) for v in (-1.0, 3.0, 1.0)])
+    assert found.groups.whole.chosen == mean_interval([-1.0, 3.0, 1.0])
     assert found.groups.whole.chosen is not None and found.groups.whole.chosen.n == 3
     assert found.groups.whole.num_chosen == (40, 400, 40)
     assert found.over == "runs"

@@ -14,8 +14,7 @@ import pytest
 from tests.analysis.conftest import measured, write_record
 from tests.analysis.record_files import fill, parquet
 from tiebreak_analysis.records import cache, source_from
-from tiebreak_analysis.records import runs as runs_module
-from tiebreak_analysis.records.record import RunFolder
+from tiebreak_analysis.records.record import Folder, RunFolder
 from tiebreak_analysis.records.runs import Runs, load
 
 FRAMES = ("history", "pairs", "items", "generations")
@@ -69,16 +68,14 @@ def assert_equal(here: dict[str, pd.DataFrame], there: dict[str, pd.DataFrame]) 
         pd.testing.assert_frame_equal(frame, there[name], check_exact=True, obj=name)
 
 
-def uncached(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    with monkeypatch.context() as other:
-        other.setattr(runs_module, "cache_below", lambda home: None)
-        return load(runs_dir)
+def uncached(runs_dir: Path) -> Runs:
+    return load(Folder(runs_dir))
 
 
 def test_a_warm_load_opens_no_file_and_says_the_same(
-    runs_dir: Path, some: list[str], opened: Opened, monkeypatch: pytest.MonkeyPatch
+    runs_dir: Path, some: list[str], opened: Opened
 ) -> None:
-    plain = uncached(runs_dir, monkeypatch)
+    plain = uncached(runs_dir)
     expected = tables(plain)
     assert len(opened()) > 4 * len(some)
     cold = load(runs_dir)
@@ -92,7 +89,7 @@ def test_a_warm_load_opens_no_file_and_says_the_same(
 
 
 def test_a_changed_record_is_read_again_and_a_removed_one_is_gone(
-    runs_dir: Path, some: list[str], opened: Opened, monkeypatch: pytest.MonkeyPatch
+    runs_dir: Path, some: list[str], opened: Opened
 ) -> None:
     tables(load(runs_dir))
     changed, removed, *_ = some
@@ -106,7 +103,7 @@ def test_a_changed_record_is_read_again_and_a_removed_one_is_gone(
     assert {name.split("/")[0] for name in opened()} == {changed}
     assert removed not in {record.run_id for record in again.records}
     assert {r.run_id: r.metrics for r in again.records}[changed] == {"gold/reward": 0.75}
-    assert_equal(found, tables(uncached(runs_dir, monkeypatch)))
+    assert_equal(found, tables(uncached(runs_dir)))
     opened()
     assert_equal(tables(load(runs_dir)), found)
     assert opened() == []

@@ -46,7 +46,7 @@ KINDS: dict[str, tuple[Callable[[], Figure], float, tuple[str, ...]]] = {
     "frontier": (lambda: frontier(settings(), log_x=True), 3.3, ("dpo", "tdpo1", "tdpo2")),
     "data size": (lambda: data_size(sizes(), start=START), 3.3, (*METHODS, "start model")),
     "dots": (lambda: dots(categories()), 3.3, ("dpo", "start model")),
-    "radar": (lambda: radar(categories(), top=10), 3.3, ("dpo", "start model")),
+    "radar": (lambda: radar(categories()), 3.3, ("dpo", "start model")),
     "displaced": (lambda: displaced(buckets()), 3.3, ("dpo", "dpop", "cpo")),
     "displaced, more": (
         lambda: displaced(buckets(), measures=("displaced", "chosen"), by="length"), 6.8, ("dpop",)

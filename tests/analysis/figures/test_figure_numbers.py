@@ -153,7 +153,7 @@ def test_displacement_is_drawn_from_zero_and_says_where_nothing_is():
 
 def test_a_profile_marks_the_first_difference():
     rows = pd.concat([runs({"dpo": [-1.0, -2.0]}, position=p) for p in (-1, 0, 1)])
-    figure = token_profile(rows, value="value")
+    figure = token_profile(rows.rename(columns={"value": "mean"}))
     drawn = line(figure, "dpo")
     assert list(drawn.get_xdata()) == [-1, 0, 1] and list(drawn.get_ydata()) == [-1.5] * 3
     assert any(list(one.get_xdata()) == [0, 0] for one in figure.axes[0].lines)

@@ -35,7 +35,8 @@ def test_most_of_the_gain_is_found(synthetic, rng) -> None:
 def test_a_small_share_refutes_the_claim(synthetic, rng) -> None:
     effect = gains(synthetic, rng, {400: 0.05, 4000: 0.30})
     assert effect.outcome is Holds.NO
-    assert effect.difference is not None and effect.difference.mean == pytest.approx(-0.1, abs=0.03)
+    found = effect.tests[0].estimate
+    assert found is not None and found.mean == pytest.approx(-0.1, abs=0.03)
 
 
 def test_half_of_the_gain_is_left_open(synthetic, rng) -> None:
@@ -84,7 +85,8 @@ def scenarios(synthetic, rng, gap: Mapping[str, float], seeds: int = 5) -> Effec
 def test_methods_that_come_nearer_are_found(synthetic, rng) -> None:
     effect = scenarios(synthetic, rng, {"dpo": 0.2, "ipo": 0.25, "kto": 0.02, "cpo": 0.05})
     assert effect.holds and len(effect.details) == 4
-    assert effect.difference is not None and effect.difference.mean == pytest.approx(0.19, abs=0.05)
+    found = effect.tests[0].estimate
+    assert found is not None and found.mean == pytest.approx(0.19, abs=0.05)
 
 
 def test_equal_gaps_are_no_finding(synthetic, rng) -> None:
@@ -99,5 +101,5 @@ def test_the_reverse_refutes_the_claim(synthetic, rng) -> None:
 
 def test_without_one_method_there_is_no_contrast(synthetic, rng) -> None:
     effect = scenarios(synthetic, rng, {"dpo": 0.2, "ipo": 0.2, "kto": 0.0})
-    assert effect.difference is None and effect.outcome is Holds.OPEN
+    assert effect.tests[0].estimate is None and effect.outcome is Holds.OPEN
     assert effect.details[0].outcome is Holds.YES  # DPO against KTO is there

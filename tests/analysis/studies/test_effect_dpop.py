@@ -28,7 +28,7 @@ def both(synthetic, rng, dpo: float, dpop: float, seeds: int = 4):
 def test_a_displacement_that_is_there_is_found(synthetic, rng) -> None:
     effect = both(synthetic, rng, dpo=-4.0, dpop=0.5)
     assert effect.holds and effect.words.startswith(f"{effect.claim}: holds. Drift")
-    found = effect.difference
+    found = effect.tests[0].estimate
     assert found is not None and found.mean == pytest.approx(4.5, abs=0.4)
     assert (found.num_seeds, found.num_items) == (4, PAIRS)
     share = effect.details[0]
@@ -62,5 +62,5 @@ def test_other_edit_distances_and_unfinished_methods_are_not_counted(synthetic, 
         add(synthetic, rng, "dpo", seed, -4.0)
         synthetic.add("dpop", seed, data__edit_distance=1.0)
     effect = displacement(synthetic, synthetic.records)
-    assert effect.difference is None and effect.outcome is Holds.OPEN
+    assert effect.tests[0].estimate is None and effect.outcome is Holds.OPEN
     assert "not measured (no seed has a finished run of each)" in effect.words

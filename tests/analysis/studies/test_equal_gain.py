@@ -33,7 +33,7 @@ def test_saved_cost_by_hand() -> None:
     """Straight paths, cost 10 and 4 per unit of gain: over 0.1 to 0.2 the mean gap is 0.15 * 6."""
     first = {seed: [(2.0, 0.2)] for seed in (1, 2, 3)}
     second = {seed: [(0.8, 0.2)] for seed in (1, 2, 3)}
-    found = compare(first, second, 0.95)
+    found = compare(first, second)
     assert found.saved is not None and found.saved.mean == pytest.approx(0.9)
     assert found.reach is not None and found.reach.mean == pytest.approx(1.0)
 
@@ -43,7 +43,7 @@ def test_the_jackknife_of_a_mean_is_students_t() -> None:
     gaps = (1.0, 2.0, 4.0)
     first = {seed: [(gap, 0.2)] for seed, gap in enumerate(gaps)}
     second = {seed: [(0.0, 0.2)] for seed in range(3)}
-    found = compare(first, second, 0.95).saved
+    found = compare(first, second).saved
     assert found is not None and found.low is not None and found.high is not None
     half = 0.75 * 4.302653 * np.std(gaps, ddof=1) / np.sqrt(3)
     assert found.mean == pytest.approx(0.75 * 7 / 3)
@@ -58,7 +58,7 @@ def test_a_method_against_itself_is_rarely_told_apart(rng) -> None:
         noisy = rng.normal(1, 0.15, (4, 4)) * costs, gains + rng.normal(0, 0.025, (4, 4))
         return {seed: list(zip(noisy[0][seed], noisy[1][seed], strict=True)) for seed in range(4)}
 
-    found = [compare(paths(), paths(), 0.95).saved for _ in range(300)]
+    found = [compare(paths(), paths()).saved for _ in range(300)]
     told = [f for f in found if f and f.low is not None and f.high is not None]
     wrong = sum(f.low > 0 or f.high < 0 for f in told)
     assert len(told) > 290 and wrong <= 0.08 * 300
@@ -67,8 +67,8 @@ def test_a_method_against_itself_is_rarely_told_apart(rng) -> None:
 def test_a_method_that_gains_nothing_is_not_compared() -> None:
     nothing = {seed: [(1.0, -0.1)] for seed in (1, 2, 3)}
     something = {seed: [(1.0, 0.1)] for seed in (1, 2, 3)}
-    assert compare(something, nothing, 0.95).saved is None
-    assert compare({}, {}, 0.95).saved is None
+    assert compare(something, nothing).saved is None
+    assert compare({}, {}).saved is None
 
 
 def frontier(synthetic, rng, kl: Mapping[str, float], seeds: int = 4, reach: float = 1.0) -> Effect:
@@ -89,7 +89,8 @@ def frontier(synthetic, rng, kl: Mapping[str, float], seeds: int = 4, reach: flo
 def test_a_cheaper_road_to_the_same_reward_is_found(synthetic, rng) -> None:
     effect = frontier(synthetic, rng, {"dpo": 4.0, "tdpo1": 4.0, "tdpo2": 2.0})
     assert effect.holds
-    assert effect.difference is not None and effect.difference.mean > 0.5
+    found = effect.tests[0].estimate
+    assert found is not None and found.mean > 0.5
     assert effect.details[0].outcome is Holds.OPEN  # TDPO1, made like DPO
 
 
@@ -119,9 +120,9 @@ def test_two_seeds_are_too_few(synthetic, rng) -> None:
 def test_a_seed_that_lacks_a_beta_is_left_out(synthetic, rng) -> None:
     frontier(synthetic, rng, {"dpo": 4.0, "tdpo2": 2.0})
     without = [r for r in synthetic.records if (r.seed, r.settings["method.beta"]) != (4, 0.03)]
-    found = cheaper(without).difference
+    found = cheaper(without).tests[0].estimate
     assert found is not None and found.num_seeds == 3
-    assert cheaper([r for r in without if r.method == "dpo"]).difference is None
+    assert cheaper([r for r in without if r.method == "dpo"]).tests[0].estimate is None
 
 
 def lengths(synthetic, rng, tokens: Mapping[str, float], seeds: int = 4) -> Effect:
@@ -139,7 +140,8 @@ def lengths(synthetic, rng, tokens: Mapping[str, float], seeds: int = 4) -> Effe
 def test_longer_answers_at_equal_reward_are_found(synthetic, rng) -> None:
     effect = lengths(synthetic, rng, {"dpo": 6.0, "simpo": 2.0, "rdpo": 1.0})
     assert effect.holds and len(effect.tests) == 2
-    assert effect.difference is not None and effect.difference.mean == pytest.approx(3, abs=0.6)
+    found = effect.tests[0].estimate
+    assert found is not None and found.mean == pytest.approx(3, abs=0.6)
 
 
 def test_one_method_that_does_not_shorten_is_enough_against_it(synthetic, rng) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from tests.analysis.conftest import measured
 from tiebreak_analysis.records import load
-from tiebreak_analysis.studies import StudyReport, TableSpec, products, write_products
+from tiebreak_analysis.studies import StudyReport, TableSpec, products
 from tiebreak_analysis.studies.products import MANIFEST, Products
-from tiebreak_analysis.studies.study import EFFECTS, FIGURES, PAGE
+from tiebreak_analysis.studies.study import EFFECTS, FIGURES, PAGE, write_products
 from tiebreak_analysis.tables.rows import Planned
 
 WriteRun = Callable[..., str]

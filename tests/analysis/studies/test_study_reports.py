@@ -161,8 +161,9 @@ def test_the_same_records_give_the_same_bytes(studied, runs_dir: Path, tmp_path:
 def test_dpop_holds_on_the_runs_made_so(studied, runs_dir: Path) -> None:
     planned = studied(STUDIES["dpop"])
     (effect,) = STUDIES["dpop"].build(load(runs_dir), planned).effects
-    assert effect.holds and effect.difference is not None
-    assert (effect.difference.num_seeds, effect.difference.num_items) == (3, ITEMS)
+    found = effect.tests[0].estimate
+    assert effect.holds and found is not None
+    assert (found.num_seeds, found.num_items) == (3, ITEMS)
 
 
 def test_sweeps_without_a_finished_run_are_named(runs_dir: Path, studied) -> None:
