@@ -65,8 +65,11 @@ def _refuse_old_home() -> None:
         ("artefacts", artefacts_dir(), (2, ARTEFACT), FORMAT),
     ):
         first = _first(folder, *path)
-        number = _format_of(first) if first else None
-        if number is not None and number < current:
+        try:  # whoever needs a file that is damaged says so
+            number = json.loads(first.read_text())["format"] if first else current
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if isinstance(number, int) and number < current:
             raise UserError(
                 f"this home holds {what} of format {number} ({folder}), which this version does "
                 "not read; move runs/ and artefacts/ away, or set TIEBREAK_HOME"
@@ -83,15 +86,6 @@ def _first(folder: Path, depth: int, name: str) -> Path | None:
         return None
     below = (_first(folder / sub, depth - 1, name) for sub in names if not sub.startswith("."))
     return next(filter(None, below), None)
-
-
-def _format_of(file: Path) -> int | None:
-    """None: not readable, or without a format; whoever needs the file says so."""
-    try:
-        number = json.loads(file.read_text())["format"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return number if isinstance(number, int) else None
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

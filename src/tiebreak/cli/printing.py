@@ -66,10 +66,8 @@ def describe_report(report: SweepResult) -> Iterator[str]:
 
 
 def status_lines(name: str, standings: Sequence[Standing], unchosen: int = 0) -> Iterator[str]:
-    """Where a study stands: counts, what runs now, what failed, and the time left.
-
-    unchosen: runs of a search whose settings depend on runs before them.
-    """
+    """Where a study stands: counts, what runs now, what failed, and the time left. unchosen: runs
+    of a search whose settings depend on runs before them."""
     counts = Counter(one.state for one in standings)
     told = [f"{counts[state]} {state}" for state in State if counts[state]]
     told += [f"{unchosen} to be chosen"] if unchosen else []
