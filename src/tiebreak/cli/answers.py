@@ -17,7 +17,7 @@ from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
 from tiebreak.track import wandb_environment
-from tiebreak.track.mirror import Comparison, opened
+from tiebreak.track.mirror import opened
 from tiebreak_analysis.records.files import settings
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.studies import STUDIES, StudyReport, StudyResult
@@ -143,7 +143,9 @@ def place_of(text: str) -> TrackerConfig:
 def publish(name: str, table: Table, place: TrackerConfig, folder: Path) -> str:
     """Sends `table` under `name` as a W&B run of its own; returns where it is. The same name and
     command renew that run. UserError: not all of it arrived; the reason was said."""
+    from tiebreak_analysis.page import table_document
     from tiebreak_analysis.records.wandb import COMPARISON
+    from tiebreak_analysis.tables.data import HEADER, lines
 
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:READABLE]
     about = {
@@ -154,19 +156,17 @@ def publish(name: str, table: Table, place: TrackerConfig, folder: Path) -> str:
         "config": {"tiebreak": COMPARISON, "command": table.command},
     }
     with opened(place, about, folder) as mirror:
-        mirror.comparison(_every_interval(table, COMPARISON))
+        summary = {"status": COMPARISON, **_every_interval(table)}
+        mirror.comparison(summary, table_document(table), HEADER, list(lines(table)))
         where = mirror.where
         if not mirror.finish() or where is None:
             raise UserError(f"--wandb: not all of {name} was sent; the reason stands above")
     return where
 
 
-def _every_interval(table: Table, status: str) -> Comparison:
-    """A table as W&B keeps it; n and who is tied stand in the rows."""
-    from tiebreak_analysis.page import table_document
-    from tiebreak_analysis.tables.data import HEADER, lines
-
-    summary: dict[str, float | str] = {"status": status}
+def _every_interval(table: Table) -> dict[str, float]:
+    """Summary values of a W&B run; n and who is tied stand in the rows of its table."""
+    summary: dict[str, float] = {}
     for section in table.sections:
         for row in section.rows:
             for column, cell in zip(section.columns, row.cells, strict=True):
@@ -175,7 +175,7 @@ def _every_interval(table: Table, status: str) -> Comparison:
                     mean, low, high = cell.interval.mean, cell.interval.low, cell.interval.high
                     values = {key: mean, f"{key}/low": low, f"{key}/high": high}
                     summary |= {name: v for name, v in values.items() if v is not None}
-    return Comparison(summary, table_document(table), HEADER, list(lines(table)))
+    return summary
 
 
 def _key(table: Table, section: Section, *parts: str) -> str:

@@ -8,6 +8,7 @@ of the best trial is not trained again: only its evaluation on the test split is
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -201,7 +202,7 @@ def check_space(search: Search, space: Space, cell: str) -> None:
         for key, values in space.items():
             if not isinstance(values, Choice):
                 raise UserError(f"search.sampler=grid needs lists, and {key} is an interval")
-    points = trials.num_points(space)
+    points = math.prod(len(v.values) if isinstance(v, Choice) else math.inf for v in space.values())
     if points < search.trials and search.sampler is not Sampler.TPE:
         raise UserError(
             f"search.trials={search.trials}, and {cell} has {points} different settings; the "

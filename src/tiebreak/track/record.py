@@ -1,8 +1,6 @@
-"""The record: the files a run leaves in `runs/<run id>/`. Everything else is made from them.
-
-A process killed at any moment leaves a record that can be reopened: whole files appear by rename,
-and the two logs are lines, of which the last may be torn and is then dropped. docs/records.md
-lists every file and field.
+"""The record: the files a run leaves in `runs/<run id>/`, listed in docs/records.md. A process
+killed at any moment leaves one that can be reopened: whole files appear by rename, and the two logs
+are lines, of which the last may be torn and is then dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,7 +33,7 @@ from tiebreak.track.record_format import (
 )
 
 
-class Record:
+class Record(AbstractContextManager["Record"]):
     """Writer of one run's record. Rank 0 opens one; a second writer of the same run is refused."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any], lock: int) -> None:
@@ -46,17 +45,15 @@ class Record:
 
     @classmethod
     def open(cls, run_dir: Path, config_yaml: str, manifest: Mapping[str, Any]) -> Self:
-        """Create the record, or reopen the one a killed run left.
-
-        On reopening, times, stages and hashes stay, and the versions, commit and host of the
-        earlier process are kept under `earlier` where they differ. UserError: another process
-        writes this record, its format is not ours, or it belongs to another run.
-        """
+        """Create the record, or reopen the one a killed run left: times, stages and hashes stay;
+        versions, commit and host of the earlier process are kept under `earlier` where they
+        differ. UserError: another process writes this record, its format is not ours, or it belongs
+        to another run."""
         lock = _take_lock(run_dir)
         try:
             fresh = _continue(run_dir, {**manifest, "format": FORMAT})
             _write(run_dir / CONFIG, config_yaml.encode())
-            _write(run_dir / MANIFEST, _pretty(fresh, run_dir / MANIFEST))
+            write_json(run_dir / MANIFEST, fresh)
             return cls(run_dir, fresh, lock)
         except BaseException:
             os.close(lock)
@@ -67,9 +64,6 @@ class Record:
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -91,14 +85,12 @@ class Record:
             "format": FORMAT, "status": status, "stage": stage, "step": step, "steps": steps,
             "error": error, "last_checkpoint": last_checkpoint,
         }  # fmt: skip
-        self.write_json(STATUS, content, sync=status != "running")
+        write_json(self.folder / STATUS, content, sync=status != "running")
 
     def copy_log(self, log: Path) -> list[dict[str, Any]]:
-        """Make `metrics.jsonl` equal to the training log of an artefact; the rows it had not yet.
-
-        The log grows while training goes on: what is new is appended. Where ours is no beginning
-        of it (another attempt came further than this one's checkpoint), ours is written anew.
-        """
+        """Make `metrics.jsonl` equal to the training log of an artefact, which may still grow; the
+        rows it had not yet. Where ours is no beginning of it (another attempt came further than
+        this one's checkpoint), ours is written anew."""
         content = log.read_bytes()
         content = content[: content.rfind(b"\n") + 1]  # whole lines
         ours = self.folder / METRICS
@@ -131,10 +123,7 @@ class Record:
     def update_manifest(self, **fields: Any) -> None:
         """Replace top-level fields of `manifest.json` (stages, hashes, dropped, ...)."""
         self.manifest = {**self.manifest, **fields}
-        self.write_json(MANIFEST, self.manifest)
-
-    def write_json(self, name: str, value: Any, *, sync: bool = True) -> None:
-        _write(self.folder / name, _pretty(value, self.folder / name), sync=sync)
+        write_json(self.folder / MANIFEST, self.manifest)
 
     def write_jsonl(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """One object per line, whole file at once (`generations.jsonl`)."""
@@ -151,23 +140,16 @@ class Record:
         pyarrow.parquet.write_table(pyarrow.table(dict(columns)), sink)
         _write(self.folder / name, sink.getvalue().to_pybytes())
 
-    def earlier_result(self, evaluation_id: str) -> dict[str, Any]:
-        """What `result.json` of an evaluation holds so far; empty before there is one."""
-        try:
-            return read_result(self.folder, evaluation_id)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-
     def finish(self, evaluation_id: str, result: Mapping[str, Any]) -> None:
         """Write the time, the status and, last, an evaluation's `result.json`: with it the run is
         done, and a process killed before it leaves a run that the same command ends."""
         of_run = {k: self.manifest[k] for k in ("run_id", "group_id", "seed")}
-        name = path_in_record(RESULT, evaluation_id)
+        path = self.folder / path_in_record(RESULT, evaluation_id)
         times = self.manifest["times"]
         if not times["finished"]:
             self.update_manifest(times={**times, "finished": provenance.now()})
         self.status("finished")
-        self.write_json(name, {**result, **of_run, "evaluation": evaluation_id, "format": FORMAT})
+        write_json(path, {**result, **of_run, "evaluation": evaluation_id, "format": FORMAT})
 
 
 def _take_lock(run_dir: Path) -> int:
@@ -202,18 +184,18 @@ def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:
 
 def dumps(value: Any, where: str) -> str:
     """One line of JSON with sorted keys; a float is written so that it reads back the same.
-
-    UserError for NaN and infinity (JSON has neither), naming the entry.
-    """
+    UserError for NaN and infinity (JSON has neither), naming the entry."""
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
     except ValueError as error:
         raise UserError(f"{where}: {_not_finite(value)}; nothing was written") from error
 
 
-def _pretty(value: Any, path: Path) -> bytes:
+def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
+    """A JSON file with sorted keys, whole or not at all. UserError as of `dumps`."""
     dumps(value, str(path))  # for its message
-    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    _write(path, text.encode(), sync=sync)
 
 
 def _not_finite(value: Any, name: str = "") -> str:
@@ -276,8 +258,11 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
 
 
 def read_result(run_dir: Path, evaluation_id: str) -> dict[str, Any]:
-    """`result.json` of an evaluation that was made; FileNotFoundError before that."""
-    return _read(run_dir / path_in_record(RESULT, evaluation_id))
+    """`result.json` of an evaluation; empty before there is one."""
+    try:
+        return _read(run_dir / path_in_record(RESULT, evaluation_id))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -288,19 +273,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def is_done(run_dir: Path, evaluation_id: str, evaluators: Mapping[str, str]) -> bool:
     """Whether everything was measured that is asked for (evaluator -> definition)."""
-    try:
-        made = read_result(run_dir, evaluation_id)["evaluators"]
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return all(made.get(name) == definition for name, definition in evaluators.items())
-
-
-def mark_failed(run_dir: Path, why: str) -> None:
-    """Say so in the record of a run whose process could not: it was killed."""
-    status = read_status(run_dir) or {"status": None}
-    if status["status"] in ("running", "stopped") and not is_live(run_dir):
-        failed = {**status, "status": "failed", "error": why}
-        _write(run_dir / STATUS, _pretty(failed, run_dir / STATUS))
+    made = read_result(run_dir, evaluation_id).get("evaluators")
+    return made is not None and evaluators.items() <= made.items()
 
 
 def is_live(run_dir: Path) -> bool:
