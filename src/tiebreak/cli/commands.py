@@ -100,11 +100,12 @@ def do_all(sweep_file: SweepFile, options: argparse.Namespace) -> int:
     from tiebreak.plan.report import compare, refuse_without_room
     from tiebreak.sweep.engines import engine_for
     from tiebreak.sweep.engines.local import workers_for
-    from tiebreak.sweep.search import Tuning
+    from tiebreak.sweep.search import SearchTasks
     from tiebreak.sweep.tasks import Grid, folder, sweep
 
     runs = sweep_file.runs()  # all composed before the first starts: mistakes come now
-    tasks = Tuning(sweep_file, options.retry) if sweep_file.search else Grid(runs, options.retry)
+    retry = options.retry
+    tasks = SearchTasks(sweep_file, retry) if sweep_file.search else Grid(runs, retry)
     expected = estimate(runs, workers_for(options.workers, runs))
     refuse_without_room(expected)
     jobs = folder(sweep_file.name) / "jobs"

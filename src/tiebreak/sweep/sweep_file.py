@@ -37,12 +37,9 @@ class Pruner(StrEnum):
 
 @dataclass(frozen=True)
 class Search:
-    """How each method is tuned: the same number of trials for all, judged on validation data.
-
-    trials: settings tried per method and cell; metric: of the validation split; maximise: whether
-    more is better; seed: of the trials' runs and of the sampler; rungs: at how many points of a
-    training a pruner may end it.
-    """
+    """How each method is tuned. trials: settings tried per method and cell; metric: of the
+    validation split; maximise: whether more is better; seed: of the trials' runs and of the
+    sampler; rungs: at how many points of a training a pruner may end it."""
 
     trials: int
     metric: str = "gold/reward"
@@ -56,9 +53,7 @@ class Search:
 @dataclass(frozen=True)
 class SweepFile:
     """The axes of a sweep file; every combination is a run, or with `search` a thing to tune.
-
-    shared_space: what is tuned beside each method's own hyper-parameters, by key.
-    """
+    shared_space: what is tuned beside each method's own hyper-parameters, by key."""
 
     name: str
     axes: dict[str, tuple[Any, ...]]
@@ -204,11 +199,8 @@ def _search(given: Any, where: str) -> tuple[Search | None, Space]:
 
 
 def multirun(overrides: Sequence[str]) -> tuple[SweepFile, str | None]:
-    """`tiebreak run -m`: a sweep of all combinations, and the engine where `hydra/launcher=NAME`
-    asks for one, as Hydra's users write it.
-
-    Values are given in Hydra's grammar: `a,b`, `choice(a,b)`, `range(1,4)`.
-    """
+    """`tiebreak run -m`: a sweep of all combinations of values in Hydra's grammar (`a,b`,
+    `choice(a,b)`, `range(1,4)`), and the engine where `hydra/launcher=NAME` asks for one."""
     engine, axes, plain = None, {}, []
     for item in overrides:
         key, _, value = item.partition("=")
@@ -218,10 +210,10 @@ def multirun(overrides: Sequence[str]) -> tuple[SweepFile, str | None]:
         values = parse(item)
         if not values.is_sweep_override():
             plain.append(item)
-            continue
-        if not values.is_discrete_sweep():
+        elif values.is_discrete_sweep():
+            axes[key] = tuple(values.sweep_string_iterator())
+        else:
             raise UserError(f"{item}: -m takes lists; an interval is searched in a sweep file")
-        axes[key] = tuple(values.sweep_string_iterator())
     name = hashlib.sha256(" ".join(sorted(overrides)).encode()).hexdigest()[:8]
     return SweepFile(f"multirun-{name}", axes, {}, {}, None, {}, tuple(plain)), engine
 

@@ -1,8 +1,7 @@
-"""The engine `ray`: runs on the nodes of a Ray cluster, or of one that is started here.
-
-Each of the workers at once is an actor with a warm worker process beside it. Tasks and replies are
-lines of JSON. What a node lacks of this process's environment is set where `ray start` is called;
-only TIEBREAK_HOME, on a disk that all nodes share, travels with the actors.
+"""The engine `ray`: runs on the nodes of a Ray cluster, or of one that is started here. Each of the
+workers at once is an actor with a warm worker process beside it. Tasks and replies are lines of
+JSON. What a node lacks of this process's environment is set where `ray start` is called; only
+TIEBREAK_HOME, on a disk that all nodes share, travels with the actors.
 """
 
 from __future__ import annotations
