@@ -142,14 +142,13 @@ def _parser() -> argparse.ArgumentParser:
 def _report_options(one: argparse.ArgumentParser, name: str) -> None:
     one.add_argument("study", nargs="?", help="a sweep or a study: only its runs")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as given to the sweep")
+    one.set_defaults(source=None, metrics=None)
     if name == "dashboard":
-        one.set_defaults(source=None, metrics=None)
         one.add_argument("--port", type=int, default=0, help="default: any that is free")
         return
     one.add_argument("--source", help="instead of the runs here: FOLDER, wandb:FOLDER (its offline "
                      "logs) or wandb-api:ENTITY/PROJECT")  # fmt: skip
     one.add_argument("--out", type=Path, help="write to a file instead")
-    one.set_defaults(metrics=None)
     if name == "table":
         one.add_argument("--format", choices=FORMATS, help="default: md")
         one.add_argument("--metrics", action="extend", type=_names, metavar="NAME[,NAME]",

@@ -82,11 +82,9 @@ def answer(
     command: str,
     metrics: Sequence[str] | None = None,
 ) -> Answer:
-    """What records say about all runs (None), a study, or a sweep.
-
-    `metrics`: the columns of the table instead of the usual ones; a study has one table then.
-    UserError: nothing is finished, or no run has one of the metrics.
-    """
+    """What records say about all runs (None), a study, or a sweep. metrics: the columns of the
+    table instead of the usual ones; a study has one table then. UserError: nothing is finished, or
+    no run has one of the metrics."""
     if name is None:
         table = comparison(runs, metrics=metrics, command=command, footnotes=footnotes())
         return Answer("All runs", runs, {"comparison": table}, None)
@@ -150,11 +148,9 @@ def publish(name: str, table: Table, place: TrackerConfig, folder: Path) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:READABLE]
     about = {
         "id": f"comparison-{slug}-{sha256(f'{name} {table.command}'.encode()).hexdigest()[:8]}",
-        "group": COMPARISON,
-        "name": name,
-        "job_type": COMPARISON,
+        "name": name, "group": COMPARISON, "job_type": COMPARISON,
         "config": {"tiebreak": COMPARISON, "command": table.command},
-    }
+    }  # fmt: skip
     with opened(place, about, folder) as mirror:
         summary = {"status": COMPARISON, **_every_interval(table)}
         mirror.comparison(summary, table_document(table), HEADER, list(lines(table)))

@@ -89,8 +89,8 @@ def _time_left(standings: Sequence[Standing], workers: int) -> Iterator[str]:
     left = sum(one.state in open_states for one in standings)
     if not left or not workers:
         return
-    times = (wall_seconds(one.folder) for one in standings if one.state is State.DONE)
-    if took := sorted(seconds for seconds in times if seconds is not None):
+    done = (runs_dir() / one.run.run_id for one in standings if one.state is State.DONE)
+    if took := sorted(seconds for one in done if (seconds := wall_seconds(one)) is not None):
         minutes = took[len(took) // 2] * left / workers / 60
         yield f"about {minutes:.0f} minutes left, at a median run's time and {workers} at once"
 

@@ -26,7 +26,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -38,7 +38,7 @@ from tiebreak.home import artefacts_dir
 from tiebreak.interrupt import Stopped
 from tiebreak.run import task
 from tiebreak.stages.align import check_kind
-from tiebreak.stages.stage import Context, Paths, Stage, TrainingLog, folders, make, use_threads
+from tiebreak.stages.stage import Context, TrainingLog, folders, make, use_threads
 from tiebreak.store import Store, try_lock
 
 TASK, WORK = "TIEBREAK_TASK", "TIEBREAK_WORK"  # for the ranks: their run, and where they write
@@ -198,27 +198,19 @@ def check(run: Run) -> None:
 
 
 class Others(contextlib.AbstractContextManager["Others"]):
-    """The ranks above 0, for rank 0: they are told once, at the latest when the block is left."""
+    """The ranks above 0, for rank 0: they are told once whether to train beside it or to leave, at
+    the latest when the block is left. They need not train when the artefact is in the store."""
 
     def __init__(self) -> None:
         self._waiting = world_size() > 1
 
-    def beside(self, stage: Stage) -> Stage:
-        """The align stage: they train when it is built. When it is in the store they need not."""
-
-        def build(context: Context, work: Path, paths: Paths) -> None:
-            self._tell(True)
-            stage.build(context, work, paths)
-
-        return replace(stage, build=build)
-
-    def _tell(self, train: bool) -> None:
+    def tell(self, train: bool) -> None:
         if self._waiting:
             self._waiting = False
             _word(train)
 
     def __exit__(self, *error: object) -> None:
-        self._tell(False)
+        self.tell(False)
 
 
 def follow(run: Run) -> None:
@@ -257,12 +249,9 @@ def prepare(run: Run) -> None:
     plain = {k: v for k, v in os.environ.items()
              if k not in _TORCHRUN and not k.startswith("TORCHELASTIC")}  # fmt: skip
     done = subprocess.run(
-        task.command("prepare"),
-        input=task.payload(run),
-        stdout=subprocess.PIPE,
-        text=True,
+        task.command("prepare"), input=task.payload(run), stdout=subprocess.PIPE, text=True,
         env=plain,
-    )
+    )  # fmt: skip
     told = json.loads(done.stdout) if done.stdout else {}
     if "error" in told:
         raise UserError(told["error"])

@@ -26,16 +26,9 @@ from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
 from tiebreak.stages.tokens import read_report
 from tiebreak.store import Artefact, Store
+from tiebreak.track import record as records
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import (
-    Record,
-    is_done,
-    is_live,
-    read_jsonl,
-    read_result,
-    read_status,
-    write_json,
-)
+from tiebreak.track.record import Record, is_done, read_jsonl, read_result
 from tiebreak.track.record_format import GENERATIONS, METRICS, STATUS, TRACE, path_in_record
 from tiebreak.track.wandb_environment import is_agents
 
@@ -120,17 +113,17 @@ def _execute(
 def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:
     """The align stage, to be trained here, or beside torchrun's other processes, or by processes
     that are started for it."""
-    align = run.plan.align
-    if distributed.world_size() > 1:
-        return others.beside(align)
-    if run.train.execution.num_processes == 1:
-        return align
+    align, beside = run.plan.align, distributed.world_size() > 1
 
     def build(context: Context, work: Path, paths: Paths) -> None:
+        if beside:
+            others.tell(True)
+            return align.build(context, work, paths)
         free_memory()  # of the stages before it: the others want the device
         distributed.train(run, work, log)
 
-    return replace(align, build=build)
+    several = beside or run.train.execution.num_processes > 1
+    return replace(align, build=build) if several else align
 
 
 def _mirror(run: Run) -> Mirror:
@@ -161,12 +154,12 @@ def _opened(run: Run) -> Record:
 def failed_elsewhere(run: Run, why: str) -> None:
     """Say so in the record of a run whose process could not: it died, or never came so far."""
     folder = runs_dir() / run.run_id
-    status = read_status(folder)
+    status = records.read_status(folder)
     if status is None:
         with contextlib.suppress(Busy), _opened(run) as record:  # else another has just begun it
             record.status("failed", error=why)
-    elif status["status"] in ("running", "stopped") and not is_live(folder):
-        write_json(folder / STATUS, {**status, "status": "failed", "error": why})
+    elif status["status"] in ("running", "stopped") and not records.is_live(folder):
+        records.write_json(folder / STATUS, {**status, "status": "failed", "error": why})
 
 
 @dataclass
@@ -207,18 +200,14 @@ class RunLog:
             self.mirror.log(step, {**row, **(speeds or {}).get(step, {})})
 
     def write(self, status: str = "running", error: str | None = None) -> None:
-        step, steps = self.position or (None, None)
-        self.record.status(
-            status, stage=self.stage, step=step, steps=steps, error=error,
-            last_checkpoint=self._last_checkpoint(),
-        )  # fmt: skip
-
-    def _last_checkpoint(self) -> str | None:
-        """Relative to the artefacts, while training writes them."""
         from tiebreak.engine.checkpoints import last_checkpoint
 
-        found = last_checkpoint(self.checkpoints, clean=False) if self.checkpoints else None
-        return found.relative_to(artefacts_dir()).as_posix() if found else None
+        step, steps = self.position or (None, None)
+        last = last_checkpoint(self.checkpoints, clean=False) if self.checkpoints else None
+        path = last.relative_to(artefacts_dir()).as_posix() if last else None
+        self.record.status(
+            status, stage=self.stage, step=step, steps=steps, error=error, last_checkpoint=path
+        )
 
     def close(self, error: BaseException | None) -> None:
         """The last word of a run that did not finish: failed, pruned or only stopped."""
@@ -228,10 +217,8 @@ class RunLog:
             return self.write("stopped", error="told to stop; the same command goes on")
         if isinstance(error, BrokenPipeError):
             return self.write("stopped", error="its output was closed; the same command goes on")
-        if isinstance(error, Pruned):
-            return self.write("pruned", error=str(error))
-        if isinstance(error, UserError):
-            return self.write("failed", error=str(error))
+        if isinstance(error, Pruned | UserError):
+            return self.write("pruned" if isinstance(error, Pruned) else "failed", str(error))
         trace = "".join(traceback.format_exception(error))
         (self.record.folder / TRACE).write_text(trace)
         self.write("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])

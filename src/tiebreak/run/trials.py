@@ -126,12 +126,10 @@ def judge(run: Run, reference: Mapping[str, Any]) -> OnStep:
 
 
 def validate(run: RunConfig, tokens: Path, model: Any) -> dict[str, float]:
-    """The metrics of a model in memory, as the evaluators' stages would give them.
-
-    model: a causal LM with or without an adapter, on its device; not inside DDP. tokens: folder of
-    the evaluation's rows as token ids. Call it between two optimiser steps: weights, gradients,
-    modes and random states are afterwards what they were.
-    """
+    """The metrics of a model in memory, as the evaluators' stages would give them. model: a causal
+    LM with or without an adapter, on its device; not inside DDP. tokens: folder of the evaluation's
+    rows as token ids. Call it between two optimiser steps: weights, gradients, modes and random
+    states are afterwards what they were."""
     metrics: dict[str, float] = {}
     items: dict[str, list[Row]] = {}
     plan = plan_of(run)

@@ -69,17 +69,17 @@ def _leave_with(parent: int) -> None:
 
 
 def attempt(what: str, task: dict[str, Any]) -> dict[str, Any]:
-    """One line of the parent's. What it named may have gone or changed since."""
+    """One line of the parent's. A user's mistake is in the answer; anything else is raised."""
     try:
-        run = read_task(task)
+        return do(what, read_task(task), task["trial"])
     except UserError as error:
-        print(f"tiebreak: {error}", file=sys.stderr, flush=True)
+        if what == "run":  # else the run that needs it will say so
+            print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
-    return do(what, run, task["trial"])
 
 
 def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One task, here. A user's mistake is in the answer; anything else is raised."""
+    """One task, done here; its answer."""
     from tiebreak.engine.progress import quiet_libraries
     from tiebreak.run import distributed
 
@@ -91,10 +91,6 @@ def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, An
         outcome = take_turns(run, trial)
     except Pruned as pruned:
         return {"pruned": str(pruned)}
-    except UserError as error:
-        if what == "run":  # else the run that needs it will say so
-            print(f"tiebreak: {error}", file=sys.stderr, flush=True)
-        return {"error": str(error)}
     return {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
 
 

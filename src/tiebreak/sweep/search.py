@@ -108,9 +108,8 @@ class SearchTasks:
         self.result = SweepResult()
         self._retry = retry
         self._cells = deque(SearchCell(sweep, values) for values in sweep.cells())
-        self._by_name = {cell.name: cell for cell in self._cells}
+        self._open = {cell.name: cell for cell in self._cells}
         self._finals: deque[Task] = deque()
-        self._given: set[str] = set()
         per_cell = sweep.search.trials if sweep.search else 0
         self.result.total = len(self._cells) * (per_cell + len(sweep.seeds()))
         self.result.skipped = sum(
@@ -136,14 +135,14 @@ class SearchTasks:
     def answer(self, task: Task, reply: WorkerReply) -> None:
         self.result.take(task, reply)
         if task.trial is not None:
-            cell = self._by_name[task.trial["cell"]]
+            cell = self._open[task.trial["cell"]]
             cell.answer(task, reply)
             self._give_finals(cell)
 
     def _give_finals(self, cell: SearchCell) -> None:
-        if cell.name in self._given or not (runs := cell.finals()):
+        if not (runs := cell.finals()):
             return
-        self._given.add(cell.name)
+        del self._open[cell.name]
         grid = Grid(runs, self._retry)
         self.result.skipped += grid.result.skipped
         self.result.failed += grid.result.failed

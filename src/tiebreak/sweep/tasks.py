@@ -122,10 +122,6 @@ class Standing:
     step: int | None = None
     steps: int | None = None
 
-    @property
-    def folder(self) -> Path:
-        return runs_dir() / self.run.run_id
-
 
 class Grid:
     """The runs of a sweep that are not done. Failed ones are left, unless `retry`: then only they

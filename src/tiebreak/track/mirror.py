@@ -39,8 +39,7 @@ class Mirror(AbstractContextManager["Mirror"]):
     """An open W&B run, or nothing at all; the caller need not know which."""
 
     def __init__(self, run: Any | None, before: Mapping[str, str | None] | None = None):
-        self._run = run
-        self._before = before or {}
+        self._run, self._before = run, before or {}
 
     def log(self, step: int, row: Mapping[str, Any]) -> None:
         """One row. The x-axis is our own `step`: W&B's starts again when a run is resumed."""
@@ -118,19 +117,15 @@ def open_mirror(
     folder: Path,
 ) -> Mirror:
     """The mirror of run `run_id`, whose files go below `folder`/wandb; nowhere else is written.
-
-    Online if asked for or, with `mode="auto"`, if there is a key. Where W&B cannot be reached the
-    run is kept offline, for `wandb sync`. UserError only for a name that does not exist.
-    """
+    Online if asked for or, with `mode="auto"`, if there is a key; where W&B cannot be reached, kept
+    offline, for `wandb sync`. UserError only for a name that does not exist."""
     tags = [names[kind] for kind in ("method", "scenario", "data", "model")]
     about = {
-        "id": run_id,
-        "group": group_id,
+        "id": run_id, "group": group_id, "job_type": names["method"],
         "name": " · ".join([*tags[:3], f"seed {config['seed']}"]),
-        "job_type": names["method"],
         "tags": list(dict.fromkeys(tag[:TAG_LENGTH] for tag in tags)),
         "config": {"run_id": run_id, "group_id": group_id, **config},
-    }
+    }  # fmt: skip
     return opened(tracker, about, folder)
 
 
@@ -144,13 +139,9 @@ def opened(tracker: TrackerConfig, about: Mapping[str, Any], folder: Path) -> Mi
     if tracker.name == "none" or mode == "disabled" or known is Loss.NOTHING:
         return Mirror(None)
     arguments: dict[str, Any] = {
-        **about,
-        "project": tracker.project,
-        "entity": tracker.entity,
-        "dir": str(folder),
-        "resume": "allow",
-        "reinit": "finish_previous",  # the default hands out the previous run
-    }
+        **about, "project": tracker.project, "entity": tracker.entity, "dir": str(folder),
+        "resume": "allow", "reinit": "finish_previous",  # the default hands out the previous run
+    }  # fmt: skip
     if wandb_environment.is_agents():
         arguments |= _of_agent(arguments)
     return _open(arguments, "online" if mode == "online" and known is None else "offline")
@@ -215,22 +206,12 @@ def _settings() -> Any:
     import wandb
 
     return wandb.Settings(
-        x_transaction_log_flush_interval=FLUSH_SECONDS,
-        init_timeout=INIT_SECONDS,
-        finish_timeout=FINISH_SECONDS,
-        finish_timeout_raises=True,
-        console="off",
-        silent=True,
-        disable_git=True,
-        disable_code=True,
-        save_code=False,
-        host="",
-        program="tiebreak",
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
+        init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True,
+        x_transaction_log_flush_interval=FLUSH_SECONDS, console="off", silent=True,
+        host="", program="tiebreak", disable_git=True, disable_code=True, save_code=False,
+        x_disable_meta=True, x_disable_machine_info=True, x_save_requirements=False,
         symlink=False,  # what was saved stays whole when the folder is moved or the record goes
-    )
+    )  # fmt: skip
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -244,17 +225,10 @@ def _errors() -> tuple[type[Exception], ...]:
     from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
     return (
-        OSError,
-        wandb.Error,
-        ValidationError,
-        WandbServiceConnectionError,
-        ServerResponseError,
-        mailbox.HandleAbandonedError,
-        mailbox.MailboxClosedError,
-        asyncio_manager.RunCancelledError,
-        asyncio_manager.AlreadyJoinedError,
-        asyncio_manager.ForkedError,
-    )
+        OSError, wandb.Error, ValidationError, WandbServiceConnectionError, ServerResponseError,
+        mailbox.HandleAbandonedError, mailbox.MailboxClosedError, asyncio_manager.RunCancelledError,
+        asyncio_manager.AlreadyJoinedError, asyncio_manager.ForkedError,
+    )  # fmt: skip
 
 
 def _forget_service() -> None:
@@ -268,10 +242,8 @@ def _forget_service() -> None:
 def send_record(run: Any, folder: Path) -> None:
     """Send SENT and MEASURED as far as the record in `folder` has them, so that W&B can be read
     back: hashes and evaluations into its config, the status (W&B's own says less) to its summary.
-
-    Plain run files, not artifacts (see `generations`). `metrics.jsonl` is not among them, for it is
-    the history; nor is `status.json`, whose error may name a path of this machine.
-    """
+    Plain run files, not artifacts (see `Mirror.generations`). `metrics.jsonl` is not among them,
+    for it is the history; nor is `status.json`, whose error may name a path of this machine."""
     try:
         manifest, status = read_manifest(folder), read_status(folder)
     except UserError as error:

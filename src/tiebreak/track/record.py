@@ -18,29 +18,15 @@ from typing import Any, Self
 from tiebreak import provenance
 from tiebreak.errors import Busy, UserError
 from tiebreak.store import FULL, UNWRITABLE, disk_errors, try_lock
-from tiebreak.track.record_format import (
-    CONFIG,
-    FORMAT,
-    LOCK,
-    MANIFEST,
-    METRICS,
-    RESULT,
-    STATUS,
-    STATUSES,
-    THROUGHPUT,
-    foreign_format,
-    path_in_record,
-)
+from tiebreak.track import record_format as names
 
 
 class Record(AbstractContextManager["Record"]):
     """Writer of one run's record. Rank 0 opens one; a second writer of the same run is refused."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any], lock: int) -> None:
-        self.folder = folder
-        self.manifest = manifest
-        self._lock = lock
-        self._last_speed = _cut(folder / THROUGHPUT, None)
+        self.folder, self.manifest, self._lock = folder, manifest, lock
+        self._last_speed = _cut(folder / names.THROUGHPUT, None)
         self._copied: int | None = None
 
     @classmethod
@@ -51,9 +37,9 @@ class Record(AbstractContextManager["Record"]):
         to another run."""
         lock = _take_lock(run_dir)
         try:
-            fresh = _continue(run_dir, {**manifest, "format": FORMAT})
-            _write(run_dir / CONFIG, config_yaml.encode())
-            write_json(run_dir / MANIFEST, fresh)
+            fresh = _continue(run_dir, {**manifest, "format": names.FORMAT})
+            _write(run_dir / names.CONFIG, config_yaml.encode())
+            write_json(run_dir / names.MANIFEST, fresh)
             return cls(run_dir, fresh, lock)
         except BaseException:
             os.close(lock)
@@ -79,13 +65,13 @@ class Record(AbstractContextManager["Record"]):
         last_checkpoint: str | None = None,
     ) -> None:
         """Replace `status.json`. What is not given is null: nothing is carried over."""
-        assert status in STATUSES, status
+        assert status in names.STATUSES, status
         assert last_checkpoint is None or not os.path.isabs(last_checkpoint), last_checkpoint
         content = {
-            "format": FORMAT, "status": status, "stage": stage, "step": step, "steps": steps,
+            "format": names.FORMAT, "status": status, "stage": stage, "step": step, "steps": steps,
             "error": error, "last_checkpoint": last_checkpoint,
         }  # fmt: skip
-        write_json(self.folder / STATUS, content, sync=status != "running")
+        write_json(self.folder / names.STATUS, content, sync=status != "running")
 
     def copy_log(self, log: Path) -> list[dict[str, Any]]:
         """Make `metrics.jsonl` equal to the training log of an artefact, which may still grow; the
@@ -93,7 +79,7 @@ class Record(AbstractContextManager["Record"]):
         this one's checkpoint), ours is written anew."""
         content = log.read_bytes()
         content = content[: content.rfind(b"\n") + 1]  # whole lines
-        ours = self.folder / METRICS
+        ours = self.folder / names.METRICS
         if self._copied is None:
             written = ours.read_bytes() if ours.is_file() else b""
             begins = written[-1:] in (b"", b"\n") and content.startswith(written)
@@ -110,20 +96,20 @@ class Record(AbstractContextManager["Record"]):
         """Append what a clock or the machine decides for optimiser step `step` (1, 2, ...)."""
         assert "step" not in row, "the step is an argument"
         assert step > self._last_speed, f"step {step} after step {self._last_speed}"
-        line = dumps({"step": step, **row}, f"{self.folder / THROUGHPUT}, step {step}")
-        with disk_errors(self.folder, FULL), open(self.folder / THROUGHPUT, "a") as stream:
+        line = dumps({"step": step, **row}, f"{self.folder / names.THROUGHPUT}, step {step}")
+        with disk_errors(self.folder, FULL), open(self.folder / names.THROUGHPUT, "a") as stream:
             stream.write(line + "\n")
         self._last_speed = step
 
     def resume(self, step: int) -> None:
         """Training goes on from the checkpoint at `step`: what was measured after it goes."""
-        self._last_speed = _cut(self.folder / THROUGHPUT, step)
+        self._last_speed = _cut(self.folder / names.THROUGHPUT, step)
         self._copied = None
 
     def update_manifest(self, **fields: Any) -> None:
         """Replace top-level fields of `manifest.json` (stages, hashes, dropped, ...)."""
         self.manifest = {**self.manifest, **fields}
-        write_json(self.folder / MANIFEST, self.manifest)
+        write_json(self.folder / names.MANIFEST, self.manifest)
 
     def write_jsonl(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """One object per line, whole file at once (`generations.jsonl`)."""
@@ -144,18 +130,18 @@ class Record(AbstractContextManager["Record"]):
         """Write the time, the status and, last, an evaluation's `result.json`: with it the run is
         done, and a process killed before it leaves a run that the same command ends."""
         of_run = {k: self.manifest[k] for k in ("run_id", "group_id", "seed")}
-        path = self.folder / path_in_record(RESULT, evaluation_id)
+        path = self.folder / names.path_in_record(names.RESULT, evaluation_id)
         times = self.manifest["times"]
         if not times["finished"]:
             self.update_manifest(times={**times, "finished": provenance.now()})
         self.status("finished")
-        write_json(path, {**result, **of_run, "evaluation": evaluation_id, "format": FORMAT})
+        write_json(path, {**result, **of_run, "evaluation": evaluation_id, "format": names.FORMAT})
 
 
 def _take_lock(run_dir: Path) -> int:
     with disk_errors(run_dir, FULL + UNWRITABLE):
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(run_dir / names.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     for _ in range(5):  # `is_live` holds it for a moment
         if try_lock(lock):
             return lock
@@ -166,9 +152,9 @@ def _take_lock(run_dir: Path) -> int:
 
 def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     """The manifest to write: `fresh`, or `fresh` continuing the one that is there."""
-    if not (run_dir / MANIFEST).exists():
+    if not (run_dir / names.MANIFEST).exists():
         return {**fresh, "times": {"started": provenance.now(), "finished": None}}
-    before = _read(run_dir / MANIFEST)
+    before = _read(run_dir / names.MANIFEST)
     read_status(run_dir)  # refuses one of another format
     if before["run_id"] != fresh["run_id"]:
         raise UserError(
@@ -243,24 +229,24 @@ def _read(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error}); move {path.parent} away") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if (why := foreign_format(found)) is not None:
+    if (why := names.foreign_format(found)) is not None:
         raise UserError(f"{path.parent} is {why}")
     return content
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any]:
-    return _read(run_dir / MANIFEST)
+    return _read(run_dir / names.MANIFEST)
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
     """`status.json`, or None before the first status. UserError: corrupt, or another format."""
-    return _read(run_dir / STATUS) if (run_dir / STATUS).exists() else None
+    return _read(run_dir / names.STATUS) if (run_dir / names.STATUS).exists() else None
 
 
 def read_result(run_dir: Path, evaluation_id: str) -> dict[str, Any]:
     """`result.json` of an evaluation; empty before there is one."""
     try:
-        return _read(run_dir / path_in_record(RESULT, evaluation_id))
+        return _read(run_dir / names.path_in_record(names.RESULT, evaluation_id))
     except (FileNotFoundError, NotADirectoryError):
         return {}
 
@@ -280,7 +266,7 @@ def is_done(run_dir: Path, evaluation_id: str, evaluators: Mapping[str, str]) ->
 def is_live(run_dir: Path) -> bool:
     """Whether a process is writing this record now: tells `running` from killed."""
     try:
-        lock = os.open(run_dir / LOCK, os.O_RDONLY)
+        lock = os.open(run_dir / names.LOCK, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:

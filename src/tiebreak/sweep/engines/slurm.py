@@ -208,10 +208,8 @@ class JobArray:
 
     def is_queued(self) -> bool:
         """Whether some wait or run. A controller that does not answer: suppose so."""
-        done = subprocess.run(
-            ["squeue", "--noheader", "--array", f"--name={self.name}", "--format=%i"],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        command = ["squeue", "--noheader", "--array", f"--name={self.name}", "--format=%i"]
+        done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode != 0 or bool(done.stdout.split())
 
     def stop(self) -> None:
