@@ -82,7 +82,7 @@ def mirror(folder: Path, home: Path, tracker: Tracker, *, first: int = 1, killed
     manifest = read(folder / "manifest.json")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     ids = (manifest["run_id"], manifest["group_id"], manifest["names"])
-    with open_mirror(tracker, *ids, config, home, seed=manifest["seed"]) as sent:
+    with open_mirror(tracker, *ids, config, home) as sent:
         for row in history(manifest["seed"], killed or STEPS)[first - 1 :]:
             speed = {"seconds": 0.5, "pairs/s": 64.0, "memory/peak": 512.25}
             told = {k: v for k, v in row.items() if k != "step"}

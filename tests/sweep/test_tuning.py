@@ -10,7 +10,7 @@ import pytest
 from tiebreak.errors import UserError
 from tiebreak.home import runs_dir
 from tiebreak.sweep import search as tuning
-from tiebreak.sweep.search import Tuning, compared, known
+from tiebreak.sweep.search import SearchTasks, compared, known
 from tiebreak.sweep.sweep_file import SweepFile, read_sweep_file
 from tiebreak.sweep.tasks import Task
 
@@ -39,13 +39,13 @@ def results(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return found
 
 
-def finish(tasks: Tuning, task: Task, results: dict[str, float], value: float) -> None:
+def finish(tasks: SearchTasks, task: Task, results: dict[str, float], value: float) -> None:
     results[task.run.run_id] = value
     tasks.answer(task, {})
 
 
 def test_every_method_gets_the_same_trials_then_its_best_at_every_seed(study, results):
-    tasks = Tuning(study("{trials: 3}"))
+    tasks = SearchTasks(study("{trials: 3}"))
     assert len(tasks) == 2 * (3 + 2)
     trials: list[Task] = []
     for _ in range(6):
@@ -73,7 +73,7 @@ def test_what_is_known_of_a_search_so_far(study, results):
     per_cell = 3 + len(mine.seeds())
     cells = len(list(mine.cells()))
     assert known(mine) == ([], cells * per_cell)
-    tasks = Tuning(mine)
+    tasks = SearchTasks(mine)
     first = tasks.next()
     drawn, unchosen = known(mine)
     assert [run.run_id for run in drawn] == [first.run.run_id]
@@ -86,7 +86,7 @@ def test_what_is_known_of_a_search_so_far(study, results):
 
 
 def test_pruned_and_failed_trials_use_up_budget_and_never_win(study, results):
-    tasks = Tuning(study("{trials: 3}", TWO.replace(", simpo", "")))
+    tasks = SearchTasks(study("{trials: 3}", TWO.replace(", simpo", "")))
     first, second, third = (tasks.next() for _ in range(3))
     assert first and second and third
     tasks.answer(first, {"pruned": "behind"})
@@ -98,12 +98,12 @@ def test_pruned_and_failed_trials_use_up_budget_and_never_win(study, results):
 
 
 def test_a_killed_search_goes_on_with_the_trials_it_had(study, results):
-    before = Tuning(study("{trials: 3}", TWO.replace(", simpo", "")))
+    before = SearchTasks(study("{trials: 3}", TWO.replace(", simpo", "")))
     done, open_, told = before.next(), before.next(), before.next()
     assert done and open_ and told
     finish(before, done, results, 1.0)
     before.answer(told, {"stopped": True})
-    again = Tuning(study("{trials: 3}", TWO.replace(", simpo", "")))
+    again = SearchTasks(study("{trials: 3}", TWO.replace(", simpo", "")))
     assert len(again) == 2 + 2, "two trials and two final runs"
     given = [again.next() for _ in range(2)]
     assert again.next() is None
@@ -113,11 +113,11 @@ def test_a_killed_search_goes_on_with_the_trials_it_had(study, results):
 
 
 def test_random_settings_do_not_depend_on_the_order_of_answers(study, results):
-    first = [t.run.method for t in iter(Tuning(study("{trials: 3}")).next, None)]
+    first = [t.run.method for t in iter(SearchTasks(study("{trials: 3}")).next, None)]
     import shutil
 
     shutil.rmtree(Path(runs_dir()).parent / ".tiebreak")
-    tasks, second = Tuning(study("{trials: 3}")), []
+    tasks, second = SearchTasks(study("{trials: 3}")), []
     while (task := tasks.next()) is not None and task.trial is not None:
         second.append(task.run.method)
         finish(tasks, task, results, 0.0)
@@ -125,7 +125,7 @@ def test_random_settings_do_not_depend_on_the_order_of_answers(study, results):
 
 
 def test_a_grid_tries_each_point_once(study, results):
-    tasks = Tuning(study("{trials: 3, sampler: grid}", TWO.replace(", simpo", "")))
+    tasks = SearchTasks(study("{trials: 3, sampler: grid}", TWO.replace(", simpo", "")))
     tried = {getattr(t.run.method, "beta", None) for t in iter(tasks.next, None)}
     assert tried == {0.01, 0.05, 0.1}
 
@@ -133,7 +133,7 @@ def test_a_grid_tries_each_point_once(study, results):
 def test_tpe_learns_from_what_was_told(study, results):
     space = "{train.learning_rate: {low: 1.0e-5, high: 1.0e-1, log: true}}"
     text = "axes: {method: [sft], seed: [1]}\nfixed: {tracker: none}\n"
-    tasks = Tuning(study(f"{{trials: 25, sampler: tpe, space: {space}}}", text))
+    tasks = SearchTasks(study(f"{{trials: 25, sampler: tpe, space: {space}}}", text))
     rates = []
     while (task := tasks.next()) is not None and task.trial is not None:
         rate = task.run.train.learning_rate
@@ -161,7 +161,7 @@ def test_tpe_learns_from_what_was_told(study, results):
 )
 def test_a_search_that_cannot_work_is_refused_before_the_first_run(study, search, message):
     with pytest.raises(UserError) as caught:
-        tasks = Tuning(study(search))
+        tasks = SearchTasks(study(search))
         tasks.next()
     assert message in str(caught.value)
     assert not Path(runs_dir()).exists()

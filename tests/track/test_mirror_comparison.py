@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,20 @@ import pytest
 
 from tests.track.test_mirror import Tracker, assert_no_key_below, inspect, logs, said
 from tests.track.wandb_stub import Stub
-from tiebreak.track.mirror import Comparison, opened, table
+from tiebreak.track.mirror import opened, table
 
 pytestmark = pytest.mark.usefixtures("clean")
 NAMES = {"id": "comparison-mine", "name": "mine", "job_type": "comparison",
          "config": {"comparison": "mine"}}  # fmt: skip
-TOLD = Comparison(
-    summary={"status": "comparison", "base/dpo/gold/reward": 0.5, "base/dpo/gold/reward/low": 0.4},
-    page="<table><tr><td>0.5 ± 0.1</td></tr></table>",
-    columns=["method", "metric", "mean", "low"],
-    rows=[["dpo", "gold/reward", 0.5, 0.4], [None, "gold/reward", 0.25, None]],
-)
+SUMMARY = {"status": "comparison", "base/dpo/gold/reward": 0.5, "base/dpo/gold/reward/low": 0.4}
+PAGE = "<table><tr><td>0.5 ± 0.1</td></tr></table>"
+COLUMNS = ["method", "metric", "mean", "low"]
+ROWS = [["dpo", "gold/reward", 0.5, 0.4], [None, "gold/reward", 0.25, None]]
 
 
-def sent(folder: Path, told: Comparison = TOLD) -> tuple[str | None, bool]:
+def sent(folder: Path, summary: dict[str, Any] = SUMMARY) -> tuple[str | None, bool]:
     mirror = opened(Tracker(), NAMES, folder)
-    mirror.comparison(told)
+    mirror.comparison(summary, PAGE, COLUMNS, ROWS)
     return mirror.where, mirror.finish()
 
 
@@ -39,17 +36,17 @@ def test_offline_it_is_a_log_for_wandb_sync(
     summary: dict[str, Any] = {}
     for one in inspect(log, "summary"):
         summary |= one["update"]
-    assert {name: summary[name] for name in TOLD.summary} == TOLD.summary
+    assert {name: summary[name] for name in SUMMARY} == SUMMARY
     (page,) = log.parent.glob("files/media/html/*.html")
-    assert page.read_text() == TOLD.page
+    assert page.read_text() == PAGE
     (file,) = log.parent.glob("files/media/table/*.json")
     found = json.loads(file.read_text())
-    assert (found["columns"], found["data"]) == (TOLD.columns, TOLD.rows)
+    assert (found["columns"], found["data"]) == (COLUMNS, ROWS)
 
 
 def test_its_columns_have_types() -> None:
     """Numbers can be sorted and plotted there; a column of anything cannot."""
-    types = table(TOLD)._column_types.params["type_map"]
+    types = table(COLUMNS, ROWS)._column_types.params["type_map"]
     told = {name: {one.name for one in of.params["allowed_types"]} for name, of in types.items()}
     text, number = {"none", "string"}, {"none", "number"}
     assert told == {"method": text, "metric": text, "mean": number, "low": number}
@@ -61,9 +58,9 @@ def test_online_it_has_an_address(
     where, whole = sent(tmp_path)
     assert (whole, said(capfd)) == (True, [])
     assert where is not None and where.endswith("/tiebreak/runs/comparison-mine")
-    assert {name: server.summary[name] for name in TOLD.summary} == TOLD.summary
+    assert {name: server.summary[name] for name in SUMMARY} == SUMMARY
     (page,) = [text for name, text in server.uploads.items() if name.endswith(".html")]
-    assert page.decode() == TOLD.page
+    assert page.decode() == PAGE
     (found,) = server.artifacts
     assert found["input"]["artifactTypeName"] == "run_table"
     assert_no_key_below(tmp_path)
@@ -72,7 +69,7 @@ def test_online_it_has_an_address(
 def test_sent_again_it_keeps_nothing_of_before(tmp_path: Path, server: Stub) -> None:
     sent(tmp_path)
     new = {"status": "comparison", "base/dpo_beta=0.1/gold/reward": 0.7}
-    sent(tmp_path, replace(TOLD, summary=new))
+    sent(tmp_path, new)
     kept = {name: value for name, value in server.summary.items() if not name.startswith("_")}
     assert {name for name in kept if name not in ("table", "results", "step")} == set(new)
 

@@ -23,6 +23,7 @@ from tiebreak.track.record import (
     read_manifest,
     read_result,
     read_status,
+    write_json,
 )
 from tiebreak.track.record_format import path_in_record
 
@@ -238,15 +239,16 @@ def test_not_a_number_is_refused_and_nothing_written(tmp_path: Path, number: flo
 
 def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as record:
-        record.write_json("a.json", {"x": 1})
+        path = record.folder / "a.json"
+        write_json(path, {"x": 1})
 
         def full(source: Path, target: Path) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(records.os, "replace", full)
         with pytest.raises(UserError, match="No space left"):
-            record.write_json("a.json", {"x": 2})
-    assert json.loads((tmp_path / "run" / "a.json").read_text()) == {"x": 1}
+            write_json(path, {"x": 2})
+    assert json.loads(path.read_text()) == {"x": 1}
 
 
 def test_parquet_is_deterministic_and_keeps_missing_values(tmp_path: Path) -> None:
@@ -287,13 +289,13 @@ def test_done_is_what_was_measured_in_the_way_that_is_asked_for(tmp_path: Path) 
 
 def test_another_evaluation_leaves_the_first_alone(tmp_path: Path) -> None:
     with opened(tmp_path) as record:
-        assert record.earlier_result(EVALUATION) == {}
+        assert read_result(record.folder, EVALUATION) == {}
         record.finish(EVALUATION, RESULT)
         times = {**record.manifest["times"], "finished": "2001-01-01T00:00:00Z"}
         record.update_manifest(times=times)
     before = (tmp_path / "run" / "evaluations" / EVALUATION / "result.json").read_bytes()
     with opened(tmp_path) as record:
-        assert record.earlier_result(EVALUATION)["metrics"] == RESULT["metrics"]
+        assert read_result(record.folder, EVALUATION)["metrics"] == RESULT["metrics"]
         record.status("running", stage="gold")
         record.finish("f1f1f1f1", {**RESULT, "metrics": {"gold/reward": 0.9}})
     assert done(tmp_path) and done(tmp_path, "f1f1f1f1")

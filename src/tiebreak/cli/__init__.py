@@ -65,8 +65,11 @@ def _refuse_old_home() -> None:
         ("artefacts", artefacts_dir(), (2, ARTEFACT), FORMAT),
     ):
         first = _first(folder, *path)
-        number = _format_of(first) if first else None
-        if number is not None and number < current:
+        try:  # whoever needs a file that is damaged says so
+            number = json.loads(first.read_text())["format"] if first else current
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if isinstance(number, int) and number < current:
             raise UserError(
                 f"this home holds {what} of format {number} ({folder}), which this version does "
                 "not read; move runs/ and artefacts/ away, or set TIEBREAK_HOME"
@@ -83,15 +86,6 @@ def _first(folder: Path, depth: int, name: str) -> Path | None:
         return None
     below = (_first(folder / sub, depth - 1, name) for sub in names if not sub.startswith("."))
     return next(filter(None, below), None)
-
-
-def _format_of(file: Path) -> int | None:
-    """None: not readable, or without a format; whoever needs the file says so."""
-    try:
-        number = json.loads(file.read_text())["format"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return number if isinstance(number, int) else None
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -148,14 +142,13 @@ def _parser() -> argparse.ArgumentParser:
 def _report_options(one: argparse.ArgumentParser, name: str) -> None:
     one.add_argument("study", nargs="?", help="a sweep or a study: only its runs")
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as given to the sweep")
+    one.set_defaults(source=None, metrics=None)
     if name == "dashboard":
-        one.set_defaults(source=None, metrics=None)
         one.add_argument("--port", type=int, default=0, help="default: any that is free")
         return
     one.add_argument("--source", help="instead of the runs here: FOLDER, wandb:FOLDER (its offline "
                      "logs) or wandb-api:ENTITY/PROJECT")  # fmt: skip
     one.add_argument("--out", type=Path, help="write to a file instead")
-    one.set_defaults(metrics=None)
     if name == "table":
         one.add_argument("--format", choices=FORMATS, help="default: md")
         one.add_argument("--metrics", action="extend", type=_names, metavar="NAME[,NAME]",

@@ -1,7 +1,5 @@
-"""From sweeps to what `analysis` needs to know of them: planned runs, conventions, studies; and a
-finished comparison sent to W&B.
-
-`analysis` reads records and knows neither sweep files nor method files; this is the seam.
+"""What `analysis`, which reads records only, needs to know of sweeps and methods: planned runs,
+conventions, studies. And a finished comparison sent to W&B.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 from tiebreak.sweep.search import compared
 from tiebreak.track import wandb_environment
-from tiebreak.track.mirror import Comparison, opened
+from tiebreak.track.mirror import opened
 from tiebreak_analysis.records.files import settings
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.studies import STUDIES, StudyReport, StudyResult
@@ -69,13 +67,12 @@ class Answer:
     run_ids: frozenset[str] | None
     findings: tuple[str, ...] = ()
 
+    def page(self, live: bool = False) -> str:
+        """One HTML document; live: one that follows the runs."""
+        from tiebreak_analysis.page import write
 
-def page(answer: Answer, live: bool = False) -> str:
-    """An answer as one HTML document; live: one that follows the runs."""
-    from tiebreak_analysis.page import write
-
-    return write(answer.title, answer.runs, answer.tables, run_ids=answer.run_ids,
-                 findings=answer.findings, live=live)  # fmt: skip
+        return write(self.title, self.runs, self.tables, run_ids=self.run_ids,
+                     findings=self.findings, live=live)  # fmt: skip
 
 
 def answer(
@@ -85,11 +82,9 @@ def answer(
     command: str,
     metrics: Sequence[str] | None = None,
 ) -> Answer:
-    """What records say about all runs (None), a study, or a sweep.
-
-    `metrics`: the columns of the table instead of the usual ones; a study has one table then.
-    UserError: nothing is finished, or no run has one of the metrics.
-    """
+    """What records say about all runs (None), a study, or a sweep. metrics: the columns of the
+    table instead of the usual ones; a study has one table then. UserError: nothing is finished, or
+    no run has one of the metrics."""
     if name is None:
         table = comparison(runs, metrics=metrics, command=command, footnotes=footnotes())
         return Answer("All runs", runs, {"comparison": table}, None)
@@ -107,7 +102,7 @@ def answer(
         return told
     sweeps = study.sweeps if study else (name,)
     asked = {run.run_id: run for sweep in sweeps for run in planned(compared(sweep, extra))}
-    runs = _as_asked(runs, asked.values())
+    runs = runs.measured_by((run.run_id, run.evaluation) for run in asked.values())
     if not any(record.finished and record.run_id in asked for record in runs.records):
         raise nothing
     table = comparison(runs, planned=list(asked.values()), metrics=metrics, command=command,
@@ -116,8 +111,7 @@ def answer(
 
 
 def sweeps_of(study: StudyReport, real: bool = False) -> Sweeps:
-    """The runs that the sweeps of a study ask for; real: those with the papers' own settings,
-    instead of those in miniature."""
+    """The runs that a study's sweeps ask for; real: with the papers' settings, not in miniature."""
     return {name: planned(compared(name)) for name in (study.real if real else study.sweeps)}
 
 
@@ -126,15 +120,11 @@ def study_answer(
 ) -> tuple[StudyResult, Answer]:
     """What the runs of these sweeps answer so far. draw: with figures."""
     asked = [run for runs_of_sweep in sweeps.values() for run in runs_of_sweep]
-    runs = _as_asked(runs, asked)
+    runs = runs.measured_by((run.run_id, run.evaluation) for run in asked)
     result = study.build(runs, sweeps, command, footnotes(), draw)
     findings = tuple(effect.words for effect in result.effects)
     ids = frozenset(run.run_id for run in asked)
     return result, Answer(result.title, runs, result.tables, ids, findings)
-
-
-def _as_asked(runs: Runs, asked: Iterable[Planned]) -> Runs:
-    return runs.measured_by((run.run_id, run.evaluation) for run in asked)
 
 
 def place_of(text: str) -> TrackerConfig:
@@ -149,35 +139,30 @@ def place_of(text: str) -> TrackerConfig:
 
 
 def publish(name: str, table: Table, place: TrackerConfig, folder: Path) -> str:
-    """Sends `table` under `name` as a W&B run of its own, beside the runs that it compares; where
-    it is. The same name and command renew that run.
-
-    UserError: not all of it arrived; the reason was said.
-    """
+    """Sends `table` under `name` as a W&B run of its own; returns where it is. The same name and
+    command renew that run. UserError: not all of it arrived; the reason was said."""
+    from tiebreak_analysis.page import table_document
     from tiebreak_analysis.records.wandb import COMPARISON
+    from tiebreak_analysis.tables.data import HEADER, lines
 
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:READABLE]
     about = {
         "id": f"comparison-{slug}-{sha256(f'{name} {table.command}'.encode()).hexdigest()[:8]}",
-        "group": COMPARISON,
-        "name": name,
-        "job_type": COMPARISON,
+        "name": name, "group": COMPARISON, "job_type": COMPARISON,
         "config": {"tiebreak": COMPARISON, "command": table.command},
-    }
+    }  # fmt: skip
     with opened(place, about, folder) as mirror:
-        mirror.comparison(_every_interval(table, COMPARISON))
+        summary = {"status": COMPARISON, **_every_interval(table)}
+        mirror.comparison(summary, table_document(table), HEADER, list(lines(table)))
         where = mirror.where
         if not mirror.finish() or where is None:
             raise UserError(f"--wandb: not all of {name} was sent; the reason stands above")
     return where
 
 
-def _every_interval(table: Table, status: str) -> Comparison:
-    """A table as W&B keeps it; n and who is tied stand in the rows."""
-    from tiebreak_analysis.page import table_document
-    from tiebreak_analysis.tables.data import HEADER, lines
-
-    summary: dict[str, float | str] = {"status": status}
+def _every_interval(table: Table) -> dict[str, float]:
+    """Summary values of a W&B run; n and who is tied stand in the rows of its table."""
+    summary: dict[str, float] = {}
     for section in table.sections:
         for row in section.rows:
             for column, cell in zip(section.columns, row.cells, strict=True):
@@ -186,7 +171,7 @@ def _every_interval(table: Table, status: str) -> Comparison:
                     mean, low, high = cell.interval.mean, cell.interval.low, cell.interval.high
                     values = {key: mean, f"{key}/low": low, f"{key}/high": high}
                     summary |= {name: v for name, v in values.items() if v is not None}
-    return Comparison(summary, table_document(table), HEADER, list(lines(table)))
+    return summary
 
 
 def _key(table: Table, section: Section, *parts: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,6 @@ from tiebreak.home import home, runs_dir
 if TYPE_CHECKING:
     from tiebreak.cli.answers import Answer
     from tiebreak.sweep.sweep_file import SweepFile
-    from tiebreak_analysis.records.runs import Runs
     from tiebreak_analysis.studies.products import Products
     from tiebreak_analysis.studies.study import StudyReport, Sweeps
 
@@ -94,18 +93,19 @@ def sweep(options: argparse.Namespace) -> None:
 
 
 def do_all(sweep_file: SweepFile, options: argparse.Namespace) -> int:
-    """Do every run of a sweep, as the command's options say. The exit code: 1 when one failed; told
+    """Do every run of a sweep, as the options say. Returns the exit code, 1 when a run failed; told
     to stop, it leaves with 143 and says which command goes on."""
     from tiebreak.cli.printing import describe_report
     from tiebreak.plan.estimate import estimate
     from tiebreak.plan.report import compare, refuse_without_room
     from tiebreak.sweep.engines import engine_for
     from tiebreak.sweep.engines.local import workers_for
-    from tiebreak.sweep.search import Tuning
+    from tiebreak.sweep.search import SearchTasks
     from tiebreak.sweep.tasks import Grid, folder, sweep
 
     runs = sweep_file.runs()  # all composed before the first starts: mistakes come now
-    tasks = Tuning(sweep_file, options.retry) if sweep_file.search else Grid(runs, options.retry)
+    retry = options.retry
+    tasks = SearchTasks(sweep_file, retry) if sweep_file.search else Grid(runs, retry)
     expected = estimate(runs, workers_for(options.workers, runs))
     refuse_without_room(expected)
     jobs = folder(sweep_file.name) / "jobs"
@@ -170,15 +170,12 @@ def fetch(options: argparse.Namespace) -> None:
     say(f"licence: {KNOWN_MODELS[options.name].licence}", f"model: {folder}")
 
 
-def _loaded(options: argparse.Namespace) -> Runs:
+def _answer(options: argparse.Namespace) -> Answer:
+    """What the records that a command asks for, or those of this home, say."""
+    from tiebreak.cli.answers import answer
     from tiebreak_analysis.records import load, source_from
 
-    return load(runs_dir() if options.source is None else source_from(options.source))
-
-
-def _answer(options: argparse.Namespace, runs: Runs) -> Answer:
-    from tiebreak.cli.answers import answer
-
+    runs = load(runs_dir() if options.source is None else source_from(options.source))
     command = _command(options, options.study)
     return answer(runs, options.study, options.overrides, command, options.metrics or None)
 
@@ -196,7 +193,7 @@ def table(options: argparse.Namespace) -> None:
 
     if options.wandb is not None:
         return _publish(options)
-    tables = list(_answer(options, _loaded(options)).tables.values())
+    tables = list(_answer(options).tables.values())
     writers = {"md": markdown, "tex": latex, "csv": csv, "html": table_document, "json": sidecar}
     format = options.format or "md"
     if len(tables) > 1 and format not in ("md", "tex"):
@@ -217,27 +214,21 @@ def _publish(options: argparse.Namespace) -> None:
     called = Path(options.study or "all runs").name
     asked = " ".join([called, *options.overrides])
     command = _command(options, called if options.study else None)
-    for name, table in _answer(options, _loaded(options)).tables.items():
+    for name, table in _answer(options).tables.items():
         whole = asked if name in (options.study, "comparison") else f"{asked} {name}"
         where = publish(whole, replace(table, command=command), place, home())
         say(f"W&B: {whole}: {'' if '://' in where else 'kept offline, for `wandb sync`: '}{where}")
 
 
 def page(options: argparse.Namespace) -> None:
-    give(_page(options), options.out, "page")
-
-
-def _page(options: argparse.Namespace, live: bool = False) -> str:
-    from tiebreak.cli.answers import page
-
-    return page(_answer(options, _loaded(options)), live)
+    give(_answer(options).page(), options.out, "page")
 
 
 def dashboard(options: argparse.Namespace) -> None:
     """Until Ctrl-C."""
     from tiebreak_analysis.page.server import HOST, serve
 
-    server = serve(lambda: _page(options, live=True), runs_dir(), options.port)
+    server = serve(lambda: _answer(options).page(live=True), runs_dir(), options.port)
     say(f"dashboard: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)")
     try:
         server.serve_forever()
@@ -266,7 +257,7 @@ def study(options: argparse.Namespace) -> None:
     products = study.products(options.out or home() / "results" / study.name, sweeps, runs_dir())
     written = _make(study, products, sweeps)
     say(
-        *effect_words(products.folder), *(str(path) for paths in written.values() for path in paths)
+        *effect_words(products.folder), *(str(path) for files in written.values() for path in files)
     )
     if unchanged := products.files(name for name in products.keys if name not in written):
         count = f"{len(unchanged)} file{'' if len(unchanged) == 1 else 's'}"
@@ -275,16 +266,14 @@ def study(options: argparse.Namespace) -> None:
     sys.exit(max(codes, default=0))
 
 
-def _named(files: Iterable[str]) -> list[str]:
+def _named(files: Iterable[str]) -> Iterator[str]:
     """File names, those of one stem as one: `scenarios.{md,tex,csv}`."""
     kinds: dict[str, list[str]] = {}
     for file in files:
         stem, _, kind = file.rpartition(".")
         kinds.setdefault(stem, []).append(kind)
-    return [
-        f"{stem}.{endings[0]}" if len(endings) == 1 else f"{stem}.{{{','.join(endings)}}}"
-        for stem, endings in kinds.items()
-    ]
+    for stem, found in kinds.items():
+        yield f"{stem}.{found[0]}" if len(found) == 1 else f"{stem}.{{{','.join(found)}}}"
 
 
 def _make(study: StudyReport, products: Products, sweeps: Sweeps) -> dict[str, list[Path]]:
@@ -292,7 +281,7 @@ def _make(study: StudyReport, products: Products, sweeps: Sweeps) -> dict[str, l
     stale = products.stale()
     if not stale:
         return {}
-    from tiebreak.cli.answers import page, study_answer
+    from tiebreak.cli.answers import study_answer
     from tiebreak_analysis.records import load
     from tiebreak_analysis.studies.study import FIGURES, PAGE, write_products
 
@@ -301,6 +290,6 @@ def _make(study: StudyReport, products: Products, sweeps: Sweeps) -> dict[str, l
     written = write_products(result, products.folder, stale)
     if PAGE in stale:
         written[PAGE] = [products.folder / "page.html"]
-        written[PAGE][0].write_text(page(answer), encoding="utf-8")
+        written[PAGE][0].write_text(answer.page(), encoding="utf-8")
     products.record({name: written.get(name, []) for name in stale})
     return written

@@ -66,10 +66,8 @@ def describe_report(report: SweepResult) -> Iterator[str]:
 
 
 def status_lines(name: str, standings: Sequence[Standing], unchosen: int = 0) -> Iterator[str]:
-    """Where a study stands: counts, what runs now, what failed, and the time left.
-
-    unchosen: runs of a search whose settings depend on runs before them.
-    """
+    """Where a study stands: counts, what runs now, what failed, and the time left. unchosen: runs
+    of a search whose settings depend on runs before them."""
     counts = Counter(one.state for one in standings)
     told = [f"{counts[state]} {state}" for state in State if counts[state]]
     told += [f"{unchosen} to be chosen"] if unchosen else []
@@ -91,8 +89,8 @@ def _time_left(standings: Sequence[Standing], workers: int) -> Iterator[str]:
     left = sum(one.state in open_states for one in standings)
     if not left or not workers:
         return
-    times = (wall_seconds(one.folder) for one in standings if one.state is State.DONE)
-    if took := sorted(seconds for seconds in times if seconds is not None):
+    done = (runs_dir() / one.run.run_id for one in standings if one.state is State.DONE)
+    if took := sorted(seconds for one in done if (seconds := wall_seconds(one)) is not None):
         minutes = took[len(took) // 2] * left / workers / 60
         yield f"about {minutes:.0f} minutes left, at a median run's time and {workers} at once"
 

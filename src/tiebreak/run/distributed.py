@@ -1,16 +1,14 @@
 """A run whose training is several processes: those it starts, or those of a `torchrun` typed.
 
-`train.execution.num_processes`: this process does the run, and torchrun's train for it, so that
-such a run is like any other to whoever waits for it: the record, the artefact's lock, the stages
-before align and the evaluation stay here. The ranks read their run from the environment; rank 0
-says on stdout how far they are. Each holds a lock while it may write. Nothing is written to their
-stdin: when it ends they save a checkpoint and leave, whether they are told to or the process that
-started them was killed. The first that fails says why in a file: the others fail then too.
+`train.execution.num_processes`: torchrun's processes train; the record, the artefact's lock, the
+other stages and the evaluation stay in this one. The ranks read their run from the environment;
+rank 0 says on stdout how far they are; each holds a lock while it may write. When their stdin ends,
+because they are to stop or the process that started them was killed, they save a checkpoint and
+leave. The first that fails says why in a file: the others fail then too.
 
-A typed `torchrun`: each process is `tiebreak run`. Rank 0 does the run; the others wait for one
-word of it, to train beside it or to leave. It says the word when it holds the artefact's lock, so
-nobody waits in the training for a process that waits for another one's build. Stages before align
-are one process's work, in a child without torchrun's environment.
+A typed `torchrun`: each process is `tiebreak run`. Rank 0 does the run. The others wait for one
+word of it, to train beside it or to leave, which it says once it holds the artefact's lock. Stages
+before align are one process's work, in a child without torchrun's environment.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -40,8 +38,8 @@ from tiebreak.home import artefacts_dir
 from tiebreak.interrupt import Stopped
 from tiebreak.run import task
 from tiebreak.stages.align import check_kind
-from tiebreak.stages.stage import Context, Paths, Stage, TrainingLog, folders, make, use_threads
-from tiebreak.store import Store
+from tiebreak.stages.stage import Context, TrainingLog, folders, make, use_threads
+from tiebreak.store import Store, try_lock
 
 TASK, WORK = "TIEBREAK_TASK", "TIEBREAK_WORK"  # for the ranks: their run, and where they write
 FAILED, LOCK = "failed.json", "ranks.lock"  # among the checkpoints, which go when all is done
@@ -55,10 +53,8 @@ class RankFailed(RuntimeError):
 
 
 def train(run: Run, work: Path, log: TrainingLog) -> None:
-    """The align stage of a run, whose parents are there, built in `work` by its ranks.
-
-    Raises what ended the first of them; `Stopped` with a checkpoint there.
-    """
+    """The align stage of a run, whose parents are there, built in `work` by its ranks. Raises what
+    ended the first of them; `Stopped` with a checkpoint there."""
     num = run.train.execution.num_processes
     _check_devices(num)
     folder = work / "checkpoints"
@@ -114,9 +110,7 @@ def _environment(run: Run, work: Path) -> dict[str, str]:
 def _wait_for_earlier(folder: Path) -> None:
     """Ranks whose parent was killed still save their checkpoint; each holds this lock."""
     with (folder / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock.fileno()):
             print("waiting for the processes of an earlier start to leave", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
 
@@ -152,10 +146,8 @@ def _raise(folder: Path, num: int, rank: int | None, code: int) -> NoReturn:
 
 
 def first(codes: Mapping[int, int]) -> tuple[int, int]:
-    """(rank, exit code) of the first to fail, given those that did within seconds, in order.
-
-    A killed one goes before those that lost their connection to it and were seen to end with it.
-    """
+    """(rank, exit code) of the first to fail, given those that did within seconds, in order. A
+    killed one goes before those that lost their connection to it and were seen to end with it."""
     killed = (-signal.SIGKILL, -signal.SIGSEGV)
     return min(codes.items(), key=lambda item: item[1] not in killed)
 
@@ -205,40 +197,33 @@ def check(run: Run) -> None:
         )
 
 
-class Others:
-    """The ranks above 0, for rank 0: they are told once, at the latest when the block is left."""
+class Others(contextlib.AbstractContextManager["Others"]):
+    """The ranks above 0, for rank 0: they are told once whether to train beside it or to leave, at
+    the latest when the block is left. They need not train when the artefact is in the store."""
 
     def __init__(self) -> None:
         self._waiting = world_size() > 1
 
-    def beside(self, stage: Stage) -> Stage:
-        """The align stage: they train when it is built. When it is in the store they need not."""
-
-        def build(context: Context, work: Path, paths: Paths) -> None:
-            self._tell(True)
-            stage.build(context, work, paths)
-
-        return replace(stage, build=build)
-
-    def _tell(self, train: bool) -> None:
+    def tell(self, train: bool) -> None:
         if self._waiting:
             self._waiting = False
             _word(train)
 
-    def __enter__(self) -> Others:
-        return self
-
     def __exit__(self, *error: object) -> None:
-        self._tell(False)
+        self.tell(False)
 
 
 def follow(run: Run) -> None:
     """Ranks above 0: train beside rank 0, which holds the artefact's lock and writes it."""
-    if not _word(False):
-        return
-    align, store = run.plan.align, Store(artefacts_dir())
+    if _word(False):
+        _build(run, Store(artefacts_dir()).work("align", run.plan.align.key))
+
+
+def _build(run: Run, work: Path, log: TrainingLog | None = None) -> None:
+    """Align, by one of its ranks."""
     use_threads(run.train.execution.num_threads)
-    align.build(Context(run), store.work("align", align.key), folders(align, store))
+    parents = folders(run.plan.align, Store(artefacts_dir()))
+    run.plan.align.build(Context(run, log), work, parents)
 
 
 def _word(train: bool) -> bool:
@@ -261,7 +246,6 @@ def prepare(run: Run) -> None:
     store = Store(artefacts_dir())
     if all(store.has(stage.name, stage.key) for stage in run.plan.align.parents.values()):
         return
-
     plain = {k: v for k, v in os.environ.items()
              if k not in _TORCHRUN and not k.startswith("TORCHELASTIC")}  # fmt: skip
     done = subprocess.run(
@@ -314,19 +298,12 @@ def train_as_rank() -> None:
             if _has_ended(0):  # the next start may have begun before we had the lock
                 raise interrupt.Stopped
             threading.Thread(target=_leave_with_stdin, daemon=True).start()
-            _train(work, answers)
+            run = task.read_task(json.loads(os.environ[TASK]))
+            quiet_libraries()
+            _build(run, work, Lines(answers) if rank() == 0 else None)
         except interrupt.Stopped:
             os._exit(STOPPED)
     os._exit(0)  # libraries' threads have nothing left to say
-
-
-def _train(work: Path, answers: IO[str]) -> None:
-    run = task.read_task(json.loads(os.environ[TASK]))
-    quiet_libraries()
-    log = Lines(answers) if rank() == 0 else None
-    align = run.plan.align
-    use_threads(run.train.execution.num_threads)
-    align.build(Context(run, log), work, folders(align, Store(artefacts_dir())))
 
 
 def _has_ended(descriptor: int) -> bool:

@@ -1,6 +1,5 @@
-"""Do one run: its stages in order, its record, its mirror. Done once, it answers at once.
-
-Then, from its artefacts to its record: the manifest, and the files of an evaluation.
+"""Do one run: its stages in order, its mirror, and what its record takes from its artefacts: the
+manifest, and the files of an evaluation. Done once, it answers at once.
 """
 
 from __future__ import annotations
@@ -27,16 +26,10 @@ from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
 from tiebreak.stages.tokens import read_report
 from tiebreak.store import Artefact, Store
+from tiebreak.track import record as records
 from tiebreak.track.mirror import Mirror, open_mirror
-from tiebreak.track.record import (
-    Record,
-    is_done,
-    mark_failed,
-    read_jsonl,
-    read_result,
-    read_status,
-)
-from tiebreak.track.record_format import GENERATIONS, METRICS, TRACE, path_in_record
+from tiebreak.track.record import Record, is_done, read_jsonl, read_result
+from tiebreak.track.record_format import GENERATIONS, METRICS, STATUS, TRACE, path_in_record
 from tiebreak.track.wandb_environment import is_agents
 
 
@@ -72,46 +65,22 @@ def execute(
             if is_agents():
                 _show_again(run, outcome.folder)
         else:
-            _recorded(run, outcome, say, on_step, others)
+            quiet_libraries()
+            with _opened(run) as record, _mirror(run) as mirror:
+                log = RunLog(record, mirror, say)
+                (record.folder / TRACE).unlink(missing_ok=True)  # of an attempt before this one
+                try:
+                    _execute(run, log, outcome, on_step, others)
+                finally:
+                    log.close(sys.exc_info()[1])
+                    mirror.record(record.folder)
     return outcome
 
 
-def _recorded(
-    run: Run,
-    outcome: Outcome,
-    say: Callable[[str], None],
-    on_step: OnStep | None,
-    others: distributed.Others,
-) -> None:
-    quiet_libraries()
-    folder = outcome.folder
-    with Record.open(folder, config_yaml(run), _manifest(run)) as record:
-        mirror = _mirror(run)
-        log = RunLog(record, mirror, say)
-        (folder / TRACE).unlink(missing_ok=True)  # of an attempt before this one
-        with mirror:
-            try:
-                _execute(run, record, log, outcome, Context(run, log, on_step), others)
-            finally:
-                log.close(sys.exc_info()[1])
-                mirror.record(folder)
-
-
-def config_yaml(run: Run) -> str:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(run.resolved)
-
-
 def _execute(
-    run: Run,
-    record: Record,
-    log: RunLog,
-    outcome: Outcome,
-    context: Context,
-    others: distributed.Others,
+    run: Run, log: RunLog, outcome: Outcome, on_step: OnStep | None, others: distributed.Others
 ) -> None:
-    store = Store(artefacts_dir())
+    store, record, context = Store(artefacts_dir()), log.record, Context(run, log, on_step)
     align = _align(run, log, others)
     log.write()
 
@@ -134,36 +103,31 @@ def _execute(
     result = write_evaluation(run, store, record)
     record.finish(run.evaluation_id, result)
     log.finished = True
-    _mirror_result(run, record.folder, log.mirror)
+    answers = record.folder / path_in_record(GENERATIONS, run.evaluation_id)
+    if answers.is_file():
+        steps = len((record.folder / METRICS).read_bytes().splitlines())
+        log.mirror.generations(steps, read_jsonl(answers))
+    log.mirror.summary(result)
 
 
 def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:
     """The align stage, to be trained here, or beside torchrun's other processes, or by processes
     that are started for it."""
-    align = run.plan.align
-    if distributed.world_size() > 1:
-        return others.beside(align)
-    if run.train.execution.num_processes == 1:
-        return align
+    align, beside = run.plan.align, distributed.world_size() > 1
 
     def build(context: Context, work: Path, paths: Paths) -> None:
+        if beside:
+            others.tell(True)
+            return align.build(context, work, paths)
         free_memory()  # of the stages before it: the others want the device
         distributed.train(run, work, log)
 
-    return replace(align, build=build)
-
-
-def _mirror_result(run: Run, folder: Path, mirror: Mirror) -> None:
-    answers = folder / path_in_record(GENERATIONS, run.evaluation_id)
-    if answers.is_file():
-        mirror.generations(last_step(folder / METRICS), read_jsonl(answers))
-    mirror.summary(read_result(folder, run.evaluation_id))
+    several = beside or run.train.execution.num_processes > 1
+    return replace(align, build=build) if several else align
 
 
 def _mirror(run: Run) -> Mirror:
-    return open_mirror(
-        run.tracker, run.run_id, run.group_id, run.names, run.resolved, home(), seed=run.seed
-    )
+    return open_mirror(run.tracker, run.run_id, run.group_id, run.names, run.resolved, home())
 
 
 def _show_again(run: Run, folder: Path) -> None:
@@ -175,28 +139,27 @@ def _show_again(run: Run, folder: Path) -> None:
         mirror.record(folder)
 
 
-def last_step(metrics: Path) -> int:
-    """The optimiser steps of a training log."""
-    return len(metrics.read_text().splitlines())
+def _opened(run: Run) -> Record:
+    from omegaconf import OmegaConf
 
-
-def _manifest(run: Run) -> dict[str, Any]:
-    return {
+    manifest = {
         "run_id": run.run_id, "group_id": run.group_id, "names": run.names, "seed": run.seed,
         "stages": [], "hashes": {"data": run.data_hash}, "dropped": {},
         "versions": provenance.versions(), "git": provenance.git(checkout()),
         "host": provenance.host(),
     }  # fmt: skip
+    return Record.open(runs_dir() / run.run_id, OmegaConf.to_yaml(run.resolved), manifest)
 
 
 def failed_elsewhere(run: Run, why: str) -> None:
     """Say so in the record of a run whose process could not: it died, or never came so far."""
     folder = runs_dir() / run.run_id
-    if read_status(folder) is not None:
-        return mark_failed(folder, why)
-    with contextlib.suppress(Busy):  # another process has just begun it
-        with Record.open(folder, config_yaml(run), _manifest(run)) as record:
+    status = records.read_status(folder)
+    if status is None:
+        with contextlib.suppress(Busy), _opened(run) as record:  # else another has just begun it
             record.status("failed", error=why)
+    elif status["status"] in ("running", "stopped") and not records.is_live(folder):
+        records.write_json(folder / STATUS, {**status, "status": "failed", "error": why})
 
 
 @dataclass
@@ -212,7 +175,6 @@ class RunLog:
     finished: bool = False
 
     def enter(self, stage: Stage) -> None:
-        """A stage is about to be built."""
         self.stage = stage.name
         self.write()
 
@@ -238,18 +200,14 @@ class RunLog:
             self.mirror.log(step, {**row, **(speeds or {}).get(step, {})})
 
     def write(self, status: str = "running", error: str | None = None) -> None:
-        step, steps = self.position or (None, None)
-        self.record.status(
-            status, stage=self.stage, step=step, steps=steps, error=error,
-            last_checkpoint=self._last_checkpoint(),
-        )  # fmt: skip
-
-    def _last_checkpoint(self) -> str | None:
-        """Relative to the artefacts, while training writes them."""
         from tiebreak.engine.checkpoints import last_checkpoint
 
-        found = last_checkpoint(self.checkpoints, clean=False) if self.checkpoints else None
-        return found.relative_to(artefacts_dir()).as_posix() if found else None
+        step, steps = self.position or (None, None)
+        last = last_checkpoint(self.checkpoints, clean=False) if self.checkpoints else None
+        path = last.relative_to(artefacts_dir()).as_posix() if last else None
+        self.record.status(
+            status, stage=self.stage, step=step, steps=steps, error=error, last_checkpoint=path
+        )
 
     def close(self, error: BaseException | None) -> None:
         """The last word of a run that did not finish: failed, pruned or only stopped."""
@@ -259,20 +217,16 @@ class RunLog:
             return self.write("stopped", error="told to stop; the same command goes on")
         if isinstance(error, BrokenPipeError):
             return self.write("stopped", error="its output was closed; the same command goes on")
-        if isinstance(error, Pruned):
-            return self.write("pruned", error=str(error))
-        if isinstance(error, UserError):
-            return self.write("failed", error=str(error))
+        if isinstance(error, Pruned | UserError):
+            return self.write("pruned" if isinstance(error, Pruned) else "failed", str(error))
         trace = "".join(traceback.format_exception(error))
         (self.record.folder / TRACE).write_text(trace)
         self.write("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
-    """The files of the evaluation that a run asks for; returns the content of its result.json.
-
-    What other evaluators left there earlier stays.
-    """
+    """Write the files of the evaluation that a run asks for; returns the content of its
+    result.json, in which what other evaluators left there earlier stays."""
     metrics: dict[str, float] = {}
     of_start: dict[str, float] = {}
     for name, measured in run.plan.evaluations.items():
@@ -289,7 +243,7 @@ def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
                 record.write_parquet(path, content)
             else:
                 record.write_jsonl(path, content)
-    before = record.earlier_result(run.evaluation_id)
+    before = read_result(record.folder, run.evaluation_id)
     kept = before.get("start", {}).get("metrics", {})
     return {
         "evaluators": {**before.get("evaluators", {}), **run.evaluators},
@@ -312,15 +266,10 @@ def manifest(run: Run, store: Store, record: Record, reused: dict[Any, bool]) ->
     this process; what an earlier process of this run built stays "built"."""
     known = {(e["stage"], e["key"]): e["reused"] for e in record.manifest["stages"]}
     now = {(s.name, s.key): reused.get((s.name, s.key), True) for s in run.plan.stages()}
-    stages = {**known, **{at: known.get(at, True) and was for at, was in now.items()}}
-    reports = {
-        str(side): read_report(store.path(stage.name, stage.key))
-        for side, stage in sides(run).items()
-    }
+    all_stages = {**known, **{at: known.get(at, True) and was for at, was in now.items()}}
+    reports = _reports(run, store)
     return {
-        "stages": [
-            {"stage": stage, "key": key, "reused": was} for (stage, key), was in stages.items()
-        ],
+        "stages": [{"stage": s, "key": k, "reused": was} for (s, k), was in all_stages.items()],
         "hashes": {
             "data": run.data_hash,
             "start_model": start_model(run, store),
@@ -332,15 +281,15 @@ def manifest(run: Run, store: Store, record: Record, reused: dict[Any, bool]) ->
     }
 
 
-def sides(run: Run) -> dict[str, Stage]:
-    """Side of the data -> the stage of its token ids."""
-    return {"train": run.plan.tokens, str(run.evaluation.split): run.plan.held_out}
+def _reports(run: Run, store: Store) -> dict[str, dict[str, Any]]:
+    """Side of the data -> the report on its rows as token ids."""
+    sides = {"train": run.plan.tokens, str(run.evaluation.split): run.plan.held_out}
+    return {side: read_report(store.path(of.name, of.key)) for side, of in sides.items()}
 
 
 def token_lines(run: Run, store: Store) -> Iterator[str]:
     """What a user should know of the rows before training: dropped by reason, and warnings."""
-    for side, stage in sides(run).items():
-        report = read_report(store.path(stage.name, stage.key))
+    for side, report in _reports(run, store).items():
         if report["dropped"]:
             reasons = ", ".join(f"{n} {reason}" for reason, n in report["dropped"].items())
             yield f"{side}: {report['rows']} rows kept, dropped {reasons}"

@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tiebreak.compose import Run
 from tiebreak.config.schema import RunConfig
-from tiebreak.config.typed import Choice, Space
+from tiebreak.config.typed import Choice, Interval, Space
+from tiebreak.home import artefacts_dir
 from tiebreak.interrupt import Pruned
 from tiebreak.stages.evaluators import EVALUATORS
 from tiebreak.stages.evaluators.evaluator import Row, Subject
 from tiebreak.stages.plan import plan_of
+from tiebreak.stages.stage import OnStep, Paths
+from tiebreak.store import Store
 
 if TYPE_CHECKING:
     import optuna
-
 
 REDUCTION = 3  # of the trials that reach a rung, one in three goes on
 
@@ -80,28 +83,18 @@ def draw(space: Space, name: str, number: int) -> dict[str, Any]:
     """The settings of trial `number`, drawn at random and all different; fixed by `name`."""
     rng, seen = random.Random(f"trials {name}"), []
     while len(seen) <= number:
-        point = _draw(space, rng)
+        point = {key: _value(values, rng) for key, values in space.items()}
         if point not in seen:
             seen.append(point)
     return seen[number]
 
 
-def num_points(space: Space) -> float:
-    """How many settings there are."""
-    sizes = [len(v.values) if isinstance(v, Choice) else math.inf for v in space.values()]
-    return math.prod(sizes)
-
-
-def _draw(space: Space, rng: random.Random) -> dict[str, Any]:
-    point: dict[str, Any] = {}
-    for key, values in space.items():
-        if isinstance(values, Choice):
-            point[key] = rng.choice(values.values)
-        elif values.log:
-            point[key] = math.exp(rng.uniform(math.log(values.low), math.log(values.high)))
-        else:
-            point[key] = rng.uniform(values.low, values.high)
-    return point
+def _value(values: Choice | Interval, rng: random.Random) -> Any:
+    if isinstance(values, Choice):
+        return rng.choice(values.values)
+    if values.log:
+        return math.exp(rng.uniform(math.log(values.low), math.log(values.high)))
+    return rng.uniform(values.low, values.high)
 
 
 def rung_at(step: int, steps: int, rungs: int) -> int | None:
@@ -110,36 +103,33 @@ def rung_at(step: int, steps: int, rungs: int) -> int | None:
     return at.index(step) if step in at and step < steps else None
 
 
-class Watch:
-    """Looks at a trial's training now and then, and ends it where the search says so."""
+def judge(run: Run, reference: Mapping[str, Any]) -> OnStep:
+    """Judges a trial on validation rows at each rung of its training: raises Pruned when it is not
+    among the best of those that came this far."""
+    import optuna
 
-    def __init__(self, reference: Mapping[str, Any]) -> None:
-        import optuna
+    study, metric = open_study(reference), reference["metric"]
+    (found,) = [t for t in study.trials if t.number == reference["number"]]
+    trial = optuna.trial.Trial(study, found._trial_id)
+    tokens = Store(artefacts_dir()).path(run.plan.held_out.name, run.plan.held_out.key)
 
-        self.metric, self.rungs = reference["metric"], reference["rungs"]
-        study = open_study(reference)
-        (found,) = [t for t in study.trials if t.number == reference["number"]]
-        self.trial = optuna.trial.Trial(study, found._trial_id)
-        self.looks = reference["pruner"] != "none"
+    def look(step: int, steps: int, paths: Paths, model: Any) -> None:
+        rung = rung_at(step, steps, reference["rungs"])
+        if rung is None:
+            return
+        value = validate(run, tokens, model)[metric]
+        trial.report(value, REDUCTION**rung)
+        if trial.should_prune():
+            raise Pruned(f"{metric} {value:.4g} at step {step}: behind the other trials")
 
-    def rung(self, step: int, steps: int) -> int | None:
-        """The rung that is judged at this step, if any."""
-        return rung_at(step, steps, self.rungs) if self.looks else None
-
-    def report(self, rung: int, value: float, step: int) -> None:
-        """Raises Pruned when the trial is not among the best of those that came this far."""
-        self.trial.report(value, REDUCTION**rung)
-        if self.trial.should_prune():
-            raise Pruned(f"{self.metric} {value:.4g} at step {step}: behind the other trials")
+    return look
 
 
 def validate(run: RunConfig, tokens: Path, model: Any) -> dict[str, float]:
-    """The metrics of a model in memory, as the evaluators' stages would give them.
-
-    model: a causal LM with or without an adapter, on its device; not inside DDP. tokens: folder of
-    the evaluation's rows as token ids. Call it between two optimiser steps: weights, gradients,
-    modes and random states are afterwards what they were.
-    """
+    """The metrics of a model in memory, as the evaluators' stages would give them. model: a causal
+    LM with or without an adapter, on its device; not inside DDP. tokens: folder of the evaluation's
+    rows as token ids. Call it between two optimiser steps: weights, gradients, modes and random
+    states are afterwards what they were."""
     metrics: dict[str, float] = {}
     items: dict[str, list[Row]] = {}
     plan = plan_of(run)
@@ -177,8 +167,6 @@ def _undisturbed(model: Any) -> Generator[None]:
 
 
 def _generators(model: Any) -> list[Any]:
-    """The modules to which generation gives settings of its own: the LM, and its adapter's shell.
-
-    They are saved with the weights, so a policy must leave with those it came with.
-    """
+    """The modules to which generation gives settings of its own, which are saved with the weights:
+    the LM, and its adapter's shell."""
     return [model, model.get_base_model()] if hasattr(model, "peft_config") else [model]

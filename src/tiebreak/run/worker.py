@@ -1,7 +1,6 @@
-"""A child process that does what its parent sends, one JSON line each, keeping torch imported.
-
-It answers one JSON line per task on stdout. A user's mistake is an answer. Anything else (memory,
-a defect, a library's refusal) ends it with its trace; the parent notices and starts another.
+"""A child process that does what its parent sends and keeps torch imported: a line of JSON for each
+task on stdin, and for its answer on stdout. A user's mistake is an answer. Anything else (memory, a
+defect, a library's refusal) ends it with its trace; the parent notices and starts another.
 """
 
 from __future__ import annotations
@@ -19,16 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from tiebreak.compose import Run
 from tiebreak.errors import Busy, UserError
-from tiebreak.home import artefacts_dir, runs_dir
+from tiebreak.home import runs_dir
 from tiebreak.interrupt import Pruned
 from tiebreak.run.task import read_task
-from tiebreak.store import Store
 from tiebreak.track.record import is_live
 from tiebreak.warm import kept, share_of_memory
 
 if TYPE_CHECKING:
     from tiebreak.run.execute import Outcome
-    from tiebreak.stages.stage import OnStep, Paths
 
 
 def main() -> None:
@@ -72,17 +69,17 @@ def _leave_with(parent: int) -> None:
 
 
 def attempt(what: str, task: dict[str, Any]) -> dict[str, Any]:
-    """One line of the parent's. What it named may have gone or changed since."""
+    """One line of the parent's. A user's mistake is in the answer; anything else is raised."""
     try:
-        run = read_task(task)
+        return do(what, read_task(task), task["trial"])
     except UserError as error:
-        print(f"tiebreak: {error}", file=sys.stderr, flush=True)
+        if what == "run":  # else the run that needs it will say so
+            print(f"tiebreak: {error}", file=sys.stderr, flush=True)
         return {"error": str(error)}
-    return do(what, run, task["trial"])
 
 
 def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One task, here. A user's mistake is in the answer; anything else is raised."""
+    """One task, done here; its answer."""
     from tiebreak.engine.progress import quiet_libraries
     from tiebreak.run import distributed
 
@@ -91,51 +88,29 @@ def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, An
             quiet_libraries()
             distributed.build_parents(run)
             return {}
-        outcome = take_turns(run, None if trial is None else looking(run, trial))
+        outcome = take_turns(run, trial)
     except Pruned as pruned:
         return {"pruned": str(pruned)}
-    except UserError as error:
-        if what == "run":  # else the run that needs it will say so
-            print(f"tiebreak: {error}", file=sys.stderr, flush=True)
-        return {"error": str(error)}
     return {"artefacts": [[*at, r] for at, r in outcome.artefacts.items()]}
 
 
-def looking(run: Run, trial: dict[str, Any]) -> OnStep:
-    """Judges a trial on validation rows where its search wants to know how far it is."""
-    from tiebreak.run.trials import Watch, validate
-
-    watch, rows = Watch(trial), run.plan.held_out
-    tokens = Store(artefacts_dir()).path(rows.name, rows.key)
-
-    def look(step: int, steps: int, paths: Paths, model: Any) -> None:
-        rung = watch.rung(step, steps)
-        if rung is not None:
-            value = validate(run, tokens, model)[watch.metric]
-            watch.report(rung, value, step)
-
-    return look
-
-
-def take_turns(run: Run, look: OnStep | None) -> Outcome:
-    """Another sweep may be at this very run; then its result is ours."""
+def take_turns(run: Run, trial: dict[str, Any] | None) -> Outcome:
+    """Do the run. Another sweep may be at this very run; then its result is ours."""
     from tiebreak.run.execute import execute
+    from tiebreak.run.trials import judge
 
+    look = judge(run, trial) if trial is not None and trial["pruner"] != "none" else None
     while True:
-        wait_for_others(run)
+        said = False
+        while is_live(runs_dir() / run.run_id):
+            if not said:
+                print(f"waiting for run {run.run_id}: another process does it", file=sys.stderr)
+            said = True
+            time.sleep(0.5)
         try:
             return execute(run, lambda text: print(text, file=sys.stderr, flush=True), look)
         except Busy:
             continue  # both began at once, and it was first
-
-
-def wait_for_others(run: Run) -> None:
-    folder, said = runs_dir() / run.run_id, False
-    while is_live(folder):
-        if not said:
-            print(f"waiting for run {folder.name}: another process does it", file=sys.stderr)
-        said = True
-        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 """Hyper-parameter search: the same number of trials for every method, then the best at each seed.
-
 A trial is a run like any other, judged on the validation split; Optuna chooses its settings and
 keeps them in a journal file, so that a killed search goes on with the trials it had. The policy
 of the best trial is not trained again: only its evaluation on the test split is new.
@@ -8,6 +7,7 @@ of the best trial is not trained again: only its evaluation on the test split is
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,7 +25,7 @@ from tiebreak.track.record import read_result
 JOURNAL = "journal.log"
 
 
-class TuningCell:
+class SearchCell:
     """One point of the axes (without the seed): its method is tuned by itself."""
 
     def __init__(self, sweep: SweepFile, values: Values) -> None:
@@ -51,19 +51,21 @@ class TuningCell:
         number = len(self.trials.trials)
         if number >= self.search.trials:
             return None
-        point = _point(self.search, self.space, number, self.name)
-        if point is not None:
+        if self.search.sampler is not Sampler.TPE:  # the settings depend on no other trial
+            if self.search.sampler is Sampler.GRID:
+                point = trials.grid(self.space)[number]
+            else:
+                point = trials.draw(self.space, f"{self.search.seed} {self.name}", number)
             self.trials.enqueue_trial({k: trials.plain(v) for k, v in point.items()})
         trial = self.trials.ask(trials.distributions(self.space))
         return self._task(trial.number, trial.params)
 
     def _task(self, number: int, settings: Mapping[str, Any]) -> Task:
         run = self.run(settings, self.search.seed, "validation")
-        return Task(run, {**self.reference(), "number": number})
+        return Task(run, {**self.reference(), "number": number, "cell": self.name})
 
     def run(self, settings: Mapping[str, Any], seed: int, split: str) -> Run:
-        more = {**settings, "seed": seed, "evaluation.split": split}
-        return self.sweep.run(self.values, more)
+        return self.sweep.run(self.values, {**settings, "seed": seed, "evaluation.split": split})
 
     def answer(self, task: Task, reply: WorkerReply) -> None:
         from optuna.trial import TrialState
@@ -86,33 +88,28 @@ class TuningCell:
             )
         return metrics[name]
 
-    def is_through(self) -> bool:
-        states = [trial.state.is_finished() for trial in self.trials.trials]
-        return len(states) >= self.search.trials and all(states)
-
-    def best(self) -> dict[str, Any] | None:
-        """The settings of the best complete trial; None when none is complete."""
-        complete = [t for t in self.trials.trials if t.state.name == "COMPLETE"]
-        sign = 1 if self.search.maximise else -1
-        best = max(complete, key=lambda t: (sign * (t.value or 0.0), -t.number), default=None)
-        return None if best is None else dict(best.params)
-
     def finals(self) -> list[Run]:
-        """The best setting at every seed, on the test split; empty while trials are open."""
-        best = self.best() if self.is_through() else None
-        return [self.run(best, seed, "test") for seed in self.sweep.seeds()] if best else []
+        """The best complete trial's settings at every seed, on the test split; empty while trials
+        are open, and when none is complete."""
+        drawn = self.trials.trials
+        complete = [trial for trial in drawn if trial.state.name == "COMPLETE"]
+        is_open = len(drawn) < self.search.trials or not all(t.state.is_finished() for t in drawn)
+        if is_open or not complete:
+            return []
+        sign = 1 if self.search.maximise else -1
+        best = max(complete, key=lambda t: (sign * (t.value or 0.0), -t.number))
+        return [self.run(best.params, seed, "test") for seed in self.sweep.seeds()]
 
 
-class Tuning:
+class SearchTasks:
     """The trials of all cells in turn, and each cell's final runs once its trials are done."""
 
     def __init__(self, sweep: SweepFile, retry: bool = False) -> None:
         self.result = SweepResult()
         self._retry = retry
-        self._cells = deque(TuningCell(sweep, values) for values in sweep.cells())
-        self._by_name = {cell.name: cell for cell in self._cells}
+        self._cells = deque(SearchCell(sweep, values) for values in sweep.cells())
+        self._open = {cell.name: cell for cell in self._cells}
         self._finals: deque[Task] = deque()
-        self._given: set[str] = set()
         per_cell = sweep.search.trials if sweep.search else 0
         self.result.total = len(self._cells) * (per_cell + len(sweep.seeds()))
         self.result.skipped = sum(
@@ -132,25 +129,24 @@ class Tuning:
             cell = self._cells[0]
             self._cells.rotate(-1)
             if (task := cell.next()) is not None:
-                return Task(task.run, {**(task.trial or {}), "cell": cell.name})
+                return task
         return None
 
     def answer(self, task: Task, reply: WorkerReply) -> None:
         self.result.take(task, reply)
         if task.trial is not None:
-            cell = self._by_name[task.trial["cell"]]
+            cell = self._open[task.trial["cell"]]
             cell.answer(task, reply)
             self._give_finals(cell)
 
-    def _give_finals(self, cell: TuningCell) -> None:
-        if cell.name in self._given or not (runs := cell.finals()):
+    def _give_finals(self, cell: SearchCell) -> None:
+        if not (runs := cell.finals()):
             return
-        self._given.add(cell.name)
+        del self._open[cell.name]
         grid = Grid(runs, self._retry)
         self.result.skipped += grid.result.skipped
         self.result.failed += grid.result.failed
-        while (task := grid.next()) is not None:
-            self._finals.append(task)
+        self._finals.extend(iter(grid.next, None))
 
 
 def compared(name: str, extra: Sequence[str] = ()) -> list[Run]:
@@ -159,35 +155,25 @@ def compared(name: str, extra: Sequence[str] = ()) -> list[Run]:
     sweep = read_sweep_file(name, extra)
     if sweep.search is None:
         return sweep.runs()
-    if not (folder(sweep.name) / JOURNAL).is_file():
-        return []
-    return [run for values in sweep.cells() for run in TuningCell(sweep, values).finals()]
+    return [run for cell in _begun(sweep) for run in cell.finals()]
 
 
 def known(sweep: SweepFile) -> tuple[list[Run], int]:
     """The runs of a search as far as it has come: trials drawn, and each cell's final runs once its
     best setting is known; and how many are still to be chosen."""
     assert sweep.search is not None
+    runs = []
+    for cell in _begun(sweep):
+        runs += [cell.run(t.params, cell.search.seed, "validation") for t in cell.trials.trials]
+        runs += cell.finals()
     per_cell = sweep.search.trials + len(sweep.seeds())
-    if not (folder(sweep.name) / JOURNAL).is_file():
-        return [], per_cell * sum(1 for _ in sweep.cells())
-    runs, left = [], 0
-    for values in sweep.cells():
-        cell = TuningCell(sweep, values)
-        drawn = [cell.run(t.params, sweep.search.seed, "validation") for t in cell.trials.trials]
-        finals = cell.finals()
-        runs += [*drawn, *finals]
-        left += per_cell - len(drawn) - len(finals)
-    return runs, left
+    return runs, per_cell * sum(1 for _ in sweep.cells()) - len(runs)
 
 
-def _point(search: Search, space: Space, number: int, cell: str) -> dict[str, Any] | None:
-    """The settings of trial `number`, where they do not depend on other trials."""
-    if search.sampler is Sampler.GRID:
-        return trials.grid(space)[number]
-    if search.sampler is Sampler.RANDOM:
-        return trials.draw(space, f"{search.seed} {cell}", number)
-    return None
+def _begun(sweep: SweepFile) -> list[SearchCell]:
+    """The cells of a search; none before it has begun."""
+    begun = (folder(sweep.name) / JOURNAL).is_file()
+    return [SearchCell(sweep, values) for values in sweep.cells()] if begun else []
 
 
 def check_space(search: Search, space: Space, cell: str) -> None:
@@ -201,7 +187,7 @@ def check_space(search: Search, space: Space, cell: str) -> None:
         for key, values in space.items():
             if not isinstance(values, Choice):
                 raise UserError(f"search.sampler=grid needs lists, and {key} is an interval")
-    points = trials.num_points(space)
+    points = math.prod(len(v.values) if isinstance(v, Choice) else math.inf for v in space.values())
     if points < search.trials and search.sampler is not Sampler.TPE:
         raise UserError(
             f"search.trials={search.trials}, and {cell} has {points} different settings; the "

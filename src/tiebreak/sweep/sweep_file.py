@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,9 @@ class Pruner(StrEnum):
 
 @dataclass(frozen=True)
 class Search:
-    """How each method is tuned: the same number of trials for all, judged on validation data.
-
-    trials: settings tried per method and cell; metric: of the validation split; maximise: whether
-    more is better; seed: of the trials' runs and of the sampler; rungs: at how many points of a
-    training a pruner may end it.
-    """
+    """How each method is tuned. trials: settings tried per method and cell; metric: of the
+    validation split; maximise: whether more is better; seed: of the trials' runs and of the
+    sampler; rungs: at how many points of a training a pruner may end it."""
 
     trials: int
     metric: str = "gold/reward"
@@ -56,9 +53,7 @@ class Search:
 @dataclass(frozen=True)
 class SweepFile:
     """The axes of a sweep file; every combination is a run, or with `search` a thing to tune.
-
-    shared_space: what is tuned beside each method's own hyper-parameters, by key.
-    """
+    shared_space: what is tuned beside each method's own hyper-parameters, by key."""
 
     name: str
     axes: dict[str, tuple[Any, ...]]
@@ -136,11 +131,6 @@ def read_sweep_file(name: str, extra: Sequence[str] = ()) -> SweepFile:
     """`sweeps/NAME.yaml`, or a file. UserError names what is wrong in it, and the remedy."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else shipped("sweeps") / f"{name}.yaml"
     plan = _load(path, name)
-    for part in PARTS:
-        if part != "search" and not isinstance(plan.get(part, {}), dict):
-            raise UserError(
-                f"{path.name}: {part!r} must be a group of keys, as in arizona-mini.yaml"
-            )
     axes = {axis: _axis(axis, values, path.name) for axis, values in plan["axes"].items()}
     for method, own in plan["settings"].items():
         if method not in axes.get("method", ()) or not isinstance(own, dict):
@@ -162,15 +152,19 @@ def _load(path: Path, name: str) -> Values:
         plan = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(plan, dict) or not isinstance(plan.get("axes"), dict):
-        raise UserError(f"{path.name}: 'axes' must be a group of keys, as in arizona-mini.yaml")
+    plan = {"fixed": {}, "settings": {}, "search": None, **(plan if isinstance(plan, dict) else {})}
+    for part in ("axes", "fixed", "settings"):
+        if not isinstance(plan.get(part), dict):
+            raise UserError(
+                f"{path.name}: {part!r} must be a group of keys, as in arizona-mini.yaml"
+            )
     for key in plan:
         if key not in PARTS:
             raise UserError(
                 f"{path.name}: unknown key {key!r}{nearest(str(key), PARTS)}; a sweep has "
                 f"{', '.join(PARTS)}"
             )
-    return {"fixed": {}, "settings": {}, "search": None, **plan}
+    return plan
 
 
 def _axis(axis: str, values: Any, where: str) -> tuple[Any, ...]:
@@ -191,9 +185,8 @@ def _search(given: Any, where: str) -> tuple[Search | None, Space]:
     if not isinstance(given, dict):
         raise UserError(f"{where}: 'search' must be a group of keys, such as trials: 8")
     values = {k: v for k, v in given.items() if k != "space"}
-    defaults = {f.name: f.default for f in fields(Search) if f.default is not MISSING}
     try:
-        search = typed(Search, {**defaults, **values}, "search")
+        search = typed(Search, values, "search")
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     for key in ("trials", "rungs"):
@@ -204,11 +197,8 @@ def _search(given: Any, where: str) -> tuple[Search | None, Space]:
 
 
 def multirun(overrides: Sequence[str]) -> tuple[SweepFile, str | None]:
-    """`tiebreak run -m`: a sweep of all combinations, and the engine where `hydra/launcher=NAME`
-    asks for one, as Hydra's users write it.
-
-    Values are given in Hydra's grammar: `a,b`, `choice(a,b)`, `range(1,4)`.
-    """
+    """`tiebreak run -m`: a sweep of all combinations of values in Hydra's grammar (`a,b`,
+    `choice(a,b)`, `range(1,4)`), and the engine where `hydra/launcher=NAME` asks for one."""
     engine, axes, plain = None, {}, []
     for item in overrides:
         key, _, value = item.partition("=")
@@ -218,10 +208,10 @@ def multirun(overrides: Sequence[str]) -> tuple[SweepFile, str | None]:
         values = parse(item)
         if not values.is_sweep_override():
             plain.append(item)
-            continue
-        if not values.is_discrete_sweep():
+        elif values.is_discrete_sweep():
+            axes[key] = tuple(values.sweep_string_iterator())
+        else:
             raise UserError(f"{item}: -m takes lists; an interval is searched in a sweep file")
-        axes[key] = tuple(values.sweep_string_iterator())
     name = hashlib.sha256(" ".join(sorted(overrides)).encode()).hexdigest()[:8]
     return SweepFile(f"multirun-{name}", axes, {}, {}, None, {}, tuple(plain)), engine
 

@@ -1,7 +1,6 @@
-"""A sweep: the tasks of its runs, done by an engine one by one, and where each run stands.
-
-Finished runs are skipped, partial ones resumed, failed ones listed. Nothing is kept in memory that
-records and store do not know: a second `tiebreak sweep` picks up wherever the first was killed.
+"""A sweep: the tasks of its runs, done by an engine one by one, and where each run stands. Finished
+runs are skipped, partial ones resumed, failed ones listed. Nothing is kept in memory that records
+and store do not know: a second `tiebreak sweep` picks up wherever the first was killed.
 """
 
 from __future__ import annotations
@@ -89,18 +88,14 @@ class SweepResult:
 
 
 class Tasks(Protocol):
-    """Tasks that come one by one; some only once others are answered."""
+    """Tasks that come one by one; some only once others are answered. len: how many are left, as
+    far as is known at the start. next: a task, or None where there is none now (more may come when
+    a task in hand is answered)."""
 
     result: SweepResult
 
-    def __len__(self) -> int:
-        """How many are left, as far as is known at the start."""
-        ...
-
-    def next(self) -> Task | None:
-        """A task, or None: nothing to do now (more may come when a task in hand is answered)."""
-        ...
-
+    def __len__(self) -> int: ...
+    def next(self) -> Task | None: ...
     def answer(self, task: Task, reply: WorkerReply) -> None: ...
 
 
@@ -126,10 +121,6 @@ class Standing:
     error: str | None = None
     step: int | None = None
     steps: int | None = None
-
-    @property
-    def folder(self) -> Path:
-        return runs_dir() / self.run.run_id
 
 
 class Grid:
@@ -201,7 +192,6 @@ class Engine(Protocol):
     """Where tasks are done: worker processes of this machine, the jobs of a cluster."""
 
     def run(self, tasks: Tasks, told: Told) -> None: ...
-
     def stop(self) -> None: ...
 
 

@@ -1,7 +1,6 @@
-"""A sweep file as a W&B sweep: the YAML whose agent does the same runs, under the same run ids.
-
-An agent calls `tiebreak run` with KEY=VALUE for each parameter. Where every run of a sweep is a
-point of the product of its axes, the axes are the parameters. Where runs have keys of their own
+"""A sweep file as a W&B sweep: the YAML whose agent does the same runs, under the same run ids. An
+agent calls `tiebreak run` with KEY=VALUE for each parameter. Where every run of a sweep is a point
+of the product of its axes, the axes are the parameters. Where runs have keys of their own
 (`settings`), there is one parameter, `run`, whose values are whole lists of overrides.
 """
 
@@ -66,13 +65,10 @@ def _free_axes(sweep: SweepFile) -> dict[str, tuple[Any, ...]]:
 
 
 def _product(sweep: SweepFile) -> Values:
-    axes = _free_axes(sweep)
     fixed = {key: value for key, value in sweep.fixed.items() if key not in sweep.axes}
-    return {
-        "command": _command(fixed, sweep.extra),
-        "method": "grid",
-        "parameters": {axis: {"values": list(map(_value, axes[axis]))} for axis in axes},
-    }
+    free = _free_axes(sweep).items()
+    parameters = {axis: {"values": list(map(_value, values))} for axis, values in free}
+    return {"command": _command(fixed, sweep.extra), "method": "grid", "parameters": parameters}
 
 
 def _listed(sweep: SweepFile) -> Values:
@@ -82,11 +78,8 @@ def _listed(sweep: SweepFile) -> Values:
         values = {**sweep.values(cell), **seed}
         words = [*(override(key, value) for key, value in values.items()), *sweep.extra]
         unique.setdefault(sweep.run(cell, seed).run_id, shlex.join(words))
-    return {
-        "command": SPLIT,
-        "method": "grid",
-        "parameters": {"run": {"values": list(unique.values())}},
-    }
+    parameters = {"run": {"values": list(unique.values())}}
+    return {"command": SPLIT, "method": "grid", "parameters": parameters}
 
 
 def _tuned(sweep: SweepFile, search: Search, notes: list[str]) -> Values:

@@ -1,7 +1,6 @@
-"""The W&B mirror of a run: a convenience, never the truth, and never able to break the run.
-
-Rank 0 opens one. What wandb, the network or the disk raise is said once, in one line on stderr,
-and from there on the mirror does nothing. docs/wandb.md says what is sent and what is left out.
+"""The W&B mirror of a run, which rank 0 opens. It cannot break the run: what wandb, the network or
+the disk raise is said once, in one line on stderr, and from there on the mirror does nothing.
+docs/wandb.md says what is sent and what is left out.
 """
 
 from __future__ import annotations
@@ -9,16 +8,19 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from tiebreak.errors import UserError, nearest
 from tiebreak.track import record_format as record
 from tiebreak.track import wandb_environment
 from tiebreak.track.record import read_manifest, read_status
 from tiebreak.track.wandb_environment import Loss
+
+if TYPE_CHECKING:
+    from tiebreak.config.schema import TrackerConfig
 
 NAMES = ("wandb", "none")
 INIT_SECONDS = 20
@@ -30,52 +32,23 @@ SENT = (record.CONFIG, record.MANIFEST, record.THROUGHPUT)
 MEASURED = (record.RESULT, record.PAIRS, record.PAIR_TOKENS, record.GENERATIONS,
             record.items_file("*"))  # fmt: skip
 """Names below the folder of each evaluation that has its result."""
+Rows = Sequence[Sequence[Any]]
 
 
-class Tracker(Protocol):
-    """The `tracker` group of the config."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def project(self) -> str: ...
-    @property
-    def entity(self) -> str | None: ...
-    @property
-    def mode(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What several runs say together: summary values, a page, and a table with a row per cell."""
-
-    summary: Mapping[str, float | str]
-    page: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-
-
-class Mirror:
+class Mirror(AbstractContextManager["Mirror"]):
     """An open W&B run, or nothing at all; the caller need not know which."""
 
     def __init__(self, run: Any | None, before: Mapping[str, str | None] | None = None):
-        self._run = run
-        self._before = before or {}
-
-    @property
-    def active(self) -> bool:
-        return self._run is not None
+        self._run, self._before = run, before or {}
 
     def log(self, step: int, row: Mapping[str, Any]) -> None:
         """One row. The x-axis is our own `step`: W&B's starts again when a run is resumed."""
         self._try(lambda run: run.log({**row, "step": step}))
 
     def generations(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The first rows of `generations.jsonl` as one page of HTML.
-
-        Not a `wandb.Table`: that is an artifact, and one that the server cannot take has been
-        seen to end wandb's process, and with it the history.
-        """
+        """The first rows of `generations.jsonl` as a page of HTML. Not a `wandb.Table`: that is an
+        artifact, and one that the server cannot take has been seen to end wandb's process, and with
+        it the history."""
         page = generations(rows)
         self._try(lambda run: run.log({"generations": _html(page), "step": step}))
 
@@ -88,11 +61,14 @@ class Mirror:
         """The files of the record in `folder` and how it ended; sent when the run is over."""
         self._try(lambda run: send_record(run, folder))
 
-    def comparison(self, told: Comparison) -> None:
-        """What runs say together. The W&B table comes last: it is an artifact (see above)."""
-        self._try(lambda run: _renew(run.summary, told.summary))
-        self._try(lambda run: run.log({"table": _html(told.page)}))
-        self._try(lambda run: run.log({"results": table(told)}))
+    def comparison(
+        self, summary: Mapping[str, float | str], page: str, columns: Sequence[str], rows: Rows
+    ) -> None:
+        """What several runs say together: summary values, a page, and a table with a row per cell.
+        The W&B table comes last: it is an artifact (see above)."""
+        self._try(lambda run: _renew(run.summary, summary))
+        self._try(lambda run: run.log({"table": _html(page)}))
+        self._try(lambda run: run.log({"results": table(columns, rows)}))
 
     @property
     def where(self) -> str | None:
@@ -112,9 +88,6 @@ class Mirror:
         wandb_environment.restore(self._before)
         self._before = {}
         return whole
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.finish(exit_code=0 if kind is None else 1)
@@ -136,64 +109,48 @@ class Mirror:
 
 
 def open_mirror(
-    tracker: Tracker,
+    tracker: TrackerConfig,
     run_id: str,
     group_id: str,
     names: Mapping[str, str],
     config: Mapping[str, Any],
     folder: Path,
-    *,
-    seed: int,
 ) -> Mirror:
     """The mirror of run `run_id`, whose files go below `folder`/wandb; nowhere else is written.
-
-    Online if asked for or, with `mode="auto"`, if there is a key. Where W&B cannot be reached the
-    run is kept offline, for `wandb sync`. UserError only for a name or mode that does not exist.
-    """
+    Online if asked for or, with `mode="auto"`, if there is a key; where W&B cannot be reached, kept
+    offline, for `wandb sync`. UserError only for a name that does not exist."""
     tags = [names[kind] for kind in ("method", "scenario", "data", "model")]
     about = {
-        "id": run_id,
-        "group": group_id,
-        "name": f"{names['method']} · {names['scenario']} · {names['data']} · seed {seed}",
-        "job_type": names["method"],
+        "id": run_id, "group": group_id, "job_type": names["method"],
+        "name": " · ".join([*tags[:3], f"seed {config['seed']}"]),
         "tags": list(dict.fromkeys(tag[:TAG_LENGTH] for tag in tags)),
         "config": {"run_id": run_id, "group_id": group_id, **config},
-    }
+    }  # fmt: skip
     return opened(tracker, about, folder)
 
 
-def opened(tracker: Tracker, about: Mapping[str, Any], folder: Path) -> Mirror:
+def opened(tracker: TrackerConfig, about: Mapping[str, Any], folder: Path) -> Mirror:
     """As `open_mirror`, for a W&B run of any kind. about: what `wandb.init` is told of it."""
-    for field, value, options in (
-        ("name", tracker.name, NAMES),
-        ("mode", tracker.mode, wandb_environment.MODES),
-    ):
-        if value not in options:
-            hint = nearest(value, options)
-            raise UserError(f"tracker.{field}={value!r} is none of {', '.join(options)}{hint}")
+    if (name := tracker.name) not in NAMES:
+        hint = nearest(name, NAMES)
+        raise UserError(f"tracker.name={name!r} is none of {', '.join(NAMES)}{hint}")
     mode = wandb_environment.mode(tracker.mode)
     known = wandb_environment.known_loss()
     if tracker.name == "none" or mode == "disabled" or known is Loss.NOTHING:
         return Mirror(None)
     arguments: dict[str, Any] = {
-        **about,
-        "project": tracker.project,
-        "entity": tracker.entity,
-        "dir": str(folder),
-        "resume": "allow",
-        "reinit": "finish_previous",  # the default hands out the previous run
-    }
+        **about, "project": tracker.project, "entity": tracker.entity, "dir": str(folder),
+        "resume": "allow", "reinit": "finish_previous",  # the default hands out the previous run
+    }  # fmt: skip
     if wandb_environment.is_agents():
         arguments |= _of_agent(arguments)
     return _open(arguments, "online" if mode == "online" and known is None else "offline")
 
 
 def _of_agent(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A W&B sweep has its own run id and project; ours goes into the name.
-
-    Its parameters take the place of config keys of the same name, so `method` would lose what is
-    below it: our groups are given as `method.name`, `method.beta`.
-    """
+    """A W&B sweep has its own run id and project; our id goes into the name. Its parameters replace
+    config keys of the same name, so `method` would lose what is below it: our groups are given as
+    `method.name`, `method.beta`."""
     name, config = f"{arguments['name']} · {arguments['id']}", _dotted(arguments["config"])
     return {"id": None, "project": None, "entity": None, "name": name, "config": config}
 
@@ -249,29 +206,17 @@ def _settings() -> Any:
     import wandb
 
     return wandb.Settings(
-        x_transaction_log_flush_interval=FLUSH_SECONDS,
-        init_timeout=INIT_SECONDS,
-        finish_timeout=FINISH_SECONDS,
-        finish_timeout_raises=True,
-        console="off",
-        silent=True,
-        disable_git=True,
-        disable_code=True,
-        save_code=False,
-        host="",
-        program="tiebreak",
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
+        init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True,
+        x_transaction_log_flush_interval=FLUSH_SECONDS, console="off", silent=True,
+        host="", program="tiebreak", disable_git=True, disable_code=True, save_code=False,
+        x_disable_meta=True, x_disable_machine_info=True, x_save_requirements=False,
         symlink=False,  # what was saved stays whole when the folder is moved or the record goes
-    )
+    )  # fmt: skip
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Everything that wandb lets out when its server, its process or its settings are wrong.
-
-    A lost connection is an OSError; several of its own errors share no base class.
-    """
+    """Everything that wandb lets out when its server, its process or its settings are wrong. A lost
+    connection is an OSError; several of its own errors share no base class."""
     import wandb
     from pydantic import ValidationError
     from wandb.sdk import mailbox
@@ -280,17 +225,10 @@ def _errors() -> tuple[type[Exception], ...]:
     from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
     return (
-        OSError,
-        wandb.Error,
-        ValidationError,
-        WandbServiceConnectionError,
-        ServerResponseError,
-        mailbox.HandleAbandonedError,
-        mailbox.MailboxClosedError,
-        asyncio_manager.RunCancelledError,
-        asyncio_manager.AlreadyJoinedError,
-        asyncio_manager.ForkedError,
-    )
+        OSError, wandb.Error, ValidationError, WandbServiceConnectionError, ServerResponseError,
+        mailbox.HandleAbandonedError, mailbox.MailboxClosedError, asyncio_manager.RunCancelledError,
+        asyncio_manager.AlreadyJoinedError, asyncio_manager.ForkedError,
+    )  # fmt: skip
 
 
 def _forget_service() -> None:
@@ -304,11 +242,8 @@ def _forget_service() -> None:
 def send_record(run: Any, folder: Path) -> None:
     """Send SENT and MEASURED as far as the record in `folder` has them, so that W&B can be read
     back: hashes and evaluations into its config, the status (W&B's own says less) to its summary.
-
-    Plain run files, not artifacts: an artifact that a server could not take has been seen to end
-    wandb's process. `metrics.jsonl` is not among them, for it is the history; nor is `status.json`,
-    whose error may name a path of this machine.
-    """
+    Plain run files, not artifacts (see `Mirror.generations`). `metrics.jsonl` is not among them,
+    for it is the history; nor is `status.json`, whose error may name a path of this machine."""
     try:
         manifest, status = read_manifest(folder), read_status(folder)
     except UserError as error:
@@ -340,12 +275,12 @@ def _html(page: str) -> Any:
     return wandb.Html(page, inject=False, data_is_not_path=True)
 
 
-def table(told: Comparison) -> Any:
-    """Its columns hold numbers or nothing, or text or nothing."""
+def table(columns: Sequence[str], rows: Rows) -> Any:
+    """A W&B table whose columns hold numbers or nothing, or text or nothing."""
     import wandb
 
-    rows: list[Iterable[Any]] = [list(row) for row in told.rows]
-    return wandb.Table(columns=list(told.columns), data=rows)
+    data: list[Iterable[Any]] = [list(row) for row in rows]
+    return wandb.Table(columns=list(columns), data=data)
 
 
 def generations(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,8 +1,6 @@
-"""The record: the files a run leaves in `runs/<run id>/`. Everything else is made from them.
-
-A process killed at any moment leaves a record that can be reopened: whole files appear by rename,
-and the two logs are lines, of which the last may be torn and is then dropped. docs/records.md
-lists every file and field.
+"""The record: the files a run leaves in `runs/<run id>/`, listed in docs/records.md. A process
+killed at any moment leaves one that can be reopened: whole files appear by rename, and the two logs
+are lines, of which the last may be torn and is then dropped.
 """
 
 from __future__ import annotations
@@ -13,50 +11,35 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
 from tiebreak import provenance
 from tiebreak.errors import Busy, UserError
 from tiebreak.store import FULL, UNWRITABLE, disk_errors, try_lock
-from tiebreak.track.record_format import (
-    CONFIG,
-    FORMAT,
-    LOCK,
-    MANIFEST,
-    METRICS,
-    RESULT,
-    STATUS,
-    STATUSES,
-    THROUGHPUT,
-    foreign_format,
-    path_in_record,
-)
+from tiebreak.track import record_format as names
 
 
-class Record:
+class Record(AbstractContextManager["Record"]):
     """Writer of one run's record. Rank 0 opens one; a second writer of the same run is refused."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any], lock: int) -> None:
-        self.folder = folder
-        self.manifest = manifest
-        self._lock = lock
-        self._last_speed = _cut(folder / THROUGHPUT, None)
+        self.folder, self.manifest, self._lock = folder, manifest, lock
+        self._last_speed = _cut(folder / names.THROUGHPUT, None)
         self._copied: int | None = None
 
     @classmethod
     def open(cls, run_dir: Path, config_yaml: str, manifest: Mapping[str, Any]) -> Self:
-        """Create the record, or reopen the one a killed run left.
-
-        On reopening, times, stages and hashes stay, and the versions, commit and host of the
-        earlier process are kept under `earlier` where they differ. UserError: another process
-        writes this record, its format is not ours, or it belongs to another run.
-        """
+        """Create the record, or reopen the one a killed run left: times, stages and hashes stay;
+        versions, commit and host of the earlier process are kept under `earlier` where they
+        differ. UserError: another process writes this record, its format is not ours, or it belongs
+        to another run."""
         lock = _take_lock(run_dir)
         try:
-            fresh = _continue(run_dir, {**manifest, "format": FORMAT})
-            _write(run_dir / CONFIG, config_yaml.encode())
-            _write(run_dir / MANIFEST, _pretty(fresh, run_dir / MANIFEST))
+            fresh = _continue(run_dir, {**manifest, "format": names.FORMAT})
+            _write(run_dir / names.CONFIG, config_yaml.encode())
+            write_json(run_dir / names.MANIFEST, fresh)
             return cls(run_dir, fresh, lock)
         except BaseException:
             os.close(lock)
@@ -67,9 +50,6 @@ class Record:
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -85,23 +65,21 @@ class Record:
         last_checkpoint: str | None = None,
     ) -> None:
         """Replace `status.json`. What is not given is null: nothing is carried over."""
-        assert status in STATUSES, status
+        assert status in names.STATUSES, status
         assert last_checkpoint is None or not os.path.isabs(last_checkpoint), last_checkpoint
         content = {
-            "format": FORMAT, "status": status, "stage": stage, "step": step, "steps": steps,
+            "format": names.FORMAT, "status": status, "stage": stage, "step": step, "steps": steps,
             "error": error, "last_checkpoint": last_checkpoint,
         }  # fmt: skip
-        self.write_json(STATUS, content, sync=status != "running")
+        write_json(self.folder / names.STATUS, content, sync=status != "running")
 
     def copy_log(self, log: Path) -> list[dict[str, Any]]:
-        """Make `metrics.jsonl` equal to the training log of an artefact; the rows it had not yet.
-
-        The log grows while training goes on: what is new is appended. Where ours is no beginning
-        of it (another attempt came further than this one's checkpoint), ours is written anew.
-        """
+        """Make `metrics.jsonl` equal to the training log of an artefact, which may still grow; the
+        rows it had not yet. Where ours is no beginning of it (another attempt came further than
+        this one's checkpoint), ours is written anew."""
         content = log.read_bytes()
         content = content[: content.rfind(b"\n") + 1]  # whole lines
-        ours = self.folder / METRICS
+        ours = self.folder / names.METRICS
         if self._copied is None:
             written = ours.read_bytes() if ours.is_file() else b""
             begins = written[-1:] in (b"", b"\n") and content.startswith(written)
@@ -118,23 +96,20 @@ class Record:
         """Append what a clock or the machine decides for optimiser step `step` (1, 2, ...)."""
         assert "step" not in row, "the step is an argument"
         assert step > self._last_speed, f"step {step} after step {self._last_speed}"
-        line = dumps({"step": step, **row}, f"{self.folder / THROUGHPUT}, step {step}")
-        with disk_errors(self.folder, FULL), open(self.folder / THROUGHPUT, "a") as stream:
+        line = dumps({"step": step, **row}, f"{self.folder / names.THROUGHPUT}, step {step}")
+        with disk_errors(self.folder, FULL), open(self.folder / names.THROUGHPUT, "a") as stream:
             stream.write(line + "\n")
         self._last_speed = step
 
     def resume(self, step: int) -> None:
         """Training goes on from the checkpoint at `step`: what was measured after it goes."""
-        self._last_speed = _cut(self.folder / THROUGHPUT, step)
+        self._last_speed = _cut(self.folder / names.THROUGHPUT, step)
         self._copied = None
 
     def update_manifest(self, **fields: Any) -> None:
         """Replace top-level fields of `manifest.json` (stages, hashes, dropped, ...)."""
         self.manifest = {**self.manifest, **fields}
-        self.write_json(MANIFEST, self.manifest)
-
-    def write_json(self, name: str, value: Any, *, sync: bool = True) -> None:
-        _write(self.folder / name, _pretty(value, self.folder / name), sync=sync)
+        write_json(self.folder / names.MANIFEST, self.manifest)
 
     def write_jsonl(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """One object per line, whole file at once (`generations.jsonl`)."""
@@ -151,29 +126,22 @@ class Record:
         pyarrow.parquet.write_table(pyarrow.table(dict(columns)), sink)
         _write(self.folder / name, sink.getvalue().to_pybytes())
 
-    def earlier_result(self, evaluation_id: str) -> dict[str, Any]:
-        """What `result.json` of an evaluation holds so far; empty before there is one."""
-        try:
-            return read_result(self.folder, evaluation_id)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-
     def finish(self, evaluation_id: str, result: Mapping[str, Any]) -> None:
         """Write the time, the status and, last, an evaluation's `result.json`: with it the run is
         done, and a process killed before it leaves a run that the same command ends."""
         of_run = {k: self.manifest[k] for k in ("run_id", "group_id", "seed")}
-        name = path_in_record(RESULT, evaluation_id)
+        path = self.folder / names.path_in_record(names.RESULT, evaluation_id)
         times = self.manifest["times"]
         if not times["finished"]:
             self.update_manifest(times={**times, "finished": provenance.now()})
         self.status("finished")
-        self.write_json(name, {**result, **of_run, "evaluation": evaluation_id, "format": FORMAT})
+        write_json(path, {**result, **of_run, "evaluation": evaluation_id, "format": names.FORMAT})
 
 
 def _take_lock(run_dir: Path) -> int:
     with disk_errors(run_dir, FULL + UNWRITABLE):
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(run_dir / names.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     for _ in range(5):  # `is_live` holds it for a moment
         if try_lock(lock):
             return lock
@@ -184,9 +152,9 @@ def _take_lock(run_dir: Path) -> int:
 
 def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     """The manifest to write: `fresh`, or `fresh` continuing the one that is there."""
-    if not (run_dir / MANIFEST).exists():
+    if not (run_dir / names.MANIFEST).exists():
         return {**fresh, "times": {"started": provenance.now(), "finished": None}}
-    before = _read(run_dir / MANIFEST)
+    before = _read(run_dir / names.MANIFEST)
     read_status(run_dir)  # refuses one of another format
     if before["run_id"] != fresh["run_id"]:
         raise UserError(
@@ -202,18 +170,18 @@ def _continue(run_dir: Path, fresh: dict[str, Any]) -> dict[str, Any]:
 
 def dumps(value: Any, where: str) -> str:
     """One line of JSON with sorted keys; a float is written so that it reads back the same.
-
-    UserError for NaN and infinity (JSON has neither), naming the entry.
-    """
+    UserError for NaN and infinity (JSON has neither), naming the entry."""
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
     except ValueError as error:
         raise UserError(f"{where}: {_not_finite(value)}; nothing was written") from error
 
 
-def _pretty(value: Any, path: Path) -> bytes:
+def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
+    """A JSON file with sorted keys, whole or not at all. UserError as of `dumps`."""
     dumps(value, str(path))  # for its message
-    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    _write(path, text.encode(), sync=sync)
 
 
 def _not_finite(value: Any, name: str = "") -> str:
@@ -261,23 +229,26 @@ def _read(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error}); move {path.parent} away") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if (why := foreign_format(found)) is not None:
+    if (why := names.foreign_format(found)) is not None:
         raise UserError(f"{path.parent} is {why}")
     return content
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any]:
-    return _read(run_dir / MANIFEST)
+    return _read(run_dir / names.MANIFEST)
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
     """`status.json`, or None before the first status. UserError: corrupt, or another format."""
-    return _read(run_dir / STATUS) if (run_dir / STATUS).exists() else None
+    return _read(run_dir / names.STATUS) if (run_dir / names.STATUS).exists() else None
 
 
 def read_result(run_dir: Path, evaluation_id: str) -> dict[str, Any]:
-    """`result.json` of an evaluation that was made; FileNotFoundError before that."""
-    return _read(run_dir / path_in_record(RESULT, evaluation_id))
+    """`result.json` of an evaluation; empty before there is one."""
+    try:
+        return _read(run_dir / names.path_in_record(names.RESULT, evaluation_id))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -288,25 +259,14 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def is_done(run_dir: Path, evaluation_id: str, evaluators: Mapping[str, str]) -> bool:
     """Whether everything was measured that is asked for (evaluator -> definition)."""
-    try:
-        made = read_result(run_dir, evaluation_id)["evaluators"]
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return all(made.get(name) == definition for name, definition in evaluators.items())
-
-
-def mark_failed(run_dir: Path, why: str) -> None:
-    """Say so in the record of a run whose process could not: it was killed."""
-    status = read_status(run_dir) or {"status": None}
-    if status["status"] in ("running", "stopped") and not is_live(run_dir):
-        failed = {**status, "status": "failed", "error": why}
-        _write(run_dir / STATUS, _pretty(failed, run_dir / STATUS))
+    made = read_result(run_dir, evaluation_id).get("evaluators")
+    return made is not None and evaluators.items() <= made.items()
 
 
 def is_live(run_dir: Path) -> bool:
     """Whether a process is writing this record now: tells `running` from killed."""
     try:
-        lock = os.open(run_dir / LOCK, os.O_RDONLY)
+        lock = os.open(run_dir / names.LOCK, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:

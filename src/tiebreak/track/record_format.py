@@ -1,7 +1,6 @@
-"""The format of a record, once for its writer, its mirror and its readers: names and statuses.
-
-A record is the folder `runs/<run id>/`; docs/records.md lists every file and field. What training
-left lies in the folder itself, what was measured in `evaluations/<evaluation id>/`.
+"""The format of a record, the folder `runs/<run id>/`: names and statuses, for its writer, its
+mirror and its readers. What training left lies in the folder itself, what was measured in
+`evaluations/<evaluation id>/`; docs/records.md lists every file and field.
 """
 
 from __future__ import annotations
@@ -44,9 +43,7 @@ def evaluation_folder(run_dir: Path, evaluation_id: str) -> Path:
 
 def path_in_record(name: str, evaluation_id: str | None) -> str:
     """Path of a file from the run's folder, where `evaluation_id` is the evaluation it is of.
-
-    FileNotFoundError: a file of an evaluation, and there is none (`evaluation_id` None).
-    """
+    FileNotFoundError: a file of an evaluation, and there is none (`evaluation_id` None)."""
     if name in OF_RUN:
         return name
     if evaluation_id is None:
@@ -61,11 +58,8 @@ def finished_evaluations(run_dir: Path) -> list[str]:
         names = os.listdir(folder)
     except OSError:
         return []
-    return sorted(
-        name
-        for name in names
-        if not name.startswith(".") and os.path.lexists(f"{folder}/{name}/{RESULT}")
-    )
+    finished = (name for name in names if os.path.lexists(f"{folder}/{name}/{RESULT}"))
+    return sorted(name for name in finished if not name.startswith("."))
 
 
 def foreign_format(found: object) -> str | None:

@@ -1,7 +1,6 @@
-"""What the environment says about W&B, which folders it may write to, and what was lost of it.
-
-A sweep names a folder in the environment of its runs. The first run that cannot reach W&B leaves a
-file there and says so; later ones do not try again. A run by itself has no folder and says it.
+"""What the environment says about W&B, which folders it may write to, and what was lost of it. The
+first run of a sweep that cannot reach W&B says so, and leaves a file in a folder that the sweep
+names in the environment of its runs; later ones do not try again. A run by itself only says it.
 """
 
 from __future__ import annotations

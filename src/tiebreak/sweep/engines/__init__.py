@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 
 ENGINES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 WITH_WORKERS = "--engine local --workers N"
-INSTEAD = {
-    "basic": "--engine local --workers 1",
-    "joblib": WITH_WORKERS,
-    "submitit_local": WITH_WORKERS,
-    "submitit_slurm": "--engine slurm",
-}
+INSTEAD = {"basic": "--engine local --workers 1", "joblib": WITH_WORKERS,
+           "submitit_local": WITH_WORKERS, "submitit_slurm": "--engine slurm"}  # fmt: skip
 
 
 def engine_for(

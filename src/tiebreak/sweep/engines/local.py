@@ -39,15 +39,12 @@ def workers_for(workers: int | None, runs: Sequence[Run]) -> int:
 
 
 class TaskWorker(Protocol):
-    """Does one task at a time. Told to stop, it saves a checkpoint, and does no other task."""
+    """Does one task at a time. Told to stop, it saves a checkpoint, and does no other task; closed,
+    when nothing is in hand, it frees what it holds."""
 
     def do(self, task: Task) -> WorkerReply: ...
-
     def stop(self) -> None: ...
-
-    def close(self) -> object:
-        """Free what it holds; nothing is in hand."""
-        ...
+    def close(self) -> object: ...
 
 
 class Pool:
@@ -143,8 +140,7 @@ class Worker:
 
     def stop(self) -> None:
         self._stopped = True
-        process = self._process
-        if process is not None:
+        if (process := self._process) is not None:
             process.terminate()
 
     def _start(self) -> subprocess.Popen[str]:

@@ -1,8 +1,7 @@
-"""The engine `ray`: runs on the nodes of a Ray cluster, or of one that is started here.
-
-Each of the workers at once is an actor with a warm worker process beside it. Tasks and replies are
-lines of JSON. What a node lacks of this process's environment is set where `ray start` is called;
-only TIEBREAK_HOME, on a disk that all nodes share, travels with the actors.
+"""The engine `ray`: runs on the nodes of a Ray cluster, or of one that is started here. Each of the
+workers at once is an actor with a warm worker process beside it. Tasks and replies are lines of
+JSON. What a node lacks of this process's environment is set where `ray start` is called; only
+TIEBREAK_HOME, on a disk that all nodes share, travels with the actors.
 """
 
 from __future__ import annotations
@@ -44,9 +43,13 @@ def engine(
     for key, number in resources.items():
         if not isinstance(number, int | float) or number < 0:
             raise UserError(f"--launcher {key}={number} must be a number: of each run")
-    if address is None:
+    if address is None:  # a Ray of this process alone, on the loopback interface, no dashboard
         workers = workers_for(workers, runs)
-        start_here(max(1, round(workers * resources["num_cpus"])))
+        # Read when ray is imported; else it puts this host's address in its network for 127.0.0.1.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        num_cpus = max(1, round(workers * resources["num_cpus"]))
+        package().init("local", num_cpus=num_cpus, include_dashboard=False,
+                       _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
     else:
         try:
             package().init(str(address), logging_level=logging.ERROR)
@@ -61,14 +64,6 @@ def engine(
         asked = ", ".join(f"{key}={number}" for key, number in resources.items())
         raise UserError(f"--launcher {asked}: no node of the Ray cluster has as many; give less")
     return Ray(workers or room, lambda: RayWorker(resources))
-
-
-def start_here(num_cpus: int) -> None:
-    """A Ray of this process alone, which listens on the loopback interface, without dashboard."""
-    # Read when ray is imported; else it puts this host's address in its network for 127.0.0.1.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    package().init("local", num_cpus=num_cpus, include_dashboard=False,
-                   _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
 
 
 def fitting(resources: Mapping[str, float]) -> int:

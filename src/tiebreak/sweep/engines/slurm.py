@@ -1,6 +1,5 @@
-"""The engine `slurm`: runs as jobs of a cluster, submitted by submitit; replies come in files.
-
-The tasks that are there now are written to a folder, and one job array does them: element N runs
+"""The engine `slurm`: runs as jobs of a cluster, submitted by submitit; replies come in files. The
+tasks that are there now are written to a folder, and one job array does them: element N runs
 `python -m tiebreak.sweep.engines.slurm FOLDER N`. A job that leaves no reply has failed, and SLURM
 says why. submitit keeps pickles of its own in FOLDER/submitit; nothing of ours reads them.
 """
@@ -157,18 +156,17 @@ class Slurm:
 
 
 def waves(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Two: first one run of each start model that is not made yet, then the rest.
-
-    So that no job holds a place in a queue only to wait for another one's pretraining.
-    """
-    first: dict[str, int] = {}
-    for number, task in enumerate(tasks):
+    """Two: first one run of each start model that is not made yet, then the rest, so that no job
+    holds a place in a queue only to wait for another one's pretraining."""
+    first: dict[str, Task] = {}
+    rest: list[Task] = []
+    for task in tasks:
         start = unmade(task.run)
-        if start is not None:
-            first.setdefault(start, number)
-    early = set(first.values())
-    both = [[t for n, t in enumerate(tasks) if (n in early) is wanted] for wanted in (True, False)]
-    return [wave for wave in both if wave]
+        if start is None or start in first:
+            rest.append(task)
+        else:
+            first[start] = task
+    return [wave for wave in (list(first.values()), rest) if wave]
 
 
 def unmade(run: Run) -> str | None:
@@ -198,25 +196,20 @@ class JobArray:
             (folder / REPLIES).mkdir(parents=True)
             (folder / TASKS).write_text("".join(payload(t.run, t.trial) for t in wave))
         name = f"{parameters.get('name', 'tiebreak')}-{uuid.uuid4().hex[:8]}"
-        program = CommandFunction(
-            [sys.executable, "-m", "tiebreak.sweep.engines.slurm", str(folder)]
-        )
+        command = [sys.executable, "-m", "tiebreak.sweep.engines.slurm", str(folder)]
         submitter = executor(folder / "submitit", {**parameters, "name": name})
         try:
-            jobs = submitter.map_array(program, [str(number) for number in range(len(wave))])
+            jobs = submitter.map_array(CommandFunction(command), map(str, range(len(wave))))
         except (FailedJobError, FailedSubmissionError) as error:
             why = " | ".join(str(error).strip().splitlines()[-3:])
-            raise UserError(
-                f"--engine slurm did no run: {why}; see what --launcher says"
-            ) from error
+            words = f"--engine slurm did no run: {why}; see what --launcher says"
+            raise UserError(words) from error
         return cls(folder, name, jobs)
 
     def is_queued(self) -> bool:
         """Whether some wait or run. A controller that does not answer: suppose so."""
-        done = subprocess.run(
-            ["squeue", "--noheader", "--array", f"--name={self.name}", "--format=%i"],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        command = ["squeue", "--noheader", "--array", f"--name={self.name}", "--format=%i"]
+        done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode != 0 or bool(done.stdout.split())
 
     def stop(self) -> None:
@@ -230,8 +223,7 @@ class JobArray:
         there = set(os.listdir(self.folder / REPLIES))
         for number in list(numbers):
             if f"{number}.json" in there:
-                text = (self.folder / REPLIES / f"{number}.json").read_text()
-                yield number, json.loads(text)
+                yield number, json.loads((self.folder / REPLIES / f"{number}.json").read_text())
 
     def states(self, numbers: Iterable[int]) -> dict[int, str]:
         """How each of these jobs ended; what may still come late is waited for."""
@@ -261,11 +253,10 @@ class JobArray:
 
 
 def main() -> None:
-    """The program of a cluster's job: one task of FOLDER/tasks.jsonl. The reply goes to
-    FOLDER/replies/NUMBER.json, and what the run prints to FOLDER/NUMBER.log. The run is done in a
-    child process, so that the reply can say what killed it. On SIGTERM, or when there is a file
-    FOLDER/stop, the run saves a checkpoint and the job ends.
-    """
+    """The program of a cluster's job: one task of FOLDER/tasks.jsonl, done in a child process, so
+    that the reply can say what killed it. The reply goes to FOLDER/replies/NUMBER.json, what the
+    run prints to FOLDER/NUMBER.log. On SIGTERM, or when there is a file FOLDER/stop, the run saves
+    a checkpoint and the job ends."""
     folder, number = Path(sys.argv[1]), int(sys.argv[2])
     if (folder / STOP).exists():
         return
