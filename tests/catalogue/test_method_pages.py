@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak.catalogue import entry
-from tiebreak.catalogue import pages as method_pages
-from tiebreak.catalogue.pages import LENGTHS, STEPS, curve, draw
+from tiebreak.catalogue import LENGTHS, STEPS, curve, draw, entry, pages
 from tiebreak.cli import main
 from tiebreak.methods import METHODS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "methods"
-PAGES = method_pages.pages()
+PAGES = pages()
 
 
 def test_there_is_one_page_and_one_plot_of_each_method() -> None:

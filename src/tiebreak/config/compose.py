@@ -197,10 +197,8 @@ def _defaults() -> dict[str, Any]:
 @functools.cache
 def _composed(group: str, choice: str) -> dict[str, Any]:
     """One group as Hydra composes it; a method has no file: its name and its class's defaults.
-
     Hydra takes 0.1 s each time, and a plan names many methods: a file that includes no other is
-    what Hydra would make of it.
-    """
+    what Hydra would make of it."""
     from omegaconf import OmegaConf
 
     if group == "method":

@@ -113,9 +113,7 @@ class Lora:
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How the work is laid out on the machine; results do not depend on it, run ids neither.
-
-    num_threads: of each process; num_processes: that train one run together, by torchrun.
-    """
+    num_threads: of each process; num_processes: that train one run together, by torchrun."""
 
     positions_per_cut: int
     cut_overhead: int
@@ -148,11 +146,9 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured on a model, and how; no part of a run's id.
-
-    evaluators: names of the files in stages/evaluators. split: a search judges its trials on rows
-    of their own, so that the test rows are met once, by what it chose.
-    """
+    """What is measured on a model, and how; no part of a run's id. evaluators: names of the files
+    in stages/evaluators. split: a search judges its trials on rows of their own, so that the test
+    rows are met once, by what it chose."""
 
     name: str
     split: Split
@@ -174,10 +170,8 @@ class TrackerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One composed point: every group typed and checked.
-
-    resolved: the same as plain values, complete, as a record keeps them.
-    """
+    """One composed point: every group typed and checked. resolved: the same as plain values,
+    complete, as a record keeps them."""
 
     model: ModelConfig
     method: Method

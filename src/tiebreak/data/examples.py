@@ -25,10 +25,8 @@ class Example:
 
 
 def prompt_key(prompt: str | list[Message]) -> tuple[tuple[str, str], ...]:
-    """What makes two prompts the same: their turns, without surrounding white space.
-
-    A plain prompt equals a conversation of that single user turn.
-    """
+    """What makes two prompts the same: their turns, without surrounding white space. A plain prompt
+    equals a conversation of that single user turn."""
     if isinstance(prompt, str):
         return (("user", prompt.strip()),)
     return tuple((message["role"], message["content"].strip()) for message in prompt)
@@ -106,11 +104,9 @@ def split_by_prompt(
     examples: Sequence[Example], share: float, seed: int, key: str = "data.test_share"
 ) -> tuple[list[Example], list[Example]]:
     """(training, held out) with no prompt on both sides. `key`: what set the share, for errors.
-
     Prompts are ranked by a hash of the seed and the prompt and are held out, with all their rows,
     until these are `share` of the rows. The order of the rows changes nothing, and adding rows
-    moves few prompts.
-    """
+    moves few prompts."""
     if not 0 < share < 1:
         raise UserError(f"{key}={share!r}; give a share between 0 and 1")
     groups: dict[str, list[int]] = {}

@@ -22,11 +22,9 @@ _WORDS = {"dataset": "data set", "model": "model"}
 
 
 def resolve_commit(hub_id: str, revision: str | None = None, kind: str = "dataset") -> str:
-    """The 40-digit commit of this revision (default: main); kind: "dataset" or "model".
-
-    A full commit needs no network. Otherwise the Hub is asked, and where it cannot be reached,
-    the local cache. UserError when neither knows.
-    """
+    """The 40-digit commit of this revision (default: main); kind: "dataset" or "model". A full
+    commit needs no network. Otherwise the Hub is asked, and where it cannot be reached, the local
+    cache. UserError when neither knows."""
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     import httpx2  # what huggingface_hub speaks with

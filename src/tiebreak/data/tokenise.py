@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Limits:
     """In tokens. max_length: prompt and answer; max_prompt_length: a longer prompt drops its row.
-
-    Without max_prompt_length a prompt may be one token short of max_length.
-    """
+    Without max_prompt_length a prompt may be one token short of max_length."""
 
     max_length: int
     max_prompt_length: int | None = None
@@ -74,13 +72,11 @@ class _Row:
 def tokenise(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limits: Limits
 ) -> tuple[Tokens, TokenReport]:
-    """Ids of every row that fits. Works for pairs, labelled answers and demonstrations.
-
-    Rows are dropped, by reason, when the prompt is over its limit (prompt-too-long), the template
-    leaves no answer (response-emptied), the answer holds an end token before its end
-    (end-token-inside), or the answer changes the prompt's last tokens (prompt-not-a-prefix).
-    Raises UserError for a tokenizer that cannot encode these rows.
-    """
+    """Ids of every row that fits. Works for pairs, labelled answers and demonstrations. Rows are
+    dropped, by reason, when the prompt is over its limit (prompt-too-long), the template leaves no
+    answer (response-emptied), the answer holds an end token before its end (end-token-inside), or
+    the answer changes the prompt's last tokens (prompt-not-a-prefix). Raises UserError for a
+    tokenizer that cannot encode these rows."""
     eos = _eos_id(tokenizer)
     sides = _sides(examples)
     truncated, emptied = dict.fromkeys(sides, 0), dict.fromkeys(sides, 0)

@@ -19,9 +19,7 @@ FORMAT = 2
 @dataclass(frozen=True)
 class Tokens:
     """Token ids ready for the engine; EOS included at the end of each untruncated response.
-
-    Responses of a row stand best first. scores: of ranked lists only, one number per response.
-    """
+    Responses of a row stand best first. scores: of ranked lists only, one number per response."""
 
     ids: list[str]
     prompts: list[list[int]]

@@ -34,10 +34,8 @@ def show(
     console: Console,
     dropped: Dropped | None = None,
 ) -> None:
-    """The first num_rows rows, the counts by reason, and the lint findings.
-
-    dropped: all rows left out, when steps before tokenising also dropped some.
-    """
+    """The first num_rows rows, the counts by reason, and the lint findings. dropped: all rows left
+    out, when steps before tokenising also dropped some."""
     special = special_ids(tokenizer)
     for row in range(min(num_rows, len(tokens))):
         _show_row(tokens, row, tokenizer, report, special, console)
@@ -51,11 +49,9 @@ def show(
 
 
 def visible(text: str) -> str:
-    """Text with control, bidirectional and unassigned characters written as escapes.
-
-    Data can hold terminal escape sequences; printed as they are they would act. New lines stay,
-    marked, because they matter in a template.
-    """
+    """Text with control, bidirectional and unassigned characters written as escapes. Data can hold
+    terminal escape sequences; printed as they are they would act. New lines stay, marked, because
+    they matter in a template."""
     return "".join(_visible(character) for character in text)
 
 

@@ -132,11 +132,9 @@ def _again(ctx: Any, grad_N: Tensor, kl_grad_N: Tensor) -> tuple[Tensor, Tensor]
 def _chunks(
     hidden_ND: Tensor, weight_VD: Tensor, chunk: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """(positions, their log-softmax (C, V), its exponential (C, V)), chunk by chunk.
-
-    The two tensors are overwritten by the next chunk: on a CPU, fresh pages cost more than the
-    arithmetic on them.
-    """
+    """(positions, their log-softmax (C, V), its exponential (C, V)), chunk by chunk. The two
+    tensors are overwritten by the next chunk: on a CPU, fresh pages cost more than the arithmetic
+    on them."""
     shape = (min(chunk, len(hidden_ND)), len(weight_VD))
     room = hidden_ND.new_empty((2, *shape), dtype=_wide(hidden_ND))
     for start in range(0, len(hidden_ND), chunk):

@@ -135,10 +135,8 @@ def generate(
     seed: int,
     progress: Callable[[int], object] = lambda done: None,
 ) -> list[list[int]]:
-    """One response per prompt, end token included when the model wrote one.
-
-    temperature 0 decodes greedily; else samples from the whole distribution (no top-k or top-p).
-    """
+    """One response per prompt, end token included when the model wrote one. temperature 0 decodes
+    greedily; else samples from the whole distribution (no top-k or top-p)."""
     from transformers import GenerationConfig
 
     device = next(model.parameters()).device

@@ -28,10 +28,8 @@ from tiebreak.methods import Method, Pairs
 @dataclass(frozen=True)
 class ReferenceTable:
     """Per-token log-probs (float32) of the responses of a token set: row by row, branch by branch.
-
     values: all responses end to end; starts: where each response begins, with the end appended;
-    first: the number of the first response of each row.
-    """
+    first: the number of the first response of each row."""
 
     values: Tensor
     starts: Tensor
@@ -97,11 +95,9 @@ def cut_many(positions: Sequence[int], budget: int, overhead: int, window: int =
 
 @dataclass(frozen=True)
 class Live:
-    """The reference as a model, for what a table cannot give.
-
-    copy: a frozen model beside the policy; None: the LoRA policy with its adapter off, which needs
-    no second copy of the weights.
-    """
+    """The reference as a model, for what a table cannot give. copy: a frozen model beside the
+    policy; None: the LoRA policy with its adapter off, which needs no second copy of the
+    weights."""
 
     copy: Any = None
 

@@ -51,11 +51,9 @@ def fine_tune(
     work: Path,
     what: str = "sft",
 ) -> None:
-    """Train `model` on the answers given their prompts; resumes from `work/checkpoints`.
-
-    An empty prompt scores every token of its answer but the first. Leaves the trained model and
-    the tokenizer in `work`, and `log.jsonl` with what the trainer logged.
-    """
+    """Train `model` on the answers given their prompts; resumes from `work/checkpoints`. An empty
+    prompt scores every token of its answer but the first. Leaves the trained model and the
+    tokenizer in `work`, and `log.jsonl` with what the trainer logged."""
     from datasets import Dataset
     from trl import SFTTrainer
 

@@ -124,10 +124,8 @@ class FileData(Data):
         ]
 
     def expected(self, side: str) -> Lengths | None:
-        """From the rows and bytes of a file; None for a Hub data set.
-
-        A prompt and its responses are taken to be of one length, and cut at the limit.
-        """
+        """From the rows and bytes of a file; None for a Hub data set. A prompt and its responses
+        are taken to be of one length, and cut at the limit."""
         source, share, most = self._size(side)
         if source is None or not Path(source).is_file():
             return None
