@@ -31,7 +31,7 @@ LIGHT = [
     "tiebreak.track.record",
     "tiebreak.track.mirror",
     "tiebreak.data.read",
-    "tiebreak.data.tokenise",
+    "tiebreak.data.tokens",
     "tiebreak.data.lint",
     "tiebreak.data.sources",
     "tiebreak.data.world",

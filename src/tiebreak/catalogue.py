@@ -12,7 +12,6 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from tiebreak.config.typed import Choice, search_space
 from tiebreak.errors import UserError, nearest
 from tiebreak.methods import METHODS, Method, Pairs, Responses
 
-PARTS = ("Paper", "Official code", "Convention", "Training", "Fixes", "Watch", "Fails")
 MADE_BY = "<!-- Made by `make docs` from the method's file. Change that, not this. -->"
-CARD = PARTS[:4]
+CARD = ("Paper", "Official code", "Convention", "Training")
 SECTIONS = {"Fixes": "What it fixes", "Watch": "What to watch", "Fails": "How it fails"}
+PARTS = (*CARD, *SECTIONS)
 
 # The plot's made-up pair and margins.
 LENGTHS = (20, 24)  # tokens of the chosen and of the rejected response
@@ -278,30 +277,21 @@ def _caption(name: str) -> str:
     return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Loss at each of `margins` (nats), and its slope per nat of each response's log-prob."""
-
-    margins: list[float]
-    loss: list[float]
-    chosen: list[float]
-    rejected: list[float]
-
-
-def curve(method: Method) -> Curve:
-    """The curve of a method; each made-up pair is a whole optimiser batch."""
+def curve(method: Method) -> dict[str, list[float]]:
+    """`margins` (nats), the `loss` at each, and its slope per nat of each response's log-prob; each
+    made-up pair is a whole optimiser batch."""
     margins = [FARTHEST * (2 * i / STEPS - 1) for i in range(STEPS + 1)]
-    loss, slopes = [], {"chosen": [], "rejected": []}
+    points: dict[str, list[float]] = {"margins": margins, "loss": [], "chosen": [], "rejected": []}
     for margin in margins:
         pairs = made_pair(margin)
         pairs = dataclasses.replace(pairs, carried=method.carry(pairs, {}))
         value = method.loss(pairs).mean()
         value.backward()
-        loss.append(value.item())
-        for side, slope in slopes.items():
+        points["loss"].append(value.item())
+        for side in ("chosen", "rejected"):
             grad = getattr(pairs, side).policy.grad
-            slope.append(0.0 if grad is None else grad.mean().item())
-    return Curve(margins, loss, **slopes)
+            points[side].append(0.0 if grad is None else grad.mean().item())
+    return points
 
 
 def made_pair(margin: float) -> Pairs:
@@ -339,8 +329,9 @@ def draw(name: str, method: Method, path: Path) -> None:
         left, right = figure.subplots(1, 2)
         for axes, line in ((left, "loss"), (right, "chosen"), (right, "rejected")):
             colour, style = INK[line]
-            values = getattr(points, line)
-            axes.plot(points.margins, values, style, color=colour, label=line, linewidth=1.6)
+            axes.plot(
+                points["margins"], points[line], style, color=colour, label=line, linewidth=1.6
+            )
         left.set_ylabel("loss (the method's own unit)")
         right.set_ylabel("slope of the loss (per nat)")
         right.legend(frameon=False)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tiebreak.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def _convert(gguf: Path, target: Path, known: KnownModel) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     _split_digits(gguf, tokenizer)
     tokenizer.model_max_length = model.config.max_position_embeddings
-    _check_template(tokenizer, known)
+    turn = [{"role": "user", "content": "hi"}]
+    text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    assert isinstance(text, str) and text.endswith(known.turn), f"chat template writes {text!r}"
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
@@ -125,9 +127,3 @@ def _split_digits(gguf: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     if rule is not None and rule.contents() == "smollm":
         steps = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence(steps)
-
-
-def _check_template(tokenizer: PreTrainedTokenizerBase, known: KnownModel) -> None:
-    turn = [{"role": "user", "content": "hi"}]
-    text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    assert isinstance(text, str) and text.endswith(known.turn), f"chat template writes {text!r}"

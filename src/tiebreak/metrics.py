@@ -212,10 +212,8 @@ _PAGE: dict[str, Callable[[Metric], str]] = {
 
 def metrics_page() -> str:
     """`docs/metrics.md`: the tables, for people."""
-    training, throughput = (
-        _page_table(metrics, ("name", "unit", "over", "what it is"))
-        for metrics in (TRAINING, THROUGHPUT)
-    )
+    columns = ("name", "unit", "over", "what it is")
+    training, throughput = _page_table(TRAINING, columns), _page_table(THROUGHPUT, columns)
     return (
         "# Metrics\n\n"
         "One definition for all methods. A training metric is a sum and a count, added up\n"

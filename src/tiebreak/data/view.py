@@ -14,8 +14,7 @@ from rich.text import Text
 
 from tiebreak.data.examples import Dropped
 from tiebreak.data.lint import Finding
-from tiebreak.data.tokenise import TokenReport, special_ids
-from tiebreak.data.tokens import Tokens
+from tiebreak.data.tokens import TokenReport, Tokens, special_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

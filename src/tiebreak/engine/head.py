@@ -54,13 +54,9 @@ def token_scores(
     against = reference or (None, None)
     found = _TokenScores.apply(*hidden, targets_N, *against, chunk, collision)
     logp_N, entropy_N, collision_N, kl_N, reference_N = found
-    return TokenScores(
-        logp_N,
-        entropy_N,
-        collision_N if collision else None,
-        kl_N if reference else None,
-        reference_N if reference else None,
-    )
+    asked_N = collision_N if collision else None
+    against_N = (kl_N, reference_N) if reference else (None, None)
+    return TokenScores(logp_N, entropy_N, asked_N, *against_N)
 
 
 class _TokenScores(torch.autograd.Function):

@@ -166,7 +166,5 @@ def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, An
 
 
 def _until_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
-    for place, token in enumerate(ids):
-        if token in end_ids:
-            return ids[: place + 1]
-    return ids
+    ends = (place for place, token in enumerate(ids, start=1) if token in end_ids)
+    return ids[: next(ends, len(ids))]

@@ -41,8 +41,7 @@ class ReferenceTable:
         return self.values[int(self.starts[number]) : int(self.starts[number + 1])]
 
     def save(self, path: Path) -> None:
-        tensors = {"values": self.values, "starts": self.starts, "first": self.first}
-        save_file(tensors, path)
+        save_file({"values": self.values, "starts": self.starts, "first": self.first}, path)
 
     @classmethod
     def load(cls, path: Path) -> ReferenceTable:

@@ -50,25 +50,20 @@ class FileData(Data):
 
     def ignored(self, side: str) -> frozenset[str]:
         """`revision` is among them on every side: `identity` has the commit it stands for."""
-        return self._unread(side) | {"revision"}
-
-    def _unread(self, side: str) -> frozenset[str]:
-        preferences = frozenset(
-            "train train_split test test_split test_share validation_share max_rows "
-            "max_test_rows".split()
-        )
-        imitated = frozenset({"demonstrations", "demonstrations_split"})
         if side == DEMONSTRATIONS:
-            return preferences
-        # Where the test rows have a file of their own, none are split off the training rows.
-        apart = frozenset({"test_share"} if self.test else ())
-        of_test = frozenset({"test", "test_split"})
-        if side == TRAIN:
-            return imitated | apart | of_test | {"max_test_rows"}
-        if side == VALIDATION:
-            return imitated | apart | of_test | {"max_rows"}
-        of_train = frozenset({"train", "train_split"} if self.test else {"test", "test_split"})
-        return imitated | apart | of_train | {"max_rows", "validation_share"}
+            return frozenset(
+                "revision train train_split test test_split test_share validation_share max_rows "
+                "max_test_rows".split()
+            )
+        unread = {"revision", "demonstrations", "demonstrations_split"}
+        if self.test:  # none are split off the training rows
+            unread.add("test_share")
+        if side == TEST:
+            unread |= {"max_rows", "validation_share"}
+            unread |= {"train", "train_split"} if self.test else {"test", "test_split"}
+        else:
+            unread |= {"test", "test_split", "max_test_rows" if side == TRAIN else "max_rows"}
+        return frozenset(unread)
 
     def identity(self, side: str) -> dict[str, Any]:
         """Each file that is read for the side, by its content in place of its name."""

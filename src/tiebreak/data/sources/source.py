@@ -111,6 +111,6 @@ class Data:
 
     def check(self) -> None:
         """Raise UserError for settings that cannot work."""
-        from tiebreak.data.tokenise import Limits
+        from tiebreak.data.tokens import Limits
 
         Limits(self.max_length, self.max_prompt_length)

@@ -87,7 +87,9 @@ def read_response(response: str) -> Reading:
     """Parse an answer. Never fails: what does not parse is counted as broken."""
     reading = Reading()
     parts = re.split("[.!?]", " ".join(words_of(response)))
-    *sentences, rest = (tuple(part.split()) for part in parts)  # the rest: words after the last stop
+    *sentences, rest = (
+        tuple(part.split()) for part in parts
+    )  # the rest: words after the last stop
     reading.broken += bool(rest)
     for sentence in sentences:
         stated = _FACT_SENTENCE.fullmatch(" ".join(sentence))
