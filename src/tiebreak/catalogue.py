@@ -1,8 +1,6 @@
 """The catalogue of methods for readers, made from the methods' own files: lines and cards for the
-terminal, and docs/methods: an index, and a page and a plot per method.
-
-The plot shows loss and gradient against the margin of one made-up pair.
-"""
+terminal, and docs/methods: an index, and a page and a plot per method. The plot shows loss and
+gradient against the margin of one made-up pair."""
 
 from __future__ import annotations
 

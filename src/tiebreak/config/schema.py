@@ -1,6 +1,5 @@
-"""The groups of a run's configuration, as frozen dataclasses. Every key of a run is a field here
-or a hyper-parameter of its method; nothing else is accepted.
-"""
+"""The groups of a run's configuration, as frozen dataclasses. Every key of a run is a field here or
+a hyper-parameter of its method; nothing else is accepted."""
 
 from __future__ import annotations
 

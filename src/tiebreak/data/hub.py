@@ -1,20 +1,15 @@
 """Data sets on a Hub: which commit a name stands for, and the rows of exactly that commit.
-
 `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_OFFLINE` and tokens are honoured as `huggingface_hub` honours
-them. Rows are data only: code in a data set repository is never run.
-"""
+them. Rows are data only: code in a data set repository is never run."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tiebreak.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _KEYS = {"dataset": "data.revision", "model": "model.revision"}
@@ -58,14 +53,10 @@ def load_rows(
     hub_id: str, split: str, revision: str | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number counted from 1, row) of one split at one commit."""
-    commit = resolve_commit(hub_id, revision)
-    yield from enumerate(_load(hub_id, split, commit), start=1)
-
-
-def _load(hub_id: str, split: str, commit: str) -> Dataset:
     import datasets
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
+    commit = resolve_commit(hub_id, revision)
     try:
         found = datasets.load_dataset(hub_id, revision=commit)
     except DatasetNotFoundError as error:
@@ -94,7 +85,7 @@ def _load(hub_id: str, split: str, commit: str) -> Dataset:
             f"{', '.join(sorted(folders)) or 'nothing'}; connect once, or pin data.revision to the "
             "commit in the cache"
         )
-    return found[split]
+    yield from enumerate(found[split], start=1)
 
 
 def _refused(hub_id: str, revision: str | None, error: Exception, kind: str) -> str:

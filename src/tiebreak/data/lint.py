@@ -1,8 +1,6 @@
-"""What is suspicious in the token ids, found before a single step is trained.
-
-Errors stop a run (`refuse`), warnings are shown: a doubled or missing BOS, a missing end token, a
-prompt that is no prefix, and answers that truncation has cut, emptied or made alike.
-"""
+"""What is suspicious in the token ids, found before a single step is trained. Errors stop a run
+(`refuse`), warnings are shown: a doubled or missing BOS, a missing end token, a prompt that is no
+prefix, and answers that truncation has cut, emptied or made alike."""
 
 from __future__ import annotations
 
@@ -72,8 +70,7 @@ def _one_bos(
             "chat template (model.chat_template) or out of the rows' text"
         )
         yield Finding("error", "bos-doubled", text)
-    inside = _places(tokens, [any(bos in ids for ids in row) for row in tokens.responses])
-    if inside:
+    if inside := _places(tokens, [any(bos in ids for ids in row) for row in tokens.responses]):
         text = f"{len(inside)} rows have BOS in a response ({_first(inside)}); repair the rows"
         yield Finding("error", "bos-in-response", text)
 
@@ -132,8 +129,8 @@ def _lost(tokens: Tokens, report: TokenReport) -> Iterator[Finding]:
 
 
 def _alike(tokens: Tokens) -> Iterator[Finding]:
-    alike = _places(tokens, [len(row) > 1 and row[0] == row[-1] for row in tokens.responses])
-    if alike:
+    same = [len(row) > 1 and row[0] == row[-1] for row in tokens.responses]
+    if alike := _places(tokens, same):
         text = (
             f"{len(alike)} pairs have the same tokens on both sides ({_first(alike)}) and teach "
             "nothing; raise max_length if they differ after the cut"

@@ -1,9 +1,7 @@
-"""Read preferences and demonstrations from JSONL, Parquet or the Hub into `Example`s.
-
-A row is understood from its fields alone (docs/data.md lists the forms); nothing is guessed from
-names of files or data sets, and every error says where: `file.jsonl:12` is line 12,
-`file.parquet:12` and `org/name/train:12` are row 12, counted from 1.
-"""
+"""Read preferences and demonstrations from JSONL, Parquet or the Hub into `Example`s. A row is
+understood from its fields alone (docs/data.md lists the forms); nothing is guessed from names of
+files or data sets, and every error says where: `file.jsonl:12` is line 12, `file.parquet:12` and
+`org/name/train:12` are row 12, counted from 1."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Which rows make which optimiser batch, and how a batch is cut into micro-batches.
-
-Batches are fixed by the seed, the same for every method. Rows of a batch are sorted by length and
-cut into consecutive runs. Of all such cuts the cheapest is taken: padded positions plus a fixed
-price per micro-batch, none above the budget. Loss and gradient do not depend on the result (every
-sum is over the optimiser batch), only time and memory do.
-"""
+"""Which rows make which optimiser batch, and how a batch is cut into micro-batches. Batches are
+fixed by the seed, the same for every method. Rows of a batch are sorted by length and cut into
+consecutive runs. Of all such cuts the cheapest is taken: padded positions plus a fixed price per
+micro-batch, none above the budget. Loss and gradient do not depend on the result (every sum is over
+the optimiser batch), only time and memory do."""
 
 from __future__ import annotations
 

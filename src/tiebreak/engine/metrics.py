@@ -1,8 +1,6 @@
-"""Training metrics as sums (a file of its own: whoever adds a metric changes it alone).
-
-Every metric is a (sum, count) pair, added up over the micro-batches of an optimiser step, reduced
-once over ranks, and divided at the end. `tiebreak.metrics.TRAINING` names them.
-"""
+"""Training metrics as sums (a file of its own: whoever adds a metric changes it alone). Every
+metric is a (sum, count) pair, added up over the micro-batches of an optimiser step, reduced once
+over ranks, and divided at the end. `tiebreak.metrics.TRAINING` names them."""
 
 from __future__ import annotations
 

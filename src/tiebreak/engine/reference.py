@@ -1,8 +1,6 @@
-"""Reference log-probs: one pass, stored per token, read by every method, beta and seed.
-
-The store's key (weights + token ids + precision) is made in `stages/reference.py`; this file is
-the table itself and the pass that fills it. `Live` is the reference as a model, in training.
-"""
+"""Reference log-probs: one pass, stored per token, read by every method, beta and seed. The store's
+key (weights + token ids + precision) is made in `stages/reference.py`; this file is the table
+itself and the pass that fills it. `Live` is the reference as a model, in training."""
 
 from __future__ import annotations
 
@@ -70,9 +68,8 @@ def score_all(
     """Per-row, per-branch log-probs of every response, without gradient, on the CPU."""
     result: list[list[Tensor]] = [[] for _ in branches]
     device = next(model.parameters()).device
-    cuts = cut_many([b.positions() for b in branches], budget, overhead)
     with torch.no_grad():
-        for part in cuts:
+        for part in cut_many([b.positions() for b in branches], budget, overhead):
             layout = row_layout.build([branches[i] for i in part], pad_id).to(device)
             logps = iter(score(model, layout).logp)
             for i in part:

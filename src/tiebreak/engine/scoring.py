@@ -1,8 +1,6 @@
-"""Score rows with a causal language model: only scored positions meet the LM head.
-
-`install` teaches a model one more way to be called, `model(rows=...)`, so that wrappers which act
-in `forward` (DDP's gradient hooks, PEFT, autocast) see the call like any other.
-"""
+"""Score rows with a causal language model: only scored positions meet the LM head. `install`
+teaches a model one more way to be called, `model(rows=...)`, so that wrappers which act in
+`forward` (DDP's gradient hooks, PEFT, autocast) see the call like any other."""
 
 from __future__ import annotations
 

@@ -84,11 +84,21 @@ class FileData(Data):
         return stamps(Path(source) for source in named if source and Path(source).is_file())
 
     def rows(self, side: str, sample: Sampler | None = None) -> list[Example]:
+        """With `as_conversation`, a plain prompt is the only user turn of a conversation."""
         if side == DEMONSTRATIONS:
             assert self.demonstrations is not None
             where, split = self.demonstrations, self.demonstrations_split
-            return self._turns(read_demonstrations(where, split, self.revision))
-        return self._turns(self._preferences(side))
+            examples = read_demonstrations(where, split, self.revision)
+        else:
+            examples = self._preferences(side)
+        if not self.as_conversation:
+            return examples
+        return [
+            replace(one, prompt=[{"role": "user", "content": one.prompt}])
+            if isinstance(one.prompt, str)
+            else one
+            for one in examples
+        ]
 
     def _preferences(self, side: str) -> list[Example]:
         train = read_preferences(self.train, self.train_split, self.revision)
@@ -106,17 +116,6 @@ class FileData(Data):
             if side == VALIDATION:
                 return validation[: self.max_test_rows]
         return train[: self.max_rows]
-
-    def _turns(self, examples: list[Example]) -> list[Example]:
-        """With `as_conversation`, a plain prompt as the only user turn of a conversation."""
-        if not self.as_conversation:
-            return examples
-        return [
-            replace(e, prompt=[{"role": "user", "content": e.prompt}])
-            if isinstance(e.prompt, str)
-            else e
-            for e in examples
-        ]
 
     def expected(self, side: str) -> Lengths | None:
         """From the rows and bytes of a file; None for a Hub data set. A prompt and its responses

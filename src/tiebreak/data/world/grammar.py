@@ -1,9 +1,7 @@
-"""The language of the controlled world: its words, its probabilistic grammar, its tokenizer.
-
-Every topic has four aspects, every aspect belongs to one topic and has a value on one scale, and
-an aspect has one value at a time: "we saw red boats" contradicts "we saw blue boats". The grammar
-writes requests, and answers whose faults become rarer with quality.
-"""
+"""The language of the controlled world: its words, its probabilistic grammar, its tokenizer. Every
+topic has four aspects, every aspect belongs to one topic and has a value on one scale, and an
+aspect has one value at a time: "we saw red boats" contradicts "we saw blue boats". The grammar
+writes requests, and answers whose faults become rarer with quality."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""Data of the controlled world: preference pairs, demonstrations, prompts, and the corpus.
-
-The corpus is what the base model is pretrained on: prose, and questions with mediocre answers.
-"""
+"""Data of the controlled world: preference pairs, demonstrations, prompts, and the corpus. The
+corpus is what the base model is pretrained on: prose, and questions with mediocre answers."""
 
 from __future__ import annotations
 
