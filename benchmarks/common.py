@@ -45,7 +45,7 @@ def read_pairs(path: Path, tokenizer_source: str, max_length: int) -> PairSet:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from tiebreak.data.examples import drop_untrainable
     from tiebreak.data.read import read_preferences
-    from tiebreak.data.tokenise import Limits, tokenise
+    from tiebreak.data.tokens import Limits, tokenise
     from tiebreak.engine.models import load_tokenizer
 
     examples, untrainable = drop_untrainable(read_preferences(path))

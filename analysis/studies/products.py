@@ -28,7 +28,7 @@ import tiebreak_analysis
 FORMAT = 1
 MANIFEST = "products.json"
 LIBRARIES = ("matplotlib", "numpy", "pandas", "plotly", "pyarrow", "scipy")
-CODE = ("metrics.py", "methods", "catalogue", "cli", "track/record_format.py")
+CODE = ("metrics.py", "methods", "catalogue.py", "cli", "track/record_format.py")
 """Below tiebreak: what products are made from; below tiebreak_analysis it is everything."""
 
 

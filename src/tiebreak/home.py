@@ -39,10 +39,8 @@ def artefacts_dir() -> Path:
 
 
 def checkpoint_folder(source: str) -> Path | None:
-    """The local folder of a checkpoint, or None when `source` is a Hub id.
-
-    `fetched:NAME` is what `tiebreak fetch NAME` left below the home.
-    """
+    """The local folder of a checkpoint, or None when `source` is a Hub id. `fetched:NAME` is what
+    `tiebreak fetch NAME` left below the home."""
     name = source.removeprefix("fetched:")
     if name != source:
         folder = home() / "models" / name

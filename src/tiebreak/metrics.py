@@ -1,8 +1,7 @@
 """The one table of metrics: unit, reduction, better end, how it is printed and where its items are.
-
 Everything that names a metric reads this table: the trainer, tables, figures, the page, the
-commands and `docs/metrics.md`. A new evaluation metric is a row here and a number in its evaluator.
-"""
+commands and `docs/metrics.md`. A new evaluation metric is a row here and a number in its
+evaluator."""
 
 from __future__ import annotations
 
@@ -30,10 +29,6 @@ class Shown(StrEnum):
     ON_REQUEST = "on request"
 
 
-def itself(value: Any) -> Any:
-    return value
-
-
 def above(one: Any, other: Any) -> Any:
     """1 where `one` is higher than `other`, 0.5 where they are equal, 0 where it is lower."""
     return 1.0 * (one > other) + 0.5 * (one == other)
@@ -41,10 +36,6 @@ def above(one: Any, other: Any) -> Any:
 
 def above_per_token(one: Any, other: Any, length: Any, other_length: Any) -> Any:
     return above(one / length, other / other_length)
-
-
-def below_zero(value: Any) -> Any:
-    return 1.0 * (value < 0)
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class Metric:
     items: tuple[str, ...] = ()
     """Columns of the evaluator's per-item file. `{when}` stands for before (the start model) and
     after; a metric without it has no value for the start model. Empty: there are no items."""
-    formula: Callable[..., Any] = itself
+    formula: Callable[..., Any] = lambda value: value
     """Takes these columns as numbers or arrays and gives the metric of each item."""
 
     def item_columns(self, when: str) -> tuple[str, ...]:
@@ -155,7 +146,8 @@ EVALUATION: tuple[Metric, ...] = (
     Metric("drift/rejected", "nats", _HELD_OUT, "The same for the rejected response.",
            shown=Shown.RUNS, evaluator="pairs", items=("drift/rejected",)),
     Metric("displaced/share", "share", _HELD_OUT, "Chosen responses whose drift is negative.",
-           shown=Shown.RUNS, evaluator="pairs", items=("drift/chosen",), formula=below_zero),
+           shown=Shown.RUNS, evaluator="pairs", items=("drift/chosen",), 
+           formula=lambda drift: 1.0 * (drift < 0)),
 )  # fmt: skip
 
 PANEL = {
@@ -212,10 +204,8 @@ _PAGE: dict[str, Callable[[Metric], str]] = {
 
 def metrics_page() -> str:
     """`docs/metrics.md`: the tables, for people."""
-    training, throughput = (
-        _page_table(metrics, ("name", "unit", "over", "what it is"))
-        for metrics in (TRAINING, THROUGHPUT)
-    )
+    columns = ("name", "unit", "over", "what it is")
+    training, throughput = _page_table(TRAINING, columns), _page_table(THROUGHPUT, columns)
     return (
         "# Metrics\n\n"
         "One definition for all methods. A training metric is a sum and a count, added up\n"

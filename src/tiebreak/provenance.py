@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -22,26 +23,19 @@ def versions() -> dict[str, str]:
     """Installed version of Python and of each package that can change a result."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def git(root: Path | None) -> dict[str, Any]:
     """{"commit", "dirty"} of the checkout at `root`; both None when it is not a git checkout.
-
-    `dirty` counts untracked files: a method that nobody committed is a change too.
-    """
-    unknown: dict[str, Any] = {"commit": None, "dirty": None}
-    if root is None or not (root / ".git").exists():  # never an enclosing repository's commit
-        return unknown
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain")
-    if commit is None or changes is None:
-        return unknown
-    return {"commit": commit, "dirty": bool(changes)}
+    `dirty` counts untracked files: a method that nobody committed is a change too."""
+    if root is not None and (root / ".git").exists():  # never an enclosing repository's commit
+        commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")
+        if commit is not None and changes is not None:
+            return {"commit": commit, "dirty": bool(changes)}
+    return {"commit": None, "dirty": None}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tiebreak.catalogue import entry
-from tiebreak.catalogue import pages as method_pages
-from tiebreak.catalogue.pages import LENGTHS, STEPS, curve, draw
+from tiebreak.catalogue import LENGTHS, STEPS, curve, draw, entry, pages
 from tiebreak.cli import main
 from tiebreak.methods import METHODS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "methods"
-PAGES = method_pages.pages()
+PAGES = pages()
 
 
 def test_there_is_one_page_and_one_plot_of_each_method() -> None:
@@ -54,17 +52,17 @@ def test_a_plot_is_there_and_small(name: str) -> None:
 def test_the_curve_of_dpo_is_its_loss() -> None:
     """ln 2 and a slope of beta / 2 at margin 0; the same slopes, mirrored, for the rejected."""
     found = curve(METHODS["dpo"]())
-    assert found.margins[0] == -20.0 and found.margins[STEPS // 2] == 0.0
-    assert found.loss[STEPS // 2] == pytest.approx(math.log(2))
+    assert found["margins"][0] == -20.0 and found["margins"][STEPS // 2] == 0.0
+    assert found["loss"][STEPS // 2] == pytest.approx(math.log(2))
     # Each token's slope is that of the sum, so the mean over tokens is the slope per nat.
-    assert found.chosen[STEPS // 2] == pytest.approx(-0.05)
-    assert found.rejected == pytest.approx([-slope for slope in found.chosen])
+    assert found["chosen"][STEPS // 2] == pytest.approx(-0.05)
+    assert found["rejected"] == pytest.approx([-slope for slope in found["chosen"]])
 
 
 def test_a_mean_log_prob_has_the_slope_of_one_nat_over_its_length() -> None:
     found = curve(METHODS["sft"]())
-    assert found.chosen == pytest.approx([-1 / LENGTHS[0]] * (STEPS + 1))
-    assert found.rejected == [0.0] * (STEPS + 1), "SFT does not see it"
+    assert found["chosen"] == pytest.approx([-1 / LENGTHS[0]] * (STEPS + 1))
+    assert found["rejected"] == [0.0] * (STEPS + 1), "SFT does not see it"
 
 
 def test_the_same_curve_gives_the_same_bytes(tmp_path: Path) -> None:

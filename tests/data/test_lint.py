@@ -6,7 +6,7 @@ import pytest
 
 from tiebreak.data.examples import Example
 from tiebreak.data.lint import Finding, lint, refuse
-from tiebreak.data.tokenise import Limits, tokenise
+from tiebreak.data.tokens import Limits, tokenise
 from tiebreak.errors import UserError
 
 TURN = [{"role": "user", "content": "hi"}]
@@ -69,8 +69,9 @@ def test_truncation_is_counted_per_side_and_an_error_above_the_share(make_tokeni
     (finding,) = lint(tokens, tokenizer, report)
     assert (finding.severity, finding.code) == ("warn", "truncated")
     assert "chosen: 1 of 4 cut to 12 tokens, 1 lost their end token (25.0%)" in finding.message
-    (finding,) = lint(tokens, tokenizer, report, max_truncated_share=0.2)
-    assert finding.severity == "error"
+    tokens, report = tokenise(rows[:1] * 3 + rows[1:2], tokenizer, Limits(12))
+    (finding,) = lint(tokens, tokenizer, report)
+    assert finding.severity == "error" and "(75.0%)" in finding.message
 
 
 def test_sides_that_only_differed_after_the_cut(make_tokenizer):

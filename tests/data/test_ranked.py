@@ -8,8 +8,7 @@ import pytest
 
 from tiebreak.data.examples import drop_untrainable
 from tiebreak.data.read import read_preferences
-from tiebreak.data.tokenise import Limits, tokenise
-from tiebreak.data.tokens import Tokens
+from tiebreak.data.tokens import Limits, Tokens, tokenise
 from tiebreak.errors import UserError
 
 

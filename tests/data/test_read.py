@@ -186,7 +186,7 @@ def test_the_fingerprint_is_of_the_bytes_and_needs_no_torch(tmp_path):
     path = jsonl(tmp_path, PAIR)
     assert read.fingerprint(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     code = (
-        "import sys; from tiebreak.data import examples, read, view, lint, tokenise\n"
+        "import sys; from tiebreak.data import examples, read, view, lint, tokens\n"
         "import tiebreak.fetch\n"
         f"read.fingerprint({str(path)!r}); read.read_preferences({str(path)!r})\n"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tiebreak.data.examples import Example
-from tiebreak.data.tokenise import Limits, Tokens, encode_prompts, tokenise
+from tiebreak.data.tokens import Limits, Tokens, encode_prompts, tokenise
 from tiebreak.errors import UserError
 
 TURN = [{"role": "user", "content": "hi"}]

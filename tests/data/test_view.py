@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tiebreak.data.examples import Dropped, Example
 from tiebreak.data.lint import Finding
-from tiebreak.data.tokenise import Limits, tokenise
+from tiebreak.data.tokens import Limits, tokenise
 from tiebreak.data.view import show, visible
 
 TURN = [{"role": "user", "content": "hi"}]

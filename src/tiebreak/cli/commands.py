@@ -144,12 +144,10 @@ def runs(options: argparse.Namespace) -> None:
 
 
 def methods(options: argparse.Namespace) -> None:
-    from tiebreak.catalogue import card, catalogue, catalogue_lines
+    from tiebreak.catalogue import card, catalogue, catalogue_lines, write_pages
 
     if options.docs:
-        from tiebreak.catalogue.pages import write
-
-        say(f"{write(options.docs)} methods: {options.docs}")
+        say(f"{write_pages(options.docs)} methods: {options.docs}")
     elif options.name:
         say(card(options.name))
     else:

@@ -84,7 +84,9 @@ def _read_part(key: str, text: str) -> Part:
 def _part(key: str, given: Any) -> Part:
     """A group typed and checked by itself."""
     if key == "seed":
-        return _seed(given), given
+        if type(given) is not int or given < 0:
+            raise UserError(f"seed={given!r} is not a whole number from 0 up")
+        return given, given
     name = {}
     if key == "method":
         given = dict(given)
@@ -183,7 +185,8 @@ def _interpolated(container: dict[str, Any], values: Sequence[str]) -> dict[str,
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(container), resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"could not read {' '.join(values)}: {_first_line(error)}") from error
+        why = str(error).splitlines()[0]
+        raise UserError(f"could not read {' '.join(values)}: {why}") from error
     return cast(dict[str, Any], resolved)
 
 
@@ -197,10 +200,8 @@ def _defaults() -> dict[str, Any]:
 @functools.cache
 def _composed(group: str, choice: str) -> dict[str, Any]:
     """One group as Hydra composes it; a method has no file: its name and its class's defaults.
-
     Hydra takes 0.1 s each time, and a plan names many methods: a file that includes no other is
-    what Hydra would make of it.
-    """
+    what Hydra would make of it."""
     from omegaconf import OmegaConf
 
     if group == "method":
@@ -268,14 +269,4 @@ def parse(item: str) -> Any:
     try:
         return OverridesParser.create().parse_override(item)
     except HydraException as error:
-        raise UserError(f"could not read {item}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
-def _seed(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise UserError(f"seed={value!r} is not a whole number from 0 up")
-    return value
+        raise UserError(f"could not read {item}: {str(error).splitlines()[0]}") from error

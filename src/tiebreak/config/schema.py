@@ -1,6 +1,5 @@
-"""The groups of a run's configuration, as frozen dataclasses. Every key of a run is a field here
-or a hyper-parameter of its method; nothing else is accepted.
-"""
+"""The groups of a run's configuration, as frozen dataclasses. Every key of a run is a field here or
+a hyper-parameter of its method; nothing else is accepted."""
 
 from __future__ import annotations
 
@@ -113,9 +112,7 @@ class Lora:
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How the work is laid out on the machine; results do not depend on it, run ids neither.
-
-    num_threads: of each process; num_processes: that train one run together, by torchrun.
-    """
+    num_threads: of each process; num_processes: that train one run together, by torchrun."""
 
     positions_per_cut: int
     cut_overhead: int
@@ -148,11 +145,9 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured on a model, and how; no part of a run's id.
-
-    evaluators: names of the files in stages/evaluators. split: a search judges its trials on rows
-    of their own, so that the test rows are met once, by what it chose.
-    """
+    """What is measured on a model, and how; no part of a run's id. evaluators: names of the files
+    in stages/evaluators. split: a search judges its trials on rows of their own, so that the test
+    rows are met once, by what it chose."""
 
     name: str
     split: Split
@@ -174,10 +169,8 @@ class TrackerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One composed point: every group typed and checked.
-
-    resolved: the same as plain values, complete, as a record keeps them.
-    """
+    """One composed point: every group typed and checked. resolved: the same as plain values,
+    complete, as a record keeps them."""
 
     model: ModelConfig
     method: Method

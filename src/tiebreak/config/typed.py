@@ -166,9 +166,7 @@ def search_space(method: str) -> Space:
 
 def dimension(key: str, value: Any, where: str) -> Choice | Interval:
     """The values to try of one key, given as a list or as {low, high, log}; UserError for others.
-
-    where: the file or the method that gives them, for the error.
-    """
+    where: the file or the method that gives them, for the error."""
     if isinstance(value, list) and value:
         return Choice(tuple(value))
     if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:

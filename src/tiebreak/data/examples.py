@@ -25,10 +25,8 @@ class Example:
 
 
 def prompt_key(prompt: str | list[Message]) -> tuple[tuple[str, str], ...]:
-    """What makes two prompts the same: their turns, without surrounding white space.
-
-    A plain prompt equals a conversation of that single user turn.
-    """
+    """What makes two prompts the same: their turns, without surrounding white space. A plain prompt
+    equals a conversation of that single user turn."""
     if isinstance(prompt, str):
         return (("user", prompt.strip()),)
     return tuple((message["role"], message["content"].strip()) for message in prompt)
@@ -61,14 +59,13 @@ class Dropped:
 def drop_untrainable(examples: Sequence[Example]) -> tuple[list[Example], Dropped]:
     """The rows with a prompt, answers, and (in a pair) two different ones; and what was dropped."""
     kept: list[Example] = []
-    places: dict[str, tuple[str, ...]] = {}
+    places: dict[str, list[str]] = {}
     for example in examples:
-        reason = _reason(example)
-        if reason is None:
+        if (reason := _reason(example)) is None:
             kept.append(example)
         else:
-            places[reason] = (*places.get(reason, ()), example.where)
-    return kept, Dropped(len(examples), places)
+            places.setdefault(reason, []).append(example.where)
+    return kept, Dropped(len(examples), {reason: tuple(where) for reason, where in places.items()})
 
 
 def refuse_if_many(dropped: Dropped, max_dropped_share: float = 0.01) -> None:
@@ -106,16 +103,15 @@ def split_by_prompt(
     examples: Sequence[Example], share: float, seed: int, key: str = "data.test_share"
 ) -> tuple[list[Example], list[Example]]:
     """(training, held out) with no prompt on both sides. `key`: what set the share, for errors.
-
     Prompts are ranked by a hash of the seed and the prompt and are held out, with all their rows,
     until these are `share` of the rows. The order of the rows changes nothing, and adding rows
-    moves few prompts.
-    """
+    moves few prompts."""
     if not 0 < share < 1:
         raise UserError(f"{key}={share!r}; give a share between 0 and 1")
     groups: dict[str, list[int]] = {}
     for i, example in enumerate(examples):
-        groups.setdefault(_rank(example, seed), []).append(i)
+        text = json.dumps([seed, prompt_key(example.prompt)])
+        groups.setdefault(hashlib.sha256(text.encode()).hexdigest(), []).append(i)
     if len(groups) < 2:
         raise UserError(
             f"{key}={share!r}: {len(groups)} different prompts cannot be split; give more rows, or "
@@ -144,8 +140,3 @@ def _reason(example: Example) -> str | None:
     if example.scores is not None and example.scores[0] == example.scores[-1]:
         return "scores-all-equal"
     return None
-
-
-def _rank(example: Example, seed: int) -> str:
-    text = json.dumps([seed, prompt_key(example.prompt)])
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,22 +1,21 @@
-"""What is suspicious in the token ids, found before a single step is trained.
-
-Errors stop a run (`refuse`), warnings are shown: a doubled or missing BOS, a missing end token, a
-prompt that is no prefix, and answers that truncation has cut, emptied or made alike.
-"""
+"""What is suspicious in the token ids, found before a single step is trained. Errors stop a run
+(`refuse`), warnings are shown: a doubled or missing BOS, a missing end token, a prompt that is no
+prefix, and answers that truncation has cut, emptied or made alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from tiebreak.data.tokenise import TokenReport, bos_id, encode_prompts, template_hash
-from tiebreak.data.tokens import Tokens
+from tiebreak.data.tokens import TokenReport, Tokens, bos_id, encode_prompts, template_hash
 from tiebreak.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+MAX_TRUNCATED_SHARE = 0.5  # of one side; more is an error, less a warning
 MAX_PREFIX_SHARE = 0.01  # more broken prefixes than this are the template's doing, not a row's
 
 
@@ -29,21 +28,15 @@ class Finding:
     message: str
 
 
-def lint(
-    tokens: Tokens,
-    tokenizer: PreTrainedTokenizerBase,
-    report: TokenReport,
-    max_truncated_share: float = 0.5,
-) -> list[Finding]:
-    """Errors first. More than max_truncated_share of one side cut is an error, less a warning."""
+def lint(tokens: Tokens, tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> list[Finding]:
+    """Errors first."""
     findings = [
-        *_same_tokenizer(tokenizer, report),
         *_one_bos(tokens, tokenizer, report),
         *_one_end(tokens, report),
         *_prefixes(report),
-        *_lost(tokens, report, max_truncated_share),
+        *_lost(tokens, report),
         *_alike(tokens),
-        *_plain_prompts(tokenizer, report),
+        *_template(tokenizer, report),
     ]
     return sorted(findings, key=lambda finding: finding.severity)
 
@@ -54,12 +47,6 @@ def refuse(findings: Sequence[Finding]) -> None:
     if errors:
         lines = "\n".join(f"  {finding.code}: {finding.message}" for finding in errors)
         raise UserError(f"the token ids are not fit for training:\n{lines}")
-
-
-def _same_tokenizer(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> Iterator[Finding]:
-    if report.template != template_hash(tokenizer):
-        text = "the rows were tokenised with another chat template; tokenise again with this one"
-        yield Finding("error", "template-changed", text)
 
 
 def _one_bos(
@@ -74,15 +61,16 @@ def _one_bos(
         yield Finding("error", "bos-missing", text)
     # ChatML names its role marker BOS: then it opens each turn, and only a run of two is wrong.
     marks_turns = report.num_conversations > 0 and _writes_bos_each_turn(tokenizer, bos)
-    doubled = _places(tokens, [_has_second_bos(ids, bos, marks_turns) for ids in tokens.prompts])
-    if doubled:
+    second = [
+        (bos, bos) in pairwise(ids) if marks_turns else bos in ids[1:] for ids in tokens.prompts
+    ]
+    if doubled := _places(tokens, second):
         text = (
             f"{len(doubled)} prompts hold a second BOS ({_first(doubled)}); take it out of the "
             "chat template (model.chat_template) or out of the rows' text"
         )
         yield Finding("error", "bos-doubled", text)
-    inside = _places(tokens, [any(bos in ids for ids in row) for row in tokens.responses])
-    if inside:
+    if inside := _places(tokens, [any(bos in ids for ids in row) for row in tokens.responses]):
         text = f"{len(inside)} rows have BOS in a response ({_first(inside)}); repair the rows"
         yield Finding("error", "bos-in-response", text)
 
@@ -115,13 +103,11 @@ def _prefixes(report: TokenReport) -> Iterator[Finding]:
         remedy = "; white space at the start of the answer is the usual cause"
         yield Finding("warn", "prompt-not-a-prefix", text + remedy)
     else:
-        remedy = (
-            "; the chat template writes the prompt in two ways: set another model.chat_template"
-        )
-        yield Finding("error", "prompt-not-a-prefix", text + remedy)
+        text += "; the chat template writes the prompt in two ways: set another model.chat_template"
+        yield Finding("error", "prompt-not-a-prefix", text)
 
 
-def _lost(tokens: Tokens, report: TokenReport, max_truncated_share: float) -> Iterator[Finding]:
+def _lost(tokens: Tokens, report: TokenReport) -> Iterator[Finding]:
     ends = set(report.end_ids)
     for i, side in enumerate(report.sides):
         lost = sum(row[i][-1:] == [] or row[i][-1] not in ends for row in tokens.responses)
@@ -132,7 +118,7 @@ def _lost(tokens: Tokens, report: TokenReport, max_truncated_share: float) -> It
                 f"{side}: {cut} of {len(tokens)} cut to {report.limits.max_length} tokens, "
                 f"{lost} lost their end token ({share:.1%}); raise max_length"
             )
-            severity = "error" if share > max_truncated_share else "warn"
+            severity = "error" if share > MAX_TRUNCATED_SHARE else "warn"
             yield Finding(severity, "truncated", text)
         if report.emptied[side]:
             text = (
@@ -143,8 +129,8 @@ def _lost(tokens: Tokens, report: TokenReport, max_truncated_share: float) -> It
 
 
 def _alike(tokens: Tokens) -> Iterator[Finding]:
-    alike = _places(tokens, [len(row) > 1 and row[0] == row[-1] for row in tokens.responses])
-    if alike:
+    same = [len(row) > 1 and row[0] == row[-1] for row in tokens.responses]
+    if alike := _places(tokens, same):
         text = (
             f"{len(alike)} pairs have the same tokens on both sides ({_first(alike)}) and teach "
             "nothing; raise max_length if they differ after the cut"
@@ -152,7 +138,10 @@ def _alike(tokens: Tokens) -> Iterator[Finding]:
         yield Finding("warn", "sides-alike", text)
 
 
-def _plain_prompts(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> Iterator[Finding]:
+def _template(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> Iterator[Finding]:
+    if report.template != template_hash(tokenizer):
+        text = "the rows were tokenised with another chat template; tokenise again with this one"
+        yield Finding("error", "template-changed", text)
     plain = report.dropped.total - report.num_conversations
     if plain and (report.num_conversations or tokenizer.chat_template is not None):
         text = f"{plain} of {report.dropped.total} prompts are plain text and get no chat template"
@@ -163,12 +152,6 @@ def _plain_prompts(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> I
 def _writes_bos_each_turn(tokenizer: PreTrainedTokenizerBase, bos: int) -> bool:
     turns = [{"role": role, "content": "a"} for role in ("user", "assistant", "user")]
     return encode_prompts([turns], tokenizer)[0].count(bos) >= len(turns)
-
-
-def _has_second_bos(ids: list[int], bos: int, marks_turns: bool) -> bool:
-    if marks_turns:
-        return any(a == b == bos for a, b in zip(ids, ids[1:], strict=False))
-    return bos in ids[1:]
 
 
 def _places(tokens: Tokens, hits: Sequence[bool]) -> list[str]:

@@ -14,8 +14,7 @@ from rich.text import Text
 
 from tiebreak.data.examples import Dropped
 from tiebreak.data.lint import Finding
-from tiebreak.data.tokenise import TokenReport, special_ids
-from tiebreak.data.tokens import Tokens
+from tiebreak.data.tokens import TokenReport, Tokens, special_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,13 +33,20 @@ def show(
     console: Console,
     dropped: Dropped | None = None,
 ) -> None:
-    """The first num_rows rows, the counts by reason, and the lint findings.
-
-    dropped: all rows left out, when steps before tokenising also dropped some.
-    """
+    """The first num_rows rows, the counts by reason, and the lint findings. dropped: all rows left
+    out, when steps before tokenising also dropped some."""
     special = special_ids(tokenizer)
     for row in range(min(num_rows, len(tokens))):
-        _show_row(tokens, row, tokenizer, report, special, console)
+        label = {None: "", True: " desirable", False: " undesirable"}[tokens.labels[row]]
+        prompt = tokens.prompts[row]
+        console.rule(Text(f"{visible(tokens.ids[row])}{label}"), align="left")
+        console.print(_marked(prompt, "dim", tokenizer, special), soft_wrap=True)
+        for side, ids in zip(report.sides, tokens.responses[row], strict=True):
+            cut = "" if ids[-1] in report.end_ids else ", cut"
+            head = f"{side}, {len(prompt)} + {len(ids)} tokens{cut}"
+            text = Text().append(head, style="bold").append(BOUNDARY, style="bold yellow")
+            answer = _marked(ids, STYLES.get(side, "yellow"), tokenizer, special)
+            console.print(text.append_text(answer), soft_wrap=True)
     console.print(_counts(tokens, report, dropped or report.dropped))
     for finding in findings:
         style = "bold red" if finding.severity == "error" else "yellow"
@@ -51,11 +57,9 @@ def show(
 
 
 def visible(text: str) -> str:
-    """Text with control, bidirectional and unassigned characters written as escapes.
-
-    Data can hold terminal escape sequences; printed as they are they would act. New lines stay,
-    marked, because they matter in a template.
-    """
+    """Text with control, bidirectional and unassigned characters written as escapes. Data can hold
+    terminal escape sequences; printed as they are they would act. New lines stay, marked, because
+    they matter in a template."""
     return "".join(_visible(character) for character in text)
 
 
@@ -65,28 +69,6 @@ def _visible(character: str) -> str:
     if character != " " and unicodedata.category(character)[0] in "CZ":
         return character.encode("unicode_escape").decode("ascii")
     return character
-
-
-def _show_row(
-    tokens: Tokens,
-    row: int,
-    tokenizer: PreTrainedTokenizerBase,
-    report: TokenReport,
-    special: set[int],
-    console: Console,
-) -> None:
-    label = {None: "", True: " desirable", False: " undesirable"}[tokens.labels[row]]
-    prompt = tokens.prompts[row]
-    console.rule(Text(f"{visible(tokens.ids[row])}{label}"), align="left")
-    console.print(_marked(prompt, "dim", tokenizer, special), soft_wrap=True)
-    for side, ids in zip(report.sides, tokens.responses[row], strict=True):
-        is_cut = ids[-1] not in report.end_ids
-        head = f"{side}, {len(prompt)} + {len(ids)} tokens{', cut' if is_cut else ''}"
-        text = Text().append(head, style="bold").append(BOUNDARY, style="bold yellow")
-        console.print(
-            text.append_text(_marked(ids, STYLES.get(side, "yellow"), tokenizer, special)),
-            soft_wrap=True,
-        )
 
 
 def _marked(

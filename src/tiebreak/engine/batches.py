@@ -1,10 +1,8 @@
-"""Which rows make which optimiser batch, and how a batch is cut into micro-batches.
-
-Batches are fixed by the seed, the same for every method. Rows of a batch are sorted by length and
-cut into consecutive runs. Of all such cuts the cheapest is taken: padded positions plus a fixed
-price per micro-batch, none above the budget. Loss and gradient do not depend on the result (every
-sum is over the optimiser batch), only time and memory do.
-"""
+"""Which rows make which optimiser batch, and how a batch is cut into micro-batches. Batches are
+fixed by the seed, the same for every method. Rows of a batch are sorted by length and cut into
+consecutive runs. Of all such cuts the cheapest is taken: padded positions plus a fixed price per
+micro-batch, none above the budget. Loss and gradient do not depend on the result (every sum is over
+the optimiser batch), only time and memory do."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from tiebreak.errors import UserError
 @dataclass(frozen=True)
 class BatchPlan:
     """Every optimiser batch of a training run, in order. Indexable, as a torch data set is.
-
-    steps[k] holds the row numbers of optimiser step k; the last of an epoch may be smaller.
-    """
+    steps[k] holds the row numbers of optimiser step k; the last of an epoch may be smaller."""
 
     steps: tuple[tuple[int, ...], ...]
 
@@ -50,13 +46,11 @@ def plan_batches(
 
 
 def mismatch(prompts: Sequence[Sequence[int]], num_responses: Sequence[int]) -> list[tuple]:
-    """For each row, (other row, branch): a response that answers a different prompt.
-
-    Rows are shuffled once by a constant seed and each takes from the next row whose prompt
-    differs; pairs give their chosen and rejected response in turn. A property of the data
-    alone, so that one reference pass serves every run. Rows whose prompts are all equal have no
-    mismatch and raise UserError.
-    """
+    """For each row, (other row, branch): a response that answers a different prompt. Rows are
+    shuffled once by a constant seed and each takes from the next row whose prompt differs; pairs
+    give their chosen and rejected response in turn. A property of the data alone, so that one
+    reference pass serves every run. Rows whose prompts are all equal have no mismatch and raise
+    UserError."""
     order = list(range(len(prompts)))
     random.Random("mismatch").shuffle(order)
     result: list[tuple[int, int]] = [(-1, -1)] * len(order)
@@ -80,11 +74,9 @@ def share_of_rank(rows: Sequence[int], rank: int, num_ranks: int) -> list[int]:
 
 
 def cut(positions: Sequence[int], budget: int, overhead: int) -> list[list[int]]:
-    """Indices of rows per micro-batch, longest rows first.
-
-    positions: row lengths; budget: most padded positions per micro-batch (a longer single row
-    still gets one of its own); overhead: what starting a micro-batch costs, in positions.
-    """
+    """Indices of rows per micro-batch, longest rows first. positions: row lengths; budget: most
+    padded positions per micro-batch (a longer single row still gets one of its own); overhead: what
+    starting a micro-batch costs, in positions."""
     order = sorted(range(len(positions)), key=lambda i: (-positions[i], i))
     best: list[float] = [0.0] + [float("inf")] * len(order)
     back = [0] * (len(order) + 1)

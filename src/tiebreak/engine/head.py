@@ -54,13 +54,9 @@ def token_scores(
     against = reference or (None, None)
     found = _TokenScores.apply(*hidden, targets_N, *against, chunk, collision)
     logp_N, entropy_N, collision_N, kl_N, reference_N = found
-    return TokenScores(
-        logp_N,
-        entropy_N,
-        collision_N if collision else None,
-        kl_N if reference else None,
-        reference_N if reference else None,
-    )
+    asked_N = collision_N if collision else None
+    against_N = (kl_N, reference_N) if reference else (None, None)
+    return TokenScores(logp_N, entropy_N, asked_N, *against_N)
 
 
 class _TokenScores(torch.autograd.Function):
@@ -132,11 +128,9 @@ def _again(ctx: Any, grad_N: Tensor, kl_grad_N: Tensor) -> tuple[Tensor, Tensor]
 def _chunks(
     hidden_ND: Tensor, weight_VD: Tensor, chunk: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """(positions, their log-softmax (C, V), its exponential (C, V)), chunk by chunk.
-
-    The two tensors are overwritten by the next chunk: on a CPU, fresh pages cost more than the
-    arithmetic on them.
-    """
+    """(positions, their log-softmax (C, V), its exponential (C, V)), chunk by chunk. The two
+    tensors are overwritten by the next chunk: on a CPU, fresh pages cost more than the arithmetic
+    on them."""
     shape = (min(chunk, len(hidden_ND)), len(weight_VD))
     room = hidden_ND.new_empty((2, *shape), dtype=_wide(hidden_ND))
     for start in range(0, len(hidden_ND), chunk):

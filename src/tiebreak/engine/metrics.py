@@ -1,8 +1,6 @@
-"""Training metrics as sums (a file of its own: whoever adds a metric changes it alone).
-
-Every metric is a (sum, count) pair, added up over the micro-batches of an optimiser step, reduced
-once over ranks, and divided at the end. `tiebreak.metrics.TRAINING` names them.
-"""
+"""Training metrics as sums (a file of its own: whoever adds a metric changes it alone). Every
+metric is a (sum, count) pair, added up over the micro-batches of an optimiser step, reduced once
+over ranks, and divided at the end. `tiebreak.metrics.TRAINING` names them."""
 
 from __future__ import annotations
 
@@ -35,10 +33,8 @@ def observe(method: Method, pairs: Pairs, paired: bool) -> Sums:
 
 
 def _side(side: str, responses: Responses) -> Sums:
-    sums: Sums = {
-        f"logp/{side}": _total(responses.logp()),
-        f"length/{side}": _total(responses.length()),
-    }
+    sums: Sums = {f"logp/{side}": _total(responses.logp())}
+    sums[f"length/{side}"] = _total(responses.length())
     if responses.reference is not None:
         drift_B = responses.drift()
         sums[f"drift/{side}"] = _total(drift_B)
@@ -66,14 +62,8 @@ def means(total: Sums, reduce: bool) -> dict[str, float]:
     for i, name in enumerate(NAMES):
         if name in total:
             flat[i, 0], flat[i, 1] = float(total[name][0]), total[name][1]
-    if reduce:
-        flat = _all_reduce(flat)
+    if reduce:  # NCCL does it on the device only; float64 survives both backends
+        moved = flat.to("cuda" if distributed.get_backend() == "nccl" else "cpu")
+        distributed.all_reduce(moved)
+        flat = moved.cpu()
     return {n: float(s / c) for n, (s, c) in zip(NAMES, flat, strict=True) if c > 0}
-
-
-def _all_reduce(flat: Tensor) -> Tensor:
-    # NCCL reduces on the device only; float64 survives both backends.
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    moved = flat.to(torch.device(device))
-    distributed.all_reduce(moved)
-    return moved.cpu()

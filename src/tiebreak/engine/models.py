@@ -135,10 +135,8 @@ def generate(
     seed: int,
     progress: Callable[[int], object] = lambda done: None,
 ) -> list[list[int]]:
-    """One response per prompt, end token included when the model wrote one.
-
-    temperature 0 decodes greedily; else samples from the whole distribution (no top-k or top-p).
-    """
+    """One response per prompt, end token included when the model wrote one. temperature 0 decodes
+    greedily; else samples from the whole distribution (no top-k or top-p)."""
     from transformers import GenerationConfig
 
     device = next(model.parameters()).device
@@ -168,7 +166,5 @@ def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, An
 
 
 def _until_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
-    for place, token in enumerate(ids):
-        if token in end_ids:
-            return ids[: place + 1]
-    return ids
+    ends = (place for place, token in enumerate(ids, start=1) if token in end_ids)
+    return ids[: next(ends, len(ids))]

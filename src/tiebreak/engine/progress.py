@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 
@@ -38,17 +38,11 @@ class Lines:
     def close(self) -> None:
         """Nothing to tidy up; a bar has this too."""
 
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
 
 @contextmanager
 def progress(what: str, total: int) -> Generator[Callable[[int], object]]:
     """Yields `advance(n)`."""
-    with bar(what, total) as one:
+    with closing(bar(what, total)) as one:
         yield one.update
 
 
@@ -58,20 +52,18 @@ def quiet_trainer(trainer: Any, what: str) -> None:
 
     class Bar(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            if state.is_world_process_zero:
-                self.bar = bar(what, state.max_steps, state.global_step)
+            self.bar = bar(what, state.max_steps, state.global_step)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            if state.is_world_process_zero:
-                self.bar.update(1)
+            self.bar.update(1)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            if state.is_world_process_zero:
-                self.bar.close()
+            self.bar.close()
 
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
-    trainer.add_callback(Bar())
+    if trainer.is_world_process_zero():
+        trainer.add_callback(Bar())
 
 
 def quiet_libraries() -> None:

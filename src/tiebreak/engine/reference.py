@@ -1,8 +1,6 @@
-"""Reference log-probs: one pass, stored per token, read by every method, beta and seed.
-
-The store's key (weights + token ids + precision) is made in `stages/reference.py`; this file is
-the table itself and the pass that fills it. `Live` is the reference as a model, in training.
-"""
+"""Reference log-probs: one pass, stored per token, read by every method, beta and seed. The store's
+key (weights + token ids + precision) is made in `stages/reference.py`; this file is the table
+itself and the pass that fills it. `Live` is the reference as a model, in training."""
 
 from __future__ import annotations
 
@@ -28,10 +26,8 @@ from tiebreak.methods import Method, Pairs
 @dataclass(frozen=True)
 class ReferenceTable:
     """Per-token log-probs (float32) of the responses of a token set: row by row, branch by branch.
-
     values: all responses end to end; starts: where each response begins, with the end appended;
-    first: the number of the first response of each row.
-    """
+    first: the number of the first response of each row."""
 
     values: Tensor
     starts: Tensor
@@ -43,8 +39,7 @@ class ReferenceTable:
         return self.values[int(self.starts[number]) : int(self.starts[number + 1])]
 
     def save(self, path: Path) -> None:
-        tensors = {"values": self.values, "starts": self.starts, "first": self.first}
-        save_file(tensors, path)
+        save_file({"values": self.values, "starts": self.starts, "first": self.first}, path)
 
     @classmethod
     def load(cls, path: Path) -> ReferenceTable:
@@ -73,9 +68,8 @@ def score_all(
     """Per-row, per-branch log-probs of every response, without gradient, on the CPU."""
     result: list[list[Tensor]] = [[] for _ in branches]
     device = next(model.parameters()).device
-    cuts = cut_many([b.positions() for b in branches], budget, overhead)
     with torch.no_grad():
-        for part in cuts:
+        for part in cut_many([b.positions() for b in branches], budget, overhead):
             layout = row_layout.build([branches[i] for i in part], pad_id).to(device)
             logps = iter(score(model, layout).logp)
             for i in part:
@@ -97,11 +91,9 @@ def cut_many(positions: Sequence[int], budget: int, overhead: int, window: int =
 
 @dataclass(frozen=True)
 class Live:
-    """The reference as a model, for what a table cannot give.
-
-    copy: a frozen model beside the policy; None: the LoRA policy with its adapter off, which needs
-    no second copy of the weights.
-    """
+    """The reference as a model, for what a table cannot give. copy: a frozen model beside the
+    policy; None: the LoRA policy with its adapter off, which needs no second copy of the
+    weights."""
 
     copy: Any = None
 

@@ -33,13 +33,11 @@ class Branches:
 
 @dataclass(frozen=True)
 class Rows:
-    """A micro-batch of rows, ready for a causal language model.
-
-    input_ids, position_ids (R, L); attention_mask (R, 1, L, L) bool, True where seen;
-    scored (R, L) True where the next token is scored: one of a response, and where asked for one
-    of the prompt; targets (N,) those tokens, in reading order; lengths: how many of them belong to
-    each prompt (asked for) and response, in the same order.
-    """
+    """A micro-batch of rows, ready for a causal language model. input_ids, position_ids (R, L);
+    attention_mask (R, 1, L, L) bool, True where seen; scored (R, L) True where the next token is
+    scored: one of a response, and where asked for one of the prompt; targets (N,) those tokens, in
+    reading order; lengths: how many of them belong to each prompt (asked for) and response, in the
+    same order."""
 
     input_ids: Tensor
     position_ids: Tensor

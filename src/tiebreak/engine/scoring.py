@@ -1,8 +1,6 @@
-"""Score rows with a causal language model: only scored positions meet the LM head.
-
-`install` teaches a model one more way to be called, `model(rows=...)`, so that wrappers which act
-in `forward` (DDP's gradient hooks, PEFT, autocast) see the call like any other.
-"""
+"""Score rows with a causal language model: only scored positions meet the LM head. `install`
+teaches a model one more way to be called, `model(rows=...)`, so that wrappers which act in
+`forward` (DDP's gradient hooks, PEFT, autocast) see the call like any other."""
 
 from __future__ import annotations
 
@@ -67,11 +65,9 @@ def install(model: Any, chunk: int = 256) -> None:
 
 @dataclass(frozen=True)
 class Ask:
-    """What a scoring call gives beside log-probs and entropy.
-
-    collision: statistics of the policy's distribution. against: a reference's hidden states, for
-    its log-probs and the divergence from it. hidden: the hidden states, and nothing else.
-    """
+    """What a scoring call gives beside log-probs and entropy. collision: statistics of the policy's
+    distribution. against: a reference's hidden states, for its log-probs and the divergence from
+    it. hidden: the hidden states, and nothing else."""
 
     collision: bool = False
     against: Hidden | None = None
@@ -113,10 +109,8 @@ def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """A dropped unit makes policy and reference differ at equal weights.
-
-    Attention dropout is a number on the attention module (`attention_dropout`), not a module.
-    """
+    """A dropped unit makes policy and reference differ at equal weights. Attention dropout is a
+    number on the attention module (`attention_dropout`), not a module."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -1,7 +1,5 @@
-"""Pretraining and SFT, both by `trl.SFTTrainer` on rows tokenised here.
-
-TRL is pinned to one minor version; `tests/engine/test_trl_contract.py` says what is relied upon.
-"""
+"""Pretraining and SFT, both by `trl.SFTTrainer` on rows tokenised here. TRL is pinned to one minor
+version; `tests/engine/test_trl_contract.py` says what is relied upon."""
 
 from __future__ import annotations
 
@@ -18,6 +16,7 @@ from tiebreak.engine.progress import quiet_trainer
 from tiebreak.engine.trainer import common_arguments, one_device
 from tiebreak.errors import TrainingFailed
 
+_TIMES = ("runtime", "per_second", "total_flos")  # in the names of what a log line leaves out
 _LEARNING_RATE = {
     "pretrain": "model.pretraining.learning_rate",
     "instruct": "model.instruct_tuning.learning_rate",
@@ -51,11 +50,9 @@ def fine_tune(
     work: Path,
     what: str = "sft",
 ) -> None:
-    """Train `model` on the answers given their prompts; resumes from `work/checkpoints`.
-
-    An empty prompt scores every token of its answer but the first. Leaves the trained model and
-    the tokenizer in `work`, and `log.jsonl` with what the trainer logged.
-    """
+    """Train `model` on the answers given their prompts; resumes from `work/checkpoints`. An empty
+    prompt scores every token of its answer but the first. Leaves the trained model and the
+    tokenizer in `work`, and `log.jsonl` with what the trainer logged."""
     from datasets import Dataset
     from trl import SFTTrainer
 
@@ -74,7 +71,10 @@ def fine_tune(
     if resume:
         print(f"{what}: resumed from {resume.name}", file=sys.stderr, flush=True)
     train(trainer, resume)
-    log = [_without_times(entry) for entry in trainer.state.log_history]
+    log = [
+        {key: value for key, value in entry.items() if not any(word in key for word in _TIMES)}
+        for entry in trainer.state.log_history
+    ]
     if trainer.args.should_save:
         trainer.model.save_pretrained(work)
         tokenizer.save_pretrained(work)
@@ -116,8 +116,3 @@ def _arguments(settings: Settings, work: Path) -> Any:
         logging_steps=math.gcd(10, settings.checkpoint_every),  # looked at before each is saved
         max_length=None, dataset_kwargs={"skip_prepare_dataset": True},
     )  # fmt: skip
-
-
-def _without_times(entry: dict[str, Any]) -> dict[str, Any]:
-    timed = ("runtime", "per_second", "total_flos")
-    return {k: v for k, v in entry.items() if not any(word in k for word in timed)}

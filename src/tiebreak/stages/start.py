@@ -128,7 +128,7 @@ def _instruct_stage(run: RunConfig) -> Stage:
 
 def _build_instruct(context: Context, work: Path, paths: Paths) -> None:
     from tiebreak.data import world
-    from tiebreak.data.tokenise import Limits, tokenise
+    from tiebreak.data.tokens import Limits, tokenise
     from tiebreak.engine.models import load_model
     from tiebreak.engine.supervised import Settings, fine_tune
 

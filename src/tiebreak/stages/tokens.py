@@ -16,8 +16,7 @@ from tiebreak.stages.stage import Context, Paths, Stage
 if TYPE_CHECKING:
     from tiebreak.data.examples import Dropped, Example
     from tiebreak.data.lint import Finding
-    from tiebreak.data.tokenise import TokenReport
-    from tiebreak.data.tokens import Tokens
+    from tiebreak.data.tokens import TokenReport, Tokens
 
 REPORT, PROMPTS = "report.json", "prompts.json"
 SAMPLES_AT_ONCE = 64
@@ -81,7 +80,7 @@ def encode(run: RunConfig, examples: list[Example], tokenizer: Any) -> Encoded:
     """Drop, tokenise and lint rows; refuses nothing, so that they can be shown first."""
     from tiebreak.data.examples import drop_untrainable
     from tiebreak.data.lint import lint
-    from tiebreak.data.tokenise import Limits, tokenise
+    from tiebreak.data.tokens import Limits, tokenise
 
     kept, dropped = drop_untrainable(examples)
     limits = Limits(run.data.max_length, run.data.max_prompt_length)
@@ -105,7 +104,7 @@ def sampler(start: Checkpoint, paths: Paths) -> Sampler:
         prompts: Sequence[Any], *, max_new_tokens: int, temperature: float, seed: int
     ) -> list[str]:
         from tiebreak.data.examples import Example
-        from tiebreak.data.tokenise import Limits, encode_prompts, tokenise
+        from tiebreak.data.tokens import Limits, encode_prompts, tokenise
         from tiebreak.engine.models import generate, load_start
 
         tokenizer = start.tokenizer()

@@ -50,25 +50,20 @@ class FileData(Data):
 
     def ignored(self, side: str) -> frozenset[str]:
         """`revision` is among them on every side: `identity` has the commit it stands for."""
-        return self._unread(side) | {"revision"}
-
-    def _unread(self, side: str) -> frozenset[str]:
-        preferences = frozenset(
-            "train train_split test test_split test_share validation_share max_rows "
-            "max_test_rows".split()
-        )
-        imitated = frozenset({"demonstrations", "demonstrations_split"})
         if side == DEMONSTRATIONS:
-            return preferences
-        # Where the test rows have a file of their own, none are split off the training rows.
-        apart = frozenset({"test_share"} if self.test else ())
-        of_test = frozenset({"test", "test_split"})
-        if side == TRAIN:
-            return imitated | apart | of_test | {"max_test_rows"}
-        if side == VALIDATION:
-            return imitated | apart | of_test | {"max_rows"}
-        of_train = frozenset({"train", "train_split"} if self.test else {"test", "test_split"})
-        return imitated | apart | of_train | {"max_rows", "validation_share"}
+            return frozenset(
+                "revision train train_split test test_split test_share validation_share max_rows "
+                "max_test_rows".split()
+            )
+        unread = {"revision", "demonstrations", "demonstrations_split"}
+        if self.test:  # none are split off the training rows
+            unread.add("test_share")
+        if side == TEST:
+            unread |= {"max_rows", "validation_share"}
+            unread |= {"train", "train_split"} if self.test else {"test", "test_split"}
+        else:
+            unread |= {"test", "test_split", "max_test_rows" if side == TRAIN else "max_rows"}
+        return frozenset(unread)
 
     def identity(self, side: str) -> dict[str, Any]:
         """Each file that is read for the side, by its content in place of its name."""
@@ -89,11 +84,21 @@ class FileData(Data):
         return stamps(Path(source) for source in named if source and Path(source).is_file())
 
     def rows(self, side: str, sample: Sampler | None = None) -> list[Example]:
+        """With `as_conversation`, a plain prompt is the only user turn of a conversation."""
         if side == DEMONSTRATIONS:
             assert self.demonstrations is not None
             where, split = self.demonstrations, self.demonstrations_split
-            return self._turns(read_demonstrations(where, split, self.revision))
-        return self._turns(self._preferences(side))
+            examples = read_demonstrations(where, split, self.revision)
+        else:
+            examples = self._preferences(side)
+        if not self.as_conversation:
+            return examples
+        return [
+            replace(one, prompt=[{"role": "user", "content": one.prompt}])
+            if isinstance(one.prompt, str)
+            else one
+            for one in examples
+        ]
 
     def _preferences(self, side: str) -> list[Example]:
         train = read_preferences(self.train, self.train_split, self.revision)
@@ -112,22 +117,9 @@ class FileData(Data):
                 return validation[: self.max_test_rows]
         return train[: self.max_rows]
 
-    def _turns(self, examples: list[Example]) -> list[Example]:
-        """With `as_conversation`, a plain prompt as the only user turn of a conversation."""
-        if not self.as_conversation:
-            return examples
-        return [
-            replace(e, prompt=[{"role": "user", "content": e.prompt}])
-            if isinstance(e.prompt, str)
-            else e
-            for e in examples
-        ]
-
     def expected(self, side: str) -> Lengths | None:
-        """From the rows and bytes of a file; None for a Hub data set.
-
-        A prompt and its responses are taken to be of one length, and cut at the limit.
-        """
+        """From the rows and bytes of a file; None for a Hub data set. A prompt and its responses
+        are taken to be of one length, and cut at the limit."""
         source, share, most = self._size(side)
         if source is None or not Path(source).is_file():
             return None

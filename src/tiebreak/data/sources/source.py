@@ -1,9 +1,7 @@
 """What a run asks of its data, whatever they are: a file, the controlled world, a model's samples.
-
 A source is a frozen dataclass of settings, one file of this folder with a class `SOURCE`. Its
 methods say which rows there are, what determines them, and how long they are before anybody has
-read them. docs/extending.md adds one step by step.
-"""
+read them. docs/extending.md adds one step by step."""
 
 from __future__ import annotations
 
@@ -111,6 +109,6 @@ class Data:
 
     def check(self) -> None:
         """Raise UserError for settings that cannot work."""
-        from tiebreak.data.tokenise import Limits
+        from tiebreak.data.tokens import Limits
 
         Limits(self.max_length, self.max_prompt_length)

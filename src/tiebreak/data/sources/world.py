@@ -15,13 +15,8 @@ from tiebreak.data.sources.source import (
     Lengths,
     Sampler,
 )
-from tiebreak.data.world.pairs import (
-    WORLD_VERSION,
-    Knobs,
-    demonstrations,
-    preference_pairs,
-    prompts,
-)
+from tiebreak.data.world import pairs
+from tiebreak.data.world.gold import gold
 from tiebreak.errors import UserError
 
 # Mean tokens at the default knobs: a prompt, a response.
@@ -61,22 +56,20 @@ class WorldData(Data):
         return LABELS | {"num_pairs", "num_demonstrations"}
 
     def identity(self, side: str) -> dict[str, Any]:
-        return {"world_version": WORLD_VERSION}
+        return {"world_version": pairs.WORLD_VERSION}
 
     def rows(self, side: str, sample: Sampler | None = None) -> list[Example]:
         if side == DEMONSTRATIONS:
-            return demonstrations(self.num_demonstrations, self.seed, "sft")
+            return pairs.demonstrations(self.num_demonstrations, self.seed, "sft")
         knobs = self._knobs()
         if side != TRAIN:
             knobs = replace(knobs, num_pairs=self.num_test_pairs)
-        return preference_pairs(knobs, self.seed, cast(Literal["train", "test"], side))
+        return pairs.preference_pairs(knobs, self.seed, cast(Literal["train", "test"], side))
 
     def prompts(self, side: str, number: int, seed: int) -> list[Example]:
-        return prompts(number, seed, cast(Literal["validation", "test"], side))
+        return pairs.prompts(number, seed, cast(Literal["validation", "test"], side))
 
     def gold(self, prompt: str, response: str) -> dict[str, float]:
-        from tiebreak.data.world.gold import gold
-
         return {f"gold/{part}": value for part, value in asdict(gold(prompt, response)).items()}
 
     def expected(self, side: str) -> Lengths:
@@ -91,8 +84,8 @@ class WorldData(Data):
         except UserError as error:  # the knobs are keys of the group `data`
             raise UserError(f"data.{str(error).removeprefix('knobs.')}") from error
 
-    def _knobs(self) -> Knobs:
-        return Knobs(**{knob.name: getattr(self, knob.name) for knob in fields(Knobs)})
+    def _knobs(self) -> pairs.Knobs:
+        return pairs.Knobs(**{f.name: getattr(self, f.name) for f in fields(pairs.Knobs)})
 
 
 SOURCE = WorldData

@@ -6,20 +6,8 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 
-from tiebreak.data.world.grammar import (
-    ASPECTS,
-    FACT_SENTENCES,
-    LENGTHS,
-    REQUEST_NOUNS,
-    REQUEST_VERBS,
-    SCALES,
-    TONES,
-    TOPIC_SENTENCES,
-    TOPICS,
-    Fact,
-    Request,
-    words_of,
-)
+from tiebreak.data.world import grammar
+from tiebreak.data.world.grammar import ASPECTS, LENGTHS, TONES, TOPICS, Fact, Request, words_of
 from tiebreak.errors import UserError
 
 WEIGHTS = {
@@ -29,10 +17,10 @@ LENGTH_SLACK = 10  # words outside the asked range at which the length part reac
 REPETITION_SPAN = 4  # words
 INVENTED_COST = 0.5  # of a contradicted fact's cost
 
-_STOPS = {".", "!", "?"}
 _REQUEST = re.compile(
-    rf"(?:{'|'.join(REQUEST_VERBS)}) a (?P<length>{'|'.join(LENGTHS)}) (?P<tone>{'|'.join(TONES)}) "
-    rf"(?:{'|'.join(REQUEST_NOUNS)}) about the (?P<topic>{'|'.join(TOPICS)}) \. "
+    rf"(?:{'|'.join(grammar.REQUEST_VERBS)}) a (?P<length>{'|'.join(LENGTHS)}) "
+    rf"(?P<tone>{'|'.join(TONES)}) (?:{'|'.join(grammar.REQUEST_NOUNS)}) "
+    rf"about the (?P<topic>{'|'.join(TOPICS)}) \. "
     r"mention (?P<facts>[a-z ,]+) \."
 )
 _TONE_OF = {
@@ -41,17 +29,16 @@ _TONE_OF = {
     for texts in places.values()
     for text in texts
 }
-_FACT_SENTENCE = re.compile(rf"(?:{'|'.join(s[:-4] for s in FACT_SENTENCES)}) (?P<facts>.+)")
-_TOPIC_FRAMES = {tuple(words_of(text.replace("{}", "x"))[:-1]) for text in TOPIC_SENTENCES}
+_FACT_STARTS = "|".join(text[:-4] for text in grammar.FACT_SENTENCES)
+_FACT_SENTENCE = re.compile(rf"(?:{_FACT_STARTS}) (?P<facts>.+)")
+_TOPIC_FRAMES = {tuple(words_of(text.replace("{}", "x"))[:-1]) for text in grammar.TOPIC_SENTENCES}
 
 
 @dataclass(frozen=True)
 class Gold:
     """The worth of one answer; see `WEIGHTS` for how the parts make the reward.
-
     reward: -0.7 to 1. helpfulness, tone, length: 0 to 1. faithfulness: -1 to 1.
-    repetition: 0 to 1, a penalty.
-    """
+    repetition: 0 to 1, a penalty."""
 
     reward: float
     helpfulness: float
@@ -89,31 +76,20 @@ def _read_facts(words: str) -> list[Fact]:
     """The facts of "red boats and worn bridges"; none for anything else."""
     facts: list[Fact] = []
     for clause in re.split(r" (?:and|,) ", words):
-        match clause.split(" "):
-            case [value, aspect] if aspect in ASPECTS and value in SCALES[ASPECTS[aspect][1]]:
-                facts.append((aspect, value))
-            case _:
-                return []
+        value, _, aspect = clause.partition(" ")
+        if aspect not in ASPECTS or value not in grammar.SCALES[ASPECTS[aspect][1]]:
+            return []
+        facts.append((aspect, value))
     return facts
-
-
-def _split_sentences(words: list[str]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Finished sentences without their full stop, and the unfinished rest."""
-    sentences: list[tuple[str, ...]] = []
-    current: list[str] = []
-    for word in words:
-        if word in _STOPS:
-            sentences.append(tuple(current))
-            current = []
-        else:
-            current.append(word)
-    return sentences, tuple(current)
 
 
 def read_response(response: str) -> Reading:
     """Parse an answer. Never fails: what does not parse is counted as broken."""
     reading = Reading()
-    sentences, rest = _split_sentences(words_of(response))
+    parts = re.split("[.!?]", " ".join(words_of(response)))
+    *sentences, rest = (
+        tuple(part.split()) for part in parts
+    )  # the rest: words after the last stop
     reading.broken += bool(rest)
     for sentence in sentences:
         stated = _FACT_SENTENCE.fullmatch(" ".join(sentence))
@@ -165,10 +141,8 @@ def _length(request: Request, num_words: int) -> float:
 
 
 def gold(prompt: str, response: str) -> Gold:
-    """The gold reward of a response and its parts; any response has one, the empty one 0.
-
-    Raises `UserError` for a prompt that is not a request of the world.
-    """
+    """The gold reward of a response and its parts; any response has one, the empty one 0. Raises
+    `UserError` for a prompt that is not a request of the world."""
     request, reading = read_request(prompt), read_response(response)
     words = [word for word in words_of(response) if word.isalpha()]
     parts = {

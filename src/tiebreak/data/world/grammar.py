@@ -1,13 +1,12 @@
-"""The language of the controlled world: its words, its probabilistic grammar, its tokenizer.
-
-Every topic has four aspects, every aspect belongs to one topic and has a value on one scale, and
-an aspect has one value at a time: "we saw red boats" contradicts "we saw blue boats". The grammar
-writes requests, and answers whose faults become rarer with quality.
-"""
+"""The language of the controlled world: its words, its probabilistic grammar, its tokenizer. Every
+topic has four aspects, every aspect belongs to one topic and has a value on one scale, and an
+aspect has one value at a time: "we saw red boats" contradicts "we saw blue boats". The grammar
+writes requests, and answers whose faults become rarer with quality."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +21,6 @@ TEST_EVERY = 5  # one fifth of all requests is kept for testing
 FACTS_ASKED = {"short": (1, 2), "long": (2, 3)}
 
 _TOKEN = re.compile(r"[a-z]+|[^a-z\s]")
-
 
 SCALES: dict[str, tuple[str, ...]] = {
     "colour": ("red", "blue", "green", "yellow"),
@@ -67,12 +65,7 @@ TOPIC_SENTENCES: tuple[str, ...] = (
 )
 
 # A fact sentence states one fact or two: "i like red boats and worn bridges."
-FACT_SENTENCES: tuple[str, ...] = (
-    "we saw {}.",
-    "i like {}.",
-    "do not miss {}.",
-    "everyone talks of {}.",
-)
+FACT_SENTENCES = ("we saw {}.", "i like {}.", "do not miss {}.", "everyone talks of {}.")
 
 TONES: dict[str, dict[str, tuple[str, ...]]] = {
     "kind": {
@@ -118,11 +111,9 @@ class Request:
 
     @property
     def split(self) -> Split:
-        """The side this request belongs to, from its topic and facts alone.
-
-        Tone, length, wording and the order of the facts do not move a request across, so no
-        held-out set of facts is ever seen in training under another wording.
-        """
+        """The side this request belongs to, from its topic and facts alone. Tone, length, wording
+        and the order of the facts do not move a request across, so no held-out set of facts is ever
+        seen in training under another wording."""
         code = list(TOPICS).index(self.topic)
         for aspect, value in sorted(self.facts):
             code = code * 31 + list(TOPICS[self.topic]).index(aspect)
@@ -157,7 +148,7 @@ def draw_request(rng: Random, split: Split, share_long: float = 0.5) -> Request:
             return request
 
 
-def _list_facts(facts: tuple[Fact, ...]) -> str:
+def _list_facts(facts: Sequence[Fact]) -> str:
     clauses = [f"{value} {aspect}" for aspect, value in facts]
     return " and ".join([", ".join(clauses[:-1]), clauses[-1]] if clauses[1:] else clauses)
 
@@ -173,7 +164,7 @@ def write_request(rng: Random, request: Request) -> str:
 
 def write_fact(rng: Random, facts: list[Fact]) -> str:
     """One sentence that states all the facts: "we saw red boats and worn bridges."."""
-    return rng.choice(FACT_SENTENCES).format(_list_facts(tuple(facts)))
+    return rng.choice(FACT_SENTENCES).format(_list_facts(facts))
 
 
 def _fact_sentences(rng: Random, facts: list[Fact]) -> list[str]:
@@ -210,11 +201,9 @@ def _topic_sentences(rng: Random, request: Request, fault: float, room: int) -> 
 
 
 def write_answer(rng: Random, request: Request, quality: float) -> str:
-    """An answer whose every kind of fault has a probability proportional to 1 - quality.
-
-    Faults: a fact left out, contradicted or invented, a stray topic, another tone or none,
-    the other length, a sentence said twice, a word lost. quality: 0 (worst) to 1 (faultless).
-    """
+    """An answer whose every kind of fault has a probability proportional to 1 - quality. Faults: a
+    fact left out, contradicted or invented, a stray topic, another tone or none, the other length,
+    a sentence said twice, a word lost. quality: 0 (worst) to 1 (faultless)."""
     assert 0.0 <= quality <= 1.0
     fault = 1.0 - quality
     tone = request.tone if rng.random() >= 0.7 * fault else rng.choice([*TONES, ""])
@@ -255,10 +244,8 @@ def render(prompt: str, answer: str) -> str:
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """One token per word or mark; special tokens come from the template, never from encoding.
-
-    Decoding gives text with marks stuck to words ("i like red boats."), which encodes back
-    to the same tokens and which `gold` reads.
-    """
+    Decoding gives text with marks stuck to words ("i like red boats."), which encodes back to the
+    same tokens and which `gold` reads."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

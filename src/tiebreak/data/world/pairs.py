@@ -1,7 +1,5 @@
-"""Data of the controlled world: preference pairs, demonstrations, prompts, and the corpus.
-
-The corpus is what the base model is pretrained on: prose, and questions with mediocre answers.
-"""
+"""Data of the controlled world: preference pairs, demonstrations, prompts, and the corpus. The
+corpus is what the base model is pretrained on: prose, and questions with mediocre answers."""
 
 from __future__ import annotations
 
@@ -27,10 +25,8 @@ def _tone_words() -> tuple[str, ...]:
     said = grammar.words_of(
         " ".join(t for tone in grammar.TONES.values() for pair in tone.values() for t in pair)
     )
-    common = {
-        *grammar.words_of(" ".join(grammar.TOPIC_SENTENCES + grammar.FACT_SENTENCES)),
-        *grammar.REQUEST_WORDS,
-    }
+    elsewhere = grammar.words_of(" ".join(grammar.TOPIC_SENTENCES + grammar.FACT_SENTENCES))
+    common = {*elsewhere, *grammar.REQUEST_WORDS}
     return tuple(sorted({word for word in said if word.isalpha()} - common))
 
 
@@ -42,11 +38,10 @@ _KINDS = (*grammar.SCALES.values(), tuple(grammar.TOPICS), tuple(grammar.ASPECTS
 class Knobs:
     """How preference pairs are made.
 
-    num_pairs: pairs. label_noise: probability that a training label is flipped.
-    length_bias: gold reward a labeller adds per token. edit_distance: 1 for two independent
-    answers, less for a rejected answer that is the other one with about this share of its words
-    changed. temperature: gold reward per unit of Bradley-Terry log-odds.
-    """
+    label_noise: probability that a training label is flipped. length_bias: gold reward a labeller
+    adds per token. edit_distance: 1 for two independent answers, less for a rejected answer that is
+    the other one with about this share of its words changed. temperature: gold reward per unit of
+    Bradley-Terry log-odds."""
 
     num_pairs: int = 2000
     label_noise: float = 0.0
@@ -55,19 +50,16 @@ class Knobs:
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        _check("num_pairs", self.num_pairs, self.num_pairs >= 1, "ask for at least one pair")
-        _check("label_noise", self.label_noise, 0 <= self.label_noise <= 1, "use 0 to 1")
-        finite = math.isfinite(self.length_bias)
-        _check("length_bias", self.length_bias, finite, "use a finite number, 0 for none")
-        near = 0 < self.edit_distance <= 1
-        _check("edit_distance", self.edit_distance, near, "use more than 0 and at most 1")
-        warm = 0 < self.temperature < math.inf
-        _check("temperature", self.temperature, warm, "use a finite number above 0")
-
-
-def _check(key: str, value: float, good: bool, remedy: str) -> None:
-    if not good:
-        raise UserError(f"knobs.{key}: {value!r} is not possible; {remedy}")
+        finite, warm = math.isfinite(self.length_bias), 0 < self.temperature < math.inf
+        for key, good, remedy in (
+            ("num_pairs", self.num_pairs >= 1, "ask for at least one pair"),
+            ("label_noise", 0 <= self.label_noise <= 1, "use 0 to 1"),
+            ("length_bias", finite, "use a finite number, 0 for none"),
+            ("edit_distance", 0 < self.edit_distance <= 1, "use more than 0 and at most 1"),
+            ("temperature", warm, "use a finite number above 0"),
+        ):
+            if not good:
+                raise UserError(f"knobs.{key}: {getattr(self, key)!r} is not possible; {remedy}")
 
 
 def make_rng(*parts: str | int) -> Random:
@@ -80,11 +72,9 @@ def _user(prompt: str) -> list[Message]:
 
 
 def change_words(rng: Random, text: str, share: float) -> str:
-    """The text with about `share` of its words replaced, at least one.
-
-    Words that carry meaning (values, topics, aspects, tone) go first and are replaced by another
-    of their kind, so a small share leaves fluent text that says something else.
-    """
+    """The text with about `share` of its words replaced, at least one. Words that carry meaning
+    (values, topics, aspects, tone) go first and are replaced by another of their kind, so a small
+    share leaves fluent text that says something else."""
     words = grammar.words_of(text)
     places = [i for i, word in enumerate(words) if word.isalpha()]
     kinds = {i: [kind for kind in _KINDS if words[i] in kind] for i in places}
@@ -133,12 +123,10 @@ def _prefers_first(rng: Random, knobs: Knobs, prompt: str, first: str, second: s
 def preference_pairs(
     knobs: Knobs, seed: int, split: Literal["train", "validation", "test"] = "train"
 ) -> list[Example]:
-    """Pairs of off-policy answers, (chosen, rejected).
-
-    Training labels are Bradley-Terry draws on the gold reward, with the knobs' noise and bias.
-    Test labels have neither noise nor bias nor chance: the chosen answer has the higher gold.
-    Validation pairs are made like test pairs; none has the prompt of one of the test pairs.
-    """
+    """Pairs of off-policy answers, (chosen, rejected). Training labels are Bradley-Terry draws on
+    the gold reward, with the knobs' noise and bias. Test labels have neither noise nor bias nor
+    chance: the chosen answer has the higher gold. Validation pairs are made like test pairs; none
+    has the prompt of one of the test pairs."""
     _check_word("split", split, ("train", "validation", "test"))
     rng = make_rng("pairs", split, seed)
     side: grammar.Split = "train" if split == "train" else "test"
@@ -173,19 +161,15 @@ def demonstrations(
 
 
 def prompts(num: int, seed: int, split: Literal["validation", "test"] = "test") -> list[Example]:
-    """Evaluation prompts from the test side, all different, without responses.
-
-    Those for validation are the `num` that follow the `num` for testing in one sequence.
-    """
+    """Evaluation prompts from the test side, all different, without responses. Those for validation
+    are the `num` that follow the `num` for testing in one sequence."""
     _check_word("split", split, ("validation", "test"))
     first = num if split == "validation" else 0
-    if first + num > 10_000:
-        raise UserError(
-            f"prompts: the test side has too few prompts for {first + num}; ask for 10000"
-        )
+    if (number := first + num) > 10_000:
+        raise UserError(f"prompts: the test side has too few prompts for {number}; ask for 10000")
     rng = make_rng("prompts", seed)
     texts: dict[str, None] = {}
-    while len(texts) < first + num:
+    while len(texts) < number:
         texts[grammar.write_request(rng, grammar.draw_request(rng, "test"))] = None
     drawn = [Example(f"prompt-{seed}-{i:05d}", _user(text), ()) for i, text in enumerate(texts)]
     return drawn[first:]
@@ -202,28 +186,22 @@ ANSWER_QUALITY = (0.2, 0.8)
 
 
 def _prose(rng: Random) -> str:
-    """A text about an outing: where it led, and what was seen, told three times over.
-
-    It never contradicts itself. Saying things again teaches the base model to look back at what
-    was said, which answering needs and which few answers would teach too slowly.
-    """
+    """A text about an outing: where it led, and what was seen, told three times over. It never
+    contradicts itself. Saying things again teaches the base model to look back at what was said,
+    which answering needs and which few answers would teach too slowly."""
     topics = rng.sample(list(grammar.TOPICS), 2)
-    facts = [
-        grammar.draw_fact(rng, a) for a in rng.sample(list(grammar.ASPECTS), rng.randint(2, 5))
-    ]
-    sentences = [
-        frame.format(rng.choice(topics)) for frame in rng.sample(grammar.TOPIC_SENTENCES, 3)
-    ]
+    aspects = rng.sample(list(grammar.ASPECTS), rng.randint(2, 5))
+    facts = [grammar.draw_fact(rng, aspect) for aspect in aspects]
+    frames = rng.sample(grammar.TOPIC_SENTENCES, 3)
+    sentences = [frame.format(rng.choice(topics)) for frame in frames]
     tellings = [grammar.write_fact(rng, rng.sample(facts, len(facts))) for _ in range(3)]
     return " ".join(text for pair in zip(sentences, tellings, strict=True) for text in pair)
 
 
 def corpus(num_documents: int, seed: int) -> list[str]:
-    """Documents ready to tokenise: special tokens are written out, one BOS and one EOS each.
-
-    One in four is prose; the rest are one question and one answer, as the chat template renders
-    them. Only requests of the training side occur.
-    """
+    """Documents ready to tokenise: special tokens are written out, one BOS and one EOS each. One in
+    four is prose; the rest are one question and one answer, as the chat template renders them. Only
+    requests of the training side occur."""
     rng = make_rng("corpus", seed)
     documents: list[str] = []
     for _ in range(num_documents):

@@ -40,7 +40,7 @@ def items(subject: Subject) -> list[Row]:
 
 
 def _answers(subject: Subject) -> list[Row]:
-    from tiebreak.data.tokenise import encode_prompts
+    from tiebreak.data.tokens import encode_prompts
     from tiebreak.engine.models import autocast, generate
     from tiebreak.engine.progress import progress
 

@@ -1,27 +1,27 @@
-"""docs/methods, made from the methods' own files: an index, and a page and a plot per method.
-
-The plot shows loss and gradient against the margin of one made-up pair.
-"""
+"""The catalogue of methods for readers, made from the methods' own files: lines and cards for the
+terminal, and docs/methods: an index, and a page and a plot per method. The plot shows loss and
+gradient against the margin of one made-up pair."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tiebreak.catalogue import catalogue, entry, parts
 from tiebreak.config.typed import Choice, search_space
-from tiebreak.errors import UserError
+from tiebreak.errors import UserError, nearest
 from tiebreak.methods import METHODS, Method, Pairs, Responses
 
 MADE_BY = "<!-- Made by `make docs` from the method's file. Change that, not this. -->"
 CARD = ("Paper", "Official code", "Convention", "Training")
 SECTIONS = {"Fixes": "What it fixes", "Watch": "What to watch", "Fails": "How it fails"}
+PARTS = (*CARD, *SECTIONS)
 
 # The plot's made-up pair and margins.
 LENGTHS = (20, 24)  # tokens of the chosen and of the rejected response
@@ -32,16 +32,103 @@ STEPS = 160
 INK = {"loss": ("#000000", "-"), "chosen": ("#0072B2", "-"), "rejected": ("#D55E00", "--")}
 
 
+def catalogue() -> list[dict[str, Any]]:
+    return [entry(name) for name in METHODS]
+
+
+def entry(name: str) -> dict[str, Any]:
+    """A method as plain values: name, title, summary, needs, loss at the start, source and
+    hyper-parameters."""
+    cls = METHODS[name]
+    return {
+        "name": name,
+        "title": docstring(name)[0],
+        "summary": cls.summary,
+        "needs": cls().needs.words(),
+        "loss_at_start": cls.start_loss,
+        "source": next(line for line in docstring(name) if line.startswith("Paper:")),
+        "hyperparameters": {
+            field.name: {
+                "default": field.default,
+                "allowed": _allowed(field.metadata),
+                "search": str(search_space(name).get(field.name, "")),
+                "source": field.metadata["source"],
+            }
+            for field in dataclasses.fields(cls)
+        },
+    }
+
+
+def catalogue_lines() -> list[str]:
+    """The lines of `tiebreak methods`: three per method."""
+    width = max(map(len, METHODS)) + 2
+    lines = []
+    for method in catalogue():
+        values = ", ".join(
+            f"{key}={value['default']}" + (f" ({value['search']})" if value["search"] else "")
+            for key, value in method["hyperparameters"].items()
+        )
+        lines.append(f"{method['name']:<{width}}{method['summary']}")
+        needs = f"needs {', '.join(method['needs']) or 'nothing'}"
+        lines.append(f"{'':<{width}}{needs}{'; ' + values if values else ''}")
+        lines.append(f"{'':<{width}}{method['source'].removeprefix('Paper: ')}")
+    return [*lines, "", "one method with its convention: tiebreak methods NAME"]
+
+
+def card(name: str) -> str:
+    """The convention card of one method; UserError for an unknown name."""
+    if name not in METHODS:
+        hint = nearest(name, METHODS)
+        raise UserError(f"unknown method {name!r}{hint}; there are {', '.join(METHODS)}")
+    method = entry(name)
+    rows = [
+        f"  {key} = {value['default']}   allowed: {value['allowed']}"
+        f"{'   search: ' + value['search'] if value['search'] else ''}   from: {value['source']}"
+        for key, value in method["hyperparameters"].items()
+    ]
+    blocks = [
+        "\n".join(docstring(name)),
+        "Hyper-parameters:\n" + ("\n".join(rows) or "  none"),
+        f"Needs: {', '.join(method['needs']) or 'nothing'}",
+        f"Loss before the first update: {method['loss_at_start']}",
+    ]
+    return "\n\n".join(blocks)
+
+
+def docstring(name: str) -> list[str]:
+    """The lines of the method file's docstring."""
+    text = sys.modules[METHODS[name].__module__].__doc__
+    assert text is not None
+    return inspect.cleandoc(text).splitlines()
+
+
+def parts(name: str) -> dict[str, list[str]]:
+    """The lines of a method's docstring by part of PARTS; those before the first part under ""."""
+    lines_of: dict[str, list[str]] = {"": []}
+    for line in docstring(name):
+        part, colon, rest = line.partition(":")
+        if colon and part in PARTS:
+            lines_of[part] = [rest.strip()]
+        else:
+            lines_of[next(reversed(lines_of))].append(line)
+    return lines_of
+
+
+def _allowed(metadata: Any) -> str:
+    """The values a hyper-parameter may take, in words."""
+    signs = {"above": ">", "below": "<", "at_least": ">=", "at_most": "<="}
+    bounds = [f"{signs[check]} {limit:g}" for check, limit in metadata["check"].items()]
+    return " or ".join(metadata["options"]) or " and ".join(bounds) or "any"
+
+
 def pages() -> dict[str, str]:
     """The text of every page by its file name."""
     return {"README.md": _index(), **{f"{name}.md": _page(name) for name in METHODS}}
 
 
-def write(folder: Path) -> int:
+def write_pages(folder: Path) -> int:
     """Write all pages and plots into `folder`, beside its other files; the number of methods.
-
-    UserError when the folder cannot be written.
-    """
+    UserError when the folder cannot be written."""
     texts = pages()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,30 +275,21 @@ def _caption(name: str) -> str:
     return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Loss at each of `margins` (nats), and its slope per nat of each response's log-prob."""
-
-    margins: list[float]
-    loss: list[float]
-    chosen: list[float]
-    rejected: list[float]
-
-
-def curve(method: Method) -> Curve:
-    """The curve of a method; each made-up pair is a whole optimiser batch."""
+def curve(method: Method) -> dict[str, list[float]]:
+    """`margins` (nats), the `loss` at each, and its slope per nat of each response's log-prob; each
+    made-up pair is a whole optimiser batch."""
     margins = [FARTHEST * (2 * i / STEPS - 1) for i in range(STEPS + 1)]
-    loss, slopes = [], {"chosen": [], "rejected": []}
+    points: dict[str, list[float]] = {"margins": margins, "loss": [], "chosen": [], "rejected": []}
     for margin in margins:
         pairs = made_pair(margin)
         pairs = dataclasses.replace(pairs, carried=method.carry(pairs, {}))
         value = method.loss(pairs).mean()
         value.backward()
-        loss.append(value.item())
-        for side, slope in slopes.items():
+        points["loss"].append(value.item())
+        for side in ("chosen", "rejected"):
             grad = getattr(pairs, side).policy.grad
-            slope.append(0.0 if grad is None else grad.mean().item())
-    return Curve(margins, loss, **slopes)
+            points[side].append(0.0 if grad is None else grad.mean().item())
+    return points
 
 
 def made_pair(margin: float) -> Pairs:
@@ -249,8 +327,9 @@ def draw(name: str, method: Method, path: Path) -> None:
         left, right = figure.subplots(1, 2)
         for axes, line in ((left, "loss"), (right, "chosen"), (right, "rejected")):
             colour, style = INK[line]
-            values = getattr(points, line)
-            axes.plot(points.margins, values, style, color=colour, label=line, linewidth=1.6)
+            axes.plot(
+                points["margins"], points[line], style, color=colour, label=line, linewidth=1.6
+            )
         left.set_ylabel("loss (the method's own unit)")
         right.set_ylabel("slope of the loss (per nat)")
         right.legend(frameon=False)
