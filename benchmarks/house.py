@@ -18,8 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"tiebreak": ROOT / "src" / "tiebreak", "tiebreak_analysis": ROOT / "analysis"}
-WANTED_LINES = 22_500
-MOST_LINES, MOST_FILES, MOST_CHAIN = 23_700, 175, 6  # lines: held until the wanted number is met
+MOST_LINES, MOST_FILES, MOST_CHAIN = 22_500, 175, 6
 SMALL = 80  # lines; a smaller file has two importers, or says in its first line why it is one
 # Folders whose files are found by being there; nobody imports them by name.
 FOUND = ("methods", "data/sources", "stages/evaluators", "sweep/engines")
@@ -126,8 +125,7 @@ def main() -> int:
     sys.setrecursionlimit(10_000)
     chain, small = longest_chain("tiebreak_analysis.tables"), unexplained()
     count, number, circles = lines(), len(files()), cycles(graph())
-    limit = f"at most {MOST_LINES:,}; wanted {WANTED_LINES:,}"
-    print(f"lines of Python in src and analysis  {count:>7,}  ({limit})")
+    print(f"lines of Python in src and analysis  {count:>7,}  (at most {MOST_LINES:,})")
     print(f"files                                {number:>7,}  (at most {MOST_FILES})")
     print(f"import cycles                        {len(circles):>7,}  (none)")
     print(f"storeys of analysis/tables           {len(chain):>7,}  (at most {MOST_CHAIN})")
