@@ -50,7 +50,7 @@ def test_each_cell_is_the_records() -> None:
 def test_the_heading_and_the_footer_are_the_records() -> None:
     (section,) = TABLE["sections"]
     heading = next(line for line in README.splitlines() if line.startswith("### model tiny"))
-    assert section["data_hash"][:8] in heading and section["evaluator"][:8] in heading
+    assert section["data_hash"][:8] in heading and section["evaluation"][:8] in heading
     assert f"- {TABLE['num_runs']} finished runs; made by `{TABLE['command']}`" in README
     verdicts = re.findall(r"^- \*\*(\S+)\*\*: (.*) tied for best", README, re.MULTILINE)
     marked = {

@@ -132,7 +132,7 @@ def results(groups: Sequence[Group], tables: Sequence[Table]) -> dict[str, Any]:
 def _printed(tables: Sequence[Table]) -> dict[tuple[str | None, str | None, str], Interval]:
     """(group id, evaluation, metric) -> the interval of the first table that has it."""
     return {
-        (row.group_id, section.evaluator, column.metric): cell.interval
+        (row.group_id, section.evaluation, column.metric): cell.interval
         for table in reversed(tables)
         for section in table.sections
         for row in section.rows

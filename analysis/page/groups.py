@@ -15,7 +15,7 @@ from tiebreak_analysis.tables.rows import grouped
 from tiebreak_analysis.tables.table import SHORT, Table, section_title
 
 ABSENT = "·"
-HEADS = ("run", "group", "scenario", "method", "seed", "status", "commit", "data", "evaluator",
+HEADS = ("run", "group", "scenario", "method", "seed", "status", "commit", "data", "evaluation",
          "start model", "model")  # fmt: skip
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = (

@@ -97,7 +97,7 @@ class _Board:
             if at == self.drawn:
                 picture = [drawing(cell.interval, scale, colour, column.gain)] if cell else []
                 cells.append(tag("td", *picture, class_="drawing"))
-        anchor = self.anchors.get((row.group_id, self.section.evaluator))
+        anchor = self.anchors.get((row.group_id, self.section.evaluation))
         linked = anchor is not None and not row.missing
         count = tag("a", row.count, href=f"#{anchor}") if linked else row.count
         cells.append(tag("td", count, class_="number", data_value=row.n))

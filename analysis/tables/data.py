@@ -16,7 +16,7 @@ from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Ta
 
 FORMAT = 1
 HEADER = (
-    "model data data_hash evaluator validation scenario row method metric gain "
+    "model data data_hash evaluation validation scenario row method metric gain "
     "mean low high num_seeds num_items best tied behind behind_low behind_high p "
     "published published_unit published_source published_marks "
     "n planned group_id run_ids stale"
@@ -34,7 +34,7 @@ def csv(table: Table) -> str:
 def lines(table: Table) -> Iterator[list[Any]]:
     """One per cell, as HEADER names them. None: empty. `p` is Holm's, against the best."""
     for section in table.sections:
-        place = [section.model, section.data, section.data_hash, section.evaluator]
+        place = [section.model, section.data, section.data_hash, section.evaluation]
         for row in section.rows:
             who = [int(section.validation), row.scenario, row.label, row.method]
             for column, cell, figure in section.slots(row):
@@ -83,14 +83,14 @@ def _run(record: Record) -> dict[str, Any]:
         "dirty": git.get("dirty"),
         "data": record.data_hash,
         "tokens": hashes.get("tokens"),
-        "evaluator": record.evaluation,
+        "evaluation": record.evaluation,
         "model": hashes.get("model"),
         "versions": manifest.get("versions", {}),
     }
 
 
 def _section(section: Section) -> dict[str, Any]:
-    plain = "data data_hash evaluator model num_tests stale validation"
+    plain = "data data_hash evaluation model num_tests stale validation"
     return _fields(section, plain) | {
         "columns": [_column(column) for column in section.columns],
         "rows": [_row(section, row) for row in section.rows],

@@ -216,7 +216,7 @@ def _torn_groups(sections: Sequence[Section]) -> Iterator[str]:
     torn = sorted(group[:SHORT] for group, count in counts.items() if group and count > 1)
     if torn:
         yield (
-            f"group {', '.join(torn)}: its runs differ in data or evaluator, "
+            f"group {', '.join(torn)}: its runs differ in data or evaluation, "
             "so they stand in different sections"
         )
 

@@ -146,8 +146,8 @@ class Verdict:
 def section_title(model: str, data: str, data_hash: str | None, evaluation: str | None) -> str:
     """What a section is about, with the beginnings of the hashes."""
     data = f"{data} {data_hash[:SHORT]}" if data_hash else data
-    evaluator = evaluation[:SHORT] if evaluation else "not recorded"
-    return f"model {model} · data {data} · evaluator {evaluator}"
+    measured = evaluation[:SHORT] if evaluation else "not recorded"
+    return f"model {model} · data {data} · evaluation {measured}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Section:
     model: str
     data: str
     data_hash: str | None
-    evaluator: str | None
+    evaluation: str | None
     """How its runs were measured: the id of their evaluation."""
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -176,7 +176,7 @@ class Section:
     @property
     def title(self) -> str:
         split = " (validation)" if self.validation else ""
-        return section_title(self.model, self.data, self.data_hash, self.evaluator) + split
+        return section_title(self.model, self.data, self.data_hash, self.evaluation) + split
 
     @property
     def published(self) -> tuple[bool, ...]:

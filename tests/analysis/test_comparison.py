@@ -248,7 +248,7 @@ def test_a_group_in_two_sections_is_told(runs_dir: Path, write_run: WriteRun):
     other.write_text(other.read_text().replace("d" * 64, "f" * 64))
     table = comparison(load(runs_dir))
     assert len(table.sections) == 2
-    assert "its runs differ in data or evaluator" in notes(table)
+    assert "its runs differ in data or evaluation" in notes(table)
 
 
 def test_nothing_to_compare(runs_dir: Path, write_run: WriteRun):

@@ -36,7 +36,7 @@ def cells(text: str, row: str) -> list[str]:
 def test_markdown(runs_dir: Path, write_run: WriteRun):
     study(write_run)
     text = markdown(comparison(load(runs_dir), command="tiebreak table --scenario x"))
-    assert "### model tiny · data world dddddddd · evaluator eeeeeeee\n" in text
+    assert "### model tiny · data world dddddddd · evaluation eeeeeeee\n" in text
     assert cells(text, "method") == [
         "scenario", "method", "gold/reward", "gain in gold/reward", "win_rate/start (%)", "n",
     ]  # fmt: skip
@@ -88,7 +88,7 @@ def test_csv(runs_dir: Path, write_run: WriteRun):
     runs = [record for record in load(runs_dir).records if record.method == "dpo"]
     assert reward["run_ids"].split() == [record.run_id for record in runs]
     assert reward["group_id"] == runs[0].group_id
-    assert (reward["data_hash"], reward["evaluator"]) == ("d" * 64, "e" * 64)
+    assert (reward["data_hash"], reward["evaluation"]) == ("d" * 64, "e" * 64)
 
 
 def test_same_runs_same_bytes(runs_dir: Path, write_run: WriteRun, tmp_path: Path):
@@ -118,11 +118,11 @@ def test_two_sections_have_their_own_columns(runs_dir: Path, write_run: WriteRun
 
 
 def test_a_section_of_validation_results_says_so(runs_dir: Path, write_run: WriteRun):
-    for split, evaluator in (("test", "e" * 64), ("validation", "f" * 64)):
-        write_run("dpo", evaluation=evaluator, config={"evaluation": {"split": split}})
+    for split, evaluation in (("test", "e" * 64), ("validation", "f" * 64)):
+        write_run("dpo", evaluation=evaluation, config={"evaluation": {"split": split}})
     table = comparison(load(runs_dir))
     assert re.findall("^### .* · (.*)$", markdown(table), re.MULTILINE) == [
-        "evaluator eeeeeeee", "evaluator ffffffff (validation)",
+        "evaluation eeeeeeee", "evaluation ffffffff (validation)",
     ]  # fmt: skip
     assert latex(table).count("(validation)") == 1
 

@@ -56,7 +56,7 @@ def test_models_of_one_name_are_told_apart_for_running_runs_too() -> None:
 
 def test_hashes_tell_what_names_do_not() -> None:
     found = sections(on("a", 0.1, evaluation="1" * 16), on("b", 0.1, evaluation="2" * 16))
-    assert found["a"] == "model m · data d hash-0.1 · evaluator 11111111"
-    assert found["b"] == "model m · data d hash-0.1 · evaluator 22222222"
+    assert found["a"] == "model m · data d hash-0.1 · evaluation 11111111"
+    assert found["b"] == "model m · data d hash-0.1 · evaluation 22222222"
     found = sections(on("a", 0.1, evaluation="1" * 16), on("b", 0.1))
-    assert found["b"] == "model m · data d hash-0.1 · evaluator not recorded"
+    assert found["b"] == "model m · data d hash-0.1 · evaluation not recorded"

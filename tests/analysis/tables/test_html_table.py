@@ -166,7 +166,7 @@ def test_the_sidecar_has_the_exact_numbers(study: Table):
                 run = told["runs"][run_id]
                 assert (run["commit"], run["dirty"]) == ("c" * 40, True)
                 assert (run["model"], run["tokens"]) == ("1" * 64, "2" * 64)
-                assert {"group_id", "seed", "data", "evaluator", "start_model"} <= set(run)
+                assert {"group_id", "seed", "data", "evaluation", "start_model"} <= set(run)
     assert list(told) == sorted(told)
 
 

@@ -66,7 +66,7 @@ def test_two_evaluations_of_a_run_are_two_sections(runs_dir: Path, write_run: Wr
     runs = load(runs_dir)
     one, two = (measured(runs.records[0], evaluation=name * 12) for name in "ab")
     table = comparison(with_records(runs, one, replace(two, metrics={"gold/reward": 0.9})))
-    assert [section.evaluator for section in table.sections] == ["a" * 12, "b" * 12]
+    assert [section.evaluation for section in table.sections] == ["a" * 12, "b" * 12]
     means = [section.rows[-1].cells[0].interval.mean for section in table.sections
              if section.rows[-1].cells[0] is not None]  # fmt: skip
     assert means == [0.5, 0.9] and table.num_runs == 1

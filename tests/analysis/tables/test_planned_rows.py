@@ -132,9 +132,9 @@ def test_two_evaluators_never_share_a_column(runs_dir: Path, write_run: Write):
         load(runs_dir), planned=[Planned.of(record) for record in load(runs_dir).records]
     )
     by_evaluator = {r.run_id: r.evaluation for r in load(runs_dir).records}
-    assert {s.evaluator for s in table.sections} == set(evaluations)
+    assert {s.evaluation for s in table.sections} == set(evaluations)
     for section in table.sections:
         for row in section.rows:
-            assert {by_evaluator[one] for one in row.run_ids} == {section.evaluator}
+            assert {by_evaluator[one] for one in row.run_ids} == {section.evaluation}
             for cell in row.cells:
                 assert cell is None or len(cell.run_ids) <= 3
