@@ -8,9 +8,9 @@ from closeness import assert_gradients_near, assert_near
 from tiny import VOCAB, gradients, make_model, make_tokens
 
 from tiebreak.engine.models import autocast
-from tiebreak.engine.rows import Branches, build
+from tiebreak.engine.rows import Branches, Layout, build
 from tiebreak.engine.scorer import TrainingData
-from tiebreak.engine.scoring import disable_dropout, install, pad, score
+from tiebreak.engine.scoring import disable_noise, install, pad, score
 from tiebreak.errors import UserError
 
 
@@ -113,30 +113,102 @@ def test_install_twice_is_once_and_leaves_plain_calls_alone(model):
     assert_near(model(input_ids=ids).logits, make_model()(input_ids=ids).logits)
 
 
-def test_a_head_that_scoring_would_get_wrong_is_refused():
-    from transformers import GraniteConfig, GraniteForCausalLM
-
-    shape = {"vocab_size": 32, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
-             "num_attention_heads": 2, "num_key_value_heads": 2}  # fmt: skip
-    scaled = GraniteForCausalLM(GraniteConfig(**shape, logits_scaling=4.0))
-    with pytest.raises(UserError, match=r"config\.logits_scaling"):
-        install(scaled)
-    capped = make_model()
-    capped.config.final_logit_softcapping = 30.0
-    with pytest.raises(UserError, match="final_logit_softcapping"):
-        install(capped)
-    biased = make_model()
-    biased.lm_head = torch.nn.Linear(32, VOCAB)
-    with pytest.raises(UserError, match="LM head"):
-        install(biased)
+SHAPE = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2}  # fmt: skip
 
 
-def test_rows_beyond_a_sliding_window_are_refused():
-    scored, row = mistral(sliding_window=6), Branches([3, 4, 5], [[6, 7, 8, 9], [6, 7]])
+def of_config(name: str, **more):
+    """A random model of a family, with what it does to its logits made large."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**SHAPE, **more)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    if model.lm_head.bias is not None:
+        torch.nn.init.normal_(model.lm_head.bias)
+    return model
+
+
+HEADS = {
+    "scale": lambda: of_config("Granite", logits_scaling=0.25, attention_multiplier=0.3),
+    "other scale": lambda: of_config("Cohere", logit_scale=0.25),
+    "soft cap": lambda: of_config("Gemma2", head_dim=8, final_logit_softcapping=1.0,
+                                  attn_logit_softcapping=2.0, query_pre_attn_scalar=8),
+    "bias": lambda: of_config("Phi"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_follows_the_head_is_the_models_own(head):
+    scored, rows = HEADS[head](), branches(4)
+    want = [separate(scored, b.prompt, r) for b in rows for r in b.responses]
+    sum(logp.sum() for logp in want).backward()
+    expected = gradients(scored)
+    scored.zero_grad()
     install(scored)
-    score(scored, build([row], 0))  # eight positions in the row, six in its longest branch
-    with pytest.raises(UserError, match="takes 7 positions .* last 6 only"):
-        score(scored, build([Branches([3, 4, 5], [[6, 7, 8, 9, 10]])], 0))
+    found = score(scored, build(rows, 0)).logp
+    sum(logp.sum() for logp in found).backward()
+    for got, one in zip(found, want, strict=True):
+        assert_near(got.detach(), one.detach())
+    assert_gradients_near(gradients(scored), expected)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_same_with_a_frozen_head(head):
+    scored, rows = HEADS[head](), branches(4)
+    for part in (scored.get_output_embeddings(), scored.get_input_embeddings()):
+        part.requires_grad_(False)
+    sum(separate(scored, b.prompt, r).sum() for b in rows for r in b.responses).backward()
+    expected = gradients(scored)
+    scored.zero_grad()
+    install(scored)
+    sum(logp.sum() for logp in score(scored, build(rows, 0)).logp).backward()
+    assert_gradients_near(gradients(scored), expected)
+
+
+def test_an_unknown_use_of_the_logits_is_refused():
+    odd = make_model()
+    forward = odd.forward
+
+    def squared(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        out.logits = out.logits.square()
+        return out
+
+    odd.forward = squared
+    with pytest.raises(UserError, match="does something to its logits"):
+        install(odd)
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_rows_beyond_a_sliding_window(layout):
+    scored, rows = mistral(sliding_window=6), branches()
+    want = [separate(scored, b.prompt, r) for b in rows for r in b.responses]
+    install(scored)
+    with torch.no_grad():
+        found = score(scored, build(rows, 0, layout=layout)).logp
+    for got, expected in zip(found, want, strict=True):
+        assert_near(got, expected.detach())
+
+
+@pytest.mark.parametrize("layout", [Layout.SEPARATE, Layout.ALONE])
+def test_gradients_do_not_depend_on_the_layout(model, layout):
+    rows = branches()
+    found = {}
+    for one in (Layout.SHARED, layout):
+        model.zero_grad()
+        sum(logp.sum() for logp in score(model, build(rows, 0, True, one)).logp).backward()
+        found[one] = gradients(model)
+    assert_gradients_near(found[layout], found[Layout.SHARED])
+
+
+def test_a_copy_of_an_installed_model_calls_itself(model):
+    import copy
+
+    other, ids = copy.deepcopy(model), torch.tensor([[4, 5]])
+    with torch.no_grad():
+        other.lm_head.weight.zero_()
+    assert not torch.equal(other(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
 def test_pad_and_dropout():
@@ -144,15 +216,15 @@ def test_pad_and_dropout():
     assert values_BT.tolist() == [[1, 2], [3, 0]]
     assert mask_BT.tolist() == [[True, True], [True, False]]
     net = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(2, 2))
-    disable_dropout(net)
+    disable_noise(net)
     assert net[0].p == 0.0
 
 
-def test_disable_dropout_reaches_attention():
+def test_disable_noise_reaches_attention():
     """Attention dropout is a number, not a module, in transformers' Llama."""
     dropped = make_model(attention_dropout=0.5).train()
     install(dropped)
-    disable_dropout(dropped)
+    disable_noise(dropped)
     rows = build(branches(2), 0)
     with torch.no_grad():
         first, second = (torch.cat(score(dropped, rows).logp) for _ in range(2))

@@ -4,7 +4,8 @@ Positions go through the LM head in chunks; log-softmax is float32. The gradient
 log-prob with respect to its hidden state, `W[target] - p @ W`, does not depend on what comes after
 it, and neither does that of the divergence from a reference q, `(p - q) @ W`; so with a frozen
 head (LoRA) both are stored in the forward pass and no logits are ever made twice. With a
-trainable head the logits are made again in the backward pass.
+trainable head the logits are made again in the backward pass. A soft cap, z = c tanh(hW / c),
+multiplies each logit's share of a gradient by 1 - (z / c)^2.
 
 Shape legend: N scored positions, C a chunk of them, D hidden size, V vocabulary.
 """
@@ -36,10 +37,12 @@ class TokenScores(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """A model's last hidden states at scored positions, and the head that reads them."""
+    """A model's last hidden states at scored positions, and the head that reads them. cap: c of a
+    soft cap on the logits."""
 
     states_ND: Tensor
     weight_VD: Tensor
+    cap: float | None = None
 
 
 def token_scores(
@@ -51,8 +54,9 @@ def token_scores(
     reference: Hidden | None = None,
 ) -> TokenScores:
     """Scores of `targets_N` under `hidden`, differentiable in its two tensors."""
-    against = reference or (None, None)
-    found = _TokenScores.apply(*hidden, targets_N, *against, chunk, collision)
+    found = _TokenScores.apply(
+        hidden.states_ND, hidden.weight_VD, hidden.cap, targets_N, reference, chunk, collision
+    )
     logp_N, entropy_N, collision_N, kl_N, reference_N = found
     asked_N = collision_N if collision else None
     against_N = (kl_N, reference_N) if reference else (None, None)
@@ -61,33 +65,33 @@ def token_scores(
 
 class _TokenScores(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden_ND, weight_VD, targets_N, ref_hidden_ND, ref_weight_VD, chunk, collision
-    ):
+    def forward(ctx: Any, hidden_ND, weight_VD, cap, targets_N, reference, chunk, collision):
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
-        against = ref_hidden_ND is not None
+        against = reference is not None
         out = tuple(hidden_ND.new_zeros(len(hidden_ND), dtype=_wide(hidden_ND)) for _ in range(5))
         store = needs_hidden and not needs_weight
         slope_ND = torch.empty_like(hidden_ND) if store else None
         kl_slope_ND = torch.empty_like(hidden_ND) if store and against else None
-        ref_chunks = _chunks(ref_hidden_ND, ref_weight_VD, chunk) if against else None
-        for part, log_p_CV, p_CV in _chunks(hidden_ND, weight_VD, chunk):
+        ref_chunks = _chunks(reference, chunk) if against else None
+        for part, log_p_CV, p_CV, slope_CV in _chunks(Hidden(hidden_ND, weight_VD, cap), chunk):
             logp_N, entropy_N, collision_N, kl_N, reference_N = (row[part] for row in out)
             logp_N.copy_(_at(log_p_CV, targets_N[part]))
-            mean_CD = p_CV.to(weight_VD.dtype) @ weight_VD if slope_ND is not None else None
+            mean_CD = _read(p_CV, slope_CV, weight_VD) if slope_ND is not None else None
+            if slope_ND is not None:
+                own_C1 = 1 if slope_CV is None else _at(slope_CV, targets_N[part])[:, None]
+                slope_ND[part] = own_C1 * weight_VD[targets_N[part]] - mean_CD
             if ref_chunks is not None:
-                _, log_q_CV, q_CV = next(ref_chunks)
+                _, log_q_CV, q_CV, _ = next(ref_chunks)
                 reference_N.copy_(_at(log_q_CV, targets_N[part]))
                 kl_N.copy_(log_q_CV.sub_(log_p_CV).mul_(q_CV).sum(1))
                 if kl_slope_ND is not None:
-                    kl_slope_ND[part] = mean_CD - q_CV.to(weight_VD.dtype) @ weight_VD
+                    kl_slope_ND[part] = mean_CD - _read(q_CV, slope_CV, weight_VD)
             entropy_N.copy_(-log_p_CV.mul_(p_CV).sum(1))
             if collision:
                 collision_N.copy_(p_CV.square().sum(1).log())
-            if slope_ND is not None:
-                slope_ND[part] = weight_VD[targets_N[part]] - mean_CD
-        ctx.chunk, ctx.stored = chunk, store
-        again = (hidden_ND, weight_VD, targets_N, ref_hidden_ND, ref_weight_VD)
+        ctx.chunk, ctx.stored, ctx.cap = chunk, store, cap
+        ctx.ref_cap = reference.cap if against else None
+        again = (hidden_ND, weight_VD, targets_N, *(reference[:2] if against else (None, None)))
         ctx.save_for_backward(*((slope_ND, kl_slope_ND) if store else again))
         ctx.mark_non_differentiable(out[1], out[2], out[4])
         return out
@@ -111,38 +115,46 @@ def _again(ctx: Any, grad_N: Tensor, kl_grad_N: Tensor) -> tuple[Tensor, Tensor]
     grad_weight_VD = torch.zeros_like(weight_VD)
     ref_chunks = None
     if ref_hidden_ND is not None:
-        ref_chunks = _chunks(ref_hidden_ND, ref_weight_VD, ctx.chunk)
-    for part, _, p_CV in _chunks(hidden_ND, weight_VD, ctx.chunk):
+        ref_chunks = _chunks(Hidden(ref_hidden_ND, ref_weight_VD, ctx.ref_cap), ctx.chunk)
+    for part, _, p_CV, of_cap_CV in _chunks(Hidden(hidden_ND, weight_VD, ctx.cap), ctx.chunk):
         slope_CV = p_CV.mul_((kl_grad_N[part] - grad_N[part])[:, None])
         if ref_chunks is not None:
-            _, _, q_CV = next(ref_chunks)
+            _, _, q_CV, _ = next(ref_chunks)
             slope_CV -= q_CV.mul_(kl_grad_N[part, None])
         rows_C = torch.arange(len(slope_CV), device=slope_CV.device)
         slope_CV[rows_C, targets_N[part]] += grad_N[part]
-        slope_CV = slope_CV.to(hidden_ND.dtype)
+        slope_CV = (slope_CV if of_cap_CV is None else slope_CV * of_cap_CV).to(hidden_ND.dtype)
         grad_hidden_ND[part] = slope_CV @ weight_VD
         grad_weight_VD.addmm_(slope_CV.T, hidden_ND[part])
     return grad_hidden_ND, grad_weight_VD
 
 
-def _chunks(
-    hidden_ND: Tensor, weight_VD: Tensor, chunk: int
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """(positions, their log-softmax (C, V), its exponential (C, V)), chunk by chunk. The two
-    tensors are overwritten by the next chunk: on a CPU, fresh pages cost more than the arithmetic
-    on them."""
+def _chunks(hidden: Hidden, chunk: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor | None]]:
+    """(positions, their log-softmax (C, V), its exponential (C, V), slope of the soft cap (C, V)),
+    chunk by chunk. The tensors are overwritten by the next chunk: on a CPU, fresh pages cost more
+    than the arithmetic on them."""
+    hidden_ND, weight_VD, cap = hidden
     shape = (min(chunk, len(hidden_ND)), len(weight_VD))
-    room = hidden_ND.new_empty((2, *shape), dtype=_wide(hidden_ND))
+    room = hidden_ND.new_empty((2 if cap is None else 3, *shape), dtype=_wide(hidden_ND))
     for start in range(0, len(hidden_ND), chunk):
         part = slice(start, min(start + chunk, len(hidden_ND)))
-        log_p_CV, p_CV = room[:, : part.stop - part.start]
+        log_p_CV, p_CV, *rest = room[:, : part.stop - part.start]
         if p_CV.dtype == hidden_ND.dtype:
             torch.mm(hidden_ND[part], weight_VD.T, out=p_CV)
         else:
             p_CV.copy_(hidden_ND[part] @ weight_VD.T)
+        if cap is not None:
+            torch.tanh(p_CV.div_(cap), out=p_CV)
+            torch.square(p_CV, out=rest[0]).neg_().add_(1)
+            p_CV.mul_(cap)
         torch.log_softmax(p_CV, dim=-1, out=log_p_CV)
         torch.exp(log_p_CV, out=p_CV)
-        yield part, log_p_CV, p_CV
+        yield part, log_p_CV, p_CV, rest[0] if rest else None
+
+
+def _read(p_CV: Tensor, slope_CV: Tensor | None, weight_VD: Tensor) -> Tensor:
+    """(C, D): the head's rows, weighted."""
+    return (p_CV if slope_CV is None else p_CV * slope_CV).to(weight_VD.dtype) @ weight_VD
 
 
 def _at(values_CV: Tensor, targets_C: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tiebreak.engine import rows as row_layout
 from tiebreak.engine.batches import cut
-from tiebreak.engine.rows import Branches
+from tiebreak.engine.rows import Branches, Layout
 from tiebreak.engine.scoring import score
 from tiebreak.methods import Method, Pairs
 
@@ -63,15 +63,16 @@ def score_all(
     pad_id: int,
     budget: int,
     overhead: int,
+    layout: Layout = Layout.SHARED,
     progress: Callable[[int], object] = lambda done: None,
 ) -> list[list[Tensor]]:
     """Per-row, per-branch log-probs of every response, without gradient, on the CPU."""
     result: list[list[Tensor]] = [[] for _ in branches]
     device = next(model.parameters()).device
     with torch.no_grad():
-        for part in cut_many([b.positions() for b in branches], budget, overhead):
-            layout = row_layout.build([branches[i] for i in part], pad_id).to(device)
-            logps = iter(score(model, layout).logp)
+        for part in cut_many([b.positions(layout) for b in branches], budget, overhead):
+            rows = row_layout.build([branches[i] for i in part], pad_id, layout=layout).to(device)
+            logps = iter(score(model, rows).logp)
             for i in part:
                 result[i] = [next(logps).float().cpu() for _ in branches[i].responses]
             progress(len(part))

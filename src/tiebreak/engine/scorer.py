@@ -14,7 +14,7 @@ from tiebreak.data.tokens import Tokens
 from tiebreak.engine import rows as row_layout
 from tiebreak.engine.batches import cut
 from tiebreak.engine.reference import Live, ReferenceTable
-from tiebreak.engine.rows import Branches, Rows
+from tiebreak.engine.rows import Branches, Layout, Rows
 from tiebreak.engine.scoring import Ask, Scores, hidden_states, pad, score
 from tiebreak.methods import Needs, Pairs, Responses
 
@@ -93,11 +93,12 @@ class Scorer:
     pad_id: int
     budget: int
     overhead: int
+    layout: Layout = Layout.SHARED
     positions: int = 0
     unique_tokens: int = 0
 
     def cuts(self, rows: Sequence[int]) -> list[list[int]]:
-        lengths = [self.data.branches(row).positions() for row in rows]
+        lengths = [self.data.branches(row).positions(self.layout) for row in rows]
         return [[rows[i] for i in part] for part in cut(lengths, self.budget, self.overhead)]
 
     def take_counts(self) -> tuple[Tensor, float]:
@@ -111,7 +112,7 @@ class Scorer:
     ) -> tuple[Pairs, Scores]:
         """Score one cut, with gradient."""
         scored, scores = self._score(model, rows, needs or Needs())
-        self.unique_tokens += sum(self.data.branches(row).positions() + 1 for row in rows)
+        self.unique_tokens += sum(self.data.branches(row).unique_tokens() for row in rows)
         return self.data.pairs(rows, scored), scores
 
     def batch(self, model: Any, rows: Sequence[int]) -> Scored:
@@ -127,13 +128,13 @@ class Scorer:
         """(policy, reference) log-probs of each row's mismatched response, without gradient."""
         branches = [self.data.mismatched_branches(row) for row in rows]
         result: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(rows)
-        for part in cut([b.positions() for b in branches], self.budget, self.overhead):
-            layout = row_layout.build([branches[i] for i in part], self.pad_id).to(_device(model))
-            self.positions += layout.input_ids.numel()
+        lengths = [b.positions(self.layout) for b in branches]
+        for part in cut(lengths, self.budget, self.overhead):
+            built = self._build(model, [branches[i] for i in part])
             with torch.no_grad():
-                policy = score(model, layout).logp
+                policy = score(model, built).logp
             of_part = [(rows[i], 0) for i in part]
-            reference = self._reference(model, layout, self.data.mismatched, of_part)
+            reference = self._reference(model, built, self.data.mismatched, of_part)
             assert reference is not None
             for i, p, r in zip(part, policy, reference, strict=True):
                 result[i] = (p, r)
@@ -141,8 +142,7 @@ class Scorer:
 
     def _score(self, model: Any, rows: Sequence[int], needs: Needs) -> tuple[Scored, Scores]:
         branches = [self.data.branches(row) for row in rows]
-        layout = row_layout.build(branches, self.pad_id, needs.prompt).to(_device(model))
-        self.positions += layout.input_ids.numel()
+        built = self._build(model, branches, needs.prompt)
         first = PROMPT if needs.prompt else 0
         where = [
             (row, k)
@@ -153,24 +153,31 @@ class Scorer:
         if needs.forward_kl:
             assert self.data.live is not None, "the divergence needs the reference itself"
             with self.data.live(model) as reference_model:
-                against = hidden_states(reference_model, layout)
-        scores = score(model, layout, Ask(needs.collision, against))
+                against = hidden_states(reference_model, built)
+        scores = score(model, built, Ask(needs.collision, against))
         parts = {
             "policy": scores.logp,
             "reference": scores.reference
-            or self._reference(model, layout, self.data.reference, where),
+            or self._reference(model, built, self.data.reference, where),
             "forward_kl": scores.forward_kl,
             "collision": scores.collision,
         }
         given = {name: values for name, values in parts.items() if values is not None}
         return {n: dict(zip(where, v, strict=True)) for n, v in given.items()}, scores
 
+    def _build(self, model: Any, branches: Sequence[Branches], prompt: bool = False) -> Rows:
+        """Rows on the model's device, counted."""
+        rows = row_layout.build(branches, self.pad_id, prompt, self.layout)
+        padded = rows.layout is not Layout.ALONE
+        self.positions += rows.input_ids.numel() if padded else int((rows.branch >= 0).sum())
+        return rows.to(_device(model))
+
     def _reference(
-        self, model: Any, layout: Rows, table: ReferenceTable | None, where: list[Place]
+        self, model: Any, rows: Rows, table: ReferenceTable | None, where: list[Place]
     ) -> list[Tensor] | None:
         if self.data.live is not None:
             with self.data.live(model) as reference_model:
-                return score(reference_model, layout).logp
+                return score(reference_model, rows).logp
         if table is None:
             return None
         # A prompt has no reference log-probs; nothing reads these.

@@ -5,6 +5,8 @@ teaches a model one more way to be called, `model(rows=...)`, so that wrappers w
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from tiebreak.engine.causal_lm import (
+    AfterHead,
+    after_head,
+    forget_lengths,
+    growing_rotary,
+    head_replaced,
+    text_only,
+)
 from tiebreak.engine.head import Hidden, TokenScores, token_scores
-from tiebreak.engine.rows import Rows
-from tiebreak.errors import UserError
-
-# What models do to logits after the head, with the value that does nothing.
-_PLAIN_LOGITS = {
-    "final_logit_softcapping": 0.0,
-    "logit_scale": 1.0,
-    "logits_scaling": 1.0,
-    "lm_head_multiplier": 1.0,
-}
+from tiebreak.engine.masks import branches_apart
+from tiebreak.engine.rows import Layout, Rows
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,19 @@ class Scores:
 
 
 def install(model: Any, chunk: int = 256) -> None:
-    """Give the causal LM inside `model` (PEFT or not) the scoring call; doing it twice is fine."""
-    causal_lm = model.get_base_model() if hasattr(model, "peft_config") else model
-    _check_head(causal_lm)
+    """Give the causal LM inside `model` (PEFT or not) the scoring call; doing it twice is fine.
+    UserError where its head is none that scoring can follow."""
+    causal_lm = causal_lm_of(model)
     if "_plain_forward" in causal_lm.__dict__:
         return
-    plain = causal_lm.forward
+    plain, after = causal_lm.forward, after_head(causal_lm)
 
     def forward(
         self: Any, *args: Any, rows: Rows | None = None, ask: Ask | None = None, **kwargs: Any
     ) -> Any:
         if rows is None:
-            return plain(*args, **kwargs)
-        _check_window(self.config, rows)
-        hidden, ask = _hidden(self, rows), ask or Ask()
+            return self._plain_forward(*args, **kwargs)
+        hidden, ask = _hidden(self, rows, after), ask or Ask()
         if ask.hidden:
             return hidden
         with torch.autocast(hidden.states_ND.device.type, enabled=False):
@@ -59,8 +60,14 @@ def install(model: Any, chunk: int = 256) -> None:
                 hidden, rows.targets, chunk, collision=ask.collision, reference=ask.against
             )
 
-    causal_lm._plain_forward = plain
+    causal_lm._plain_forward, causal_lm._growing_rotary = plain, growing_rotary(causal_lm)
     causal_lm.forward = types.MethodType(forward, causal_lm)
+
+
+def causal_lm_of(model: Any) -> Any:
+    """The causal LM itself, without DDP and PEFT around it."""
+    model = getattr(model, "module", model)
+    return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
 @dataclass(frozen=True)
@@ -86,18 +93,46 @@ def hidden_states(model: Any, rows: Rows) -> Hidden:
     return model(rows=rows, ask=Ask(hidden=True))
 
 
-def _hidden(causal_lm: Any, rows: Rows) -> Hidden:
-    states_RLD = causal_lm.base_model(
-        input_ids=rows.input_ids,
-        attention_mask=rows.attention_mask,
-        position_ids=rows.position_ids,
-        use_cache=False,
-    ).last_hidden_state
-    states_ND, weight_VD = states_RLD[rows.scored], causal_lm.get_output_embeddings().weight
+def _hidden(causal_lm: Any, rows: Rows, after: AfterHead) -> Hidden:
+    if rows.layout is Layout.ALONE:
+        parts = [_states(causal_lm, one)[one.scored] for one in _one_by_one(rows)]
+        states_ND = torch.cat(parts)
+    else:
+        states_ND = _states(causal_lm, rows)[rows.scored]
+    head = causal_lm.get_output_embeddings()
+    weight_VD = head.weight[: after.vocabulary]
+    if head.bias is not None:  # as one more input that is always 1
+        weight_VD = torch.cat([weight_VD, head.bias[: after.vocabulary, None]], dim=1)
+        states_ND = torch.cat([states_ND, states_ND.new_ones(len(states_ND), 1)], dim=1)
     device = states_ND.device.type
     mixed = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if mixed else states_ND.dtype
-    return Hidden(states_ND.to(dtype), weight_VD.to(dtype))
+    scaled_ND = states_ND if after.scale == 1 else states_ND * after.scale
+    return Hidden(scaled_ND.to(dtype), weight_VD.to(dtype), after.cap)
+
+
+def _one_by_one(rows: Rows) -> Iterator[Rows]:
+    """Each row by itself, without its padding."""
+    for i in range(len(rows.input_ids)):
+        used = int((rows.branch[i] >= 0).sum())
+        parts = (rows.input_ids, rows.position_ids, rows.branch, rows.scored)
+        ids, positions, branch, scored = (part[i : i + 1, :used] for part in parts)
+        yield Rows(ids, positions, branch, scored, rows.targets, rows.lengths, rows.layout)
+
+
+def _states(causal_lm: Any, rows: Rows) -> Tensor:
+    """(R, L, D): what the LM head is given at each position."""
+    forget_lengths(causal_lm._growing_rotary)
+    shared = rows.layout is Layout.SHARED
+    # Without a 2-D mask, transformers takes positions that start again for another document.
+    mask_RL = torch.ones_like(rows.input_ids) if shared else (rows.branch >= 0).long()
+    apart = branches_apart(rows.position_ids, rows.branch) if shared else nullcontext()
+    with apart, head_replaced(causal_lm, lambda states: states[..., :1]) as given:
+        causal_lm._plain_forward(
+            input_ids=rows.input_ids, attention_mask=mask_RL, position_ids=rows.position_ids,
+            use_cache=False, **text_only(causal_lm, rows.input_ids),
+        )  # fmt: skip
+    return given[0]
 
 
 def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -108,37 +143,12 @@ def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:
     return values_BT, positions_T[None] < lengths_B[:, None]
 
 
-def disable_dropout(model: nn.Module) -> None:
-    """A dropped unit makes policy and reference differ at equal weights. Attention dropout is a
-    number on the attention module (`attention_dropout`), not a module."""
+def disable_noise(model: nn.Module) -> None:
+    """Dropout and a router's noise make policy and reference differ at equal weights. Most are
+    numbers on a module (`attention_dropout`, `router_jitter_noise`), not modules."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         for name, value in list(vars(module).items()):
-            if "dropout" in name and isinstance(value, float):
+            if ("dropout" in name or "jitter" in name) and isinstance(value, float):
                 setattr(module, name, 0.0)
-
-
-def _check_head(causal_lm: Any) -> None:
-    head, config = causal_lm.get_output_embeddings(), causal_lm.config
-    odd = [k for k, plain in _PLAIN_LOGITS.items() if getattr(config, k, None) not in (None, plain)]
-    if odd or type(head) is not nn.Linear or head.bias is not None:
-        what = f"config.{odd[0]}" if odd else f"an LM head of type {type(head).__name__}"
-        raise UserError(
-            f"model {config.model_type!r} has {what}, which scoring does not support; "
-            "use a model with a plain linear head, and leave lm_head out of the adapter's targets"
-        )
-
-
-def _check_window(config: Any, rows: Rows) -> None:
-    """Our mask shows a position its whole past; a sliding window would hide some of it."""
-    window = getattr(config, "sliding_window", None)
-    if window is None or rows.input_ids.shape[1] <= window:
-        return
-    longest = int(rows.position_ids.max()) + 1
-    if longest > window:
-        raise UserError(
-            f"a prompt with its response takes {longest} positions and model "
-            f"{config.model_type!r} attends to the last {window} only, which scoring does not "
-            f"support; give data.max_length={window} or less"
-        )

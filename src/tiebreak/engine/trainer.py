@@ -25,9 +25,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from tiebreak.engine import metrics
 from tiebreak.engine.batches import BatchPlan, share_of_rank
 from tiebreak.engine.checkpoints import SafeCheckpoints
+from tiebreak.engine.probe import CAUSES
 from tiebreak.engine.reference import MethodState
 from tiebreak.engine.scorer import Scored, Scorer, stack
-from tiebreak.engine.scoring import disable_dropout, install
+from tiebreak.engine.scoring import disable_noise, install
 from tiebreak.errors import TrainingFailed, UserError
 from tiebreak.methods import Method, Pairs
 
@@ -54,7 +55,7 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         head_chunk: int = 256,
     ) -> None:
         install(model, head_chunk)
-        disable_dropout(model)
+        disable_noise(model)
         self.method, self.scorer, self.plan = method, scorer, plan
         self.on_step, self.precision = on_step, precision
         self.method_state = MethodState(method, scorer.data.live)
@@ -215,12 +216,6 @@ def peak_memory() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-CAUSES = (
-    "the reference log-probs were made by other weights, another tokenizer or template, or another "
-    "precision; or dropout is on; or the adapter does not start at zero"
-)
 
 
 def check_start(method: Method, metrics: Mapping[str, float], precision: str) -> None:

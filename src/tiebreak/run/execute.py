@@ -5,6 +5,7 @@ manifest, and the files of an evaluation. Done once, it answers at once.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,7 @@ from tiebreak.store import Artefact, Store
 from tiebreak.track import record as records
 from tiebreak.track.mirror import Mirror, open_mirror
 from tiebreak.track.record import Record, is_done, read_jsonl, read_result
-from tiebreak.track.record_format import GENERATIONS, METRICS, STATUS, TRACE, path_in_record
+from tiebreak.track.record_format import GENERATIONS, LAYOUT, METRICS, STATUS, TRACE, path_in_record
 from tiebreak.track.wandb_environment import is_agents
 
 
@@ -268,6 +269,7 @@ def manifest(run: Run, store: Store, record: Record, reused: dict[Any, bool]) ->
     now = {(s.name, s.key): reused.get((s.name, s.key), True) for s in run.plan.stages()}
     all_stages = {**known, **{at: known.get(at, True) and was for at, was in now.items()}}
     reports = _reports(run, store)
+    layout = store.path("align", run.plan.align.key) / LAYOUT
     return {
         "stages": [{"stage": s, "key": k, "reused": was} for (s, k), was in all_stages.items()],
         "hashes": {
@@ -278,6 +280,7 @@ def manifest(run: Run, store: Store, record: Record, reused: dict[Any, bool]) ->
         },
         "dropped": {side: report["dropped"] for side, report in reports.items()},
         "host": provenance.host(_devices()),
+        **({"layout": json.loads(layout.read_text())} if layout.is_file() else {}),
     }
 
 

@@ -18,10 +18,11 @@ from tiebreak.stages.reference import TABLE, References
 from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
 from tiebreak.store import Settings
 from tiebreak.track.record import dumps
-from tiebreak.track.record_format import METRICS
+from tiebreak.track.record_format import LAYOUT, METRICS
 
 if TYPE_CHECKING:
     from tiebreak.data.tokens import Tokens
+    from tiebreak.engine.probe import Probe
     from tiebreak.engine.reference import Live
     from tiebreak.engine.scorer import TrainingData
     from tiebreak.engine.trainer import PreferenceTrainer
@@ -85,7 +86,10 @@ def _build(context: Context, start: Checkpoint, work: Path, paths: Paths) -> Non
         if look is not None:
             look(step, len(trainer.plan), paths, trainer.accelerator.unwrap_model(trainer.model))
 
-    trainer = make_trainer(run, start, paths, work / "checkpoints", on_step)
+    trainer, found = make_trainer(run, start, paths, work / "checkpoints", on_step)
+    if main:
+        about = {"layout": str(found.layout), "difference": found.difference}
+        (work / LAYOUT).write_text(json.dumps(about))
     quiet_trainer(trainer, f"align, {run.method_name}")
     if log is not None:
         log.begin(len(rows), len(trainer.plan), work / "checkpoints")
@@ -107,7 +111,8 @@ def _forget_folder(work: Path, source: str) -> None:
 
 def make_trainer(
     run: RunConfig, start: Checkpoint, paths: Paths, folder: Path, on_step: Callable
-) -> PreferenceTrainer:
+) -> tuple[PreferenceTrainer, Probe]:
+    """The trainer, and the layout that it scores rows in."""
     from transformers import TrainingArguments, set_seed
 
     from tiebreak.data.tokens import Tokens
@@ -122,6 +127,7 @@ def make_trainer(
     model.train()
     live = live_reference(run, start, paths)
     data = training_data(run, Tokens.load(paths["tokens"]), paths, live)
+    found = _probed(run, model, data)
     plan = plan_batches(len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps)
     arguments = TrainingArguments(
         **common_arguments(folder, train.precision, run.seed, execution.checkpoint_every),
@@ -130,11 +136,26 @@ def make_trainer(
         max_grad_norm=train.max_grad_norm, num_train_epochs=1, per_device_train_batch_size=1,
         activation_checkpointing=execution.gradient_checkpointing, logging_steps=1,
     )  # fmt: skip
-    scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)
-    return PreferenceTrainer(
-        model, run.method, scorer, plan, one_device(arguments),
-        on_step=on_step, precision=train.precision, head_chunk=execution.head_chunk,
+    budget, overhead = execution.positions_per_cut, execution.cut_overhead
+    trainer = PreferenceTrainer(
+        model, run.method, Scorer(data, 0, budget, overhead, found.layout), plan,
+        one_device(arguments), on_step=on_step, precision=train.precision,
+        head_chunk=execution.head_chunk,
     )  # fmt: skip
+    return trainer, found
+
+
+def _probed(run: RunConfig, model: Any, data: TrainingData) -> Probe:
+    """The layout for these rows; the stored reference is held against the same plain forwards."""
+    from tiebreak.engine.probe import check_reference, probe
+    from tiebreak.engine.scoring import disable_noise, install
+
+    install(model, run.train.execution.head_chunk)
+    disable_noise(model)
+    found = probe(model, [data.branches(row) for row in range(len(data.tokens))])
+    if data.reference is not None:
+        check_reference(found, data.reference, run.train.precision)
+    return found
 
 
 def live_reference(run: RunConfig, start: Checkpoint, paths: Paths) -> Live | None:

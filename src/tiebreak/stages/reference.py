@@ -80,14 +80,16 @@ def _build(work: Path, run: RunConfig, start: Checkpoint, paths: Paths, mismatch
 def score(run: RunConfig, model: Any, rows: Sequence[Any], what: str) -> list[list[Any]]:
     """Log-prob of every token (tensors (tokens,), nats) of every response."""
     from tiebreak.engine.models import autocast
+    from tiebreak.engine.probe import probe
     from tiebreak.engine.progress import progress
     from tiebreak.engine.reference import score_all
     from tiebreak.engine.scoring import install
 
     execution = run.train.execution
     install(model, execution.head_chunk)
+    layout = probe(model, rows).layout
     with progress(what, len(rows)) as advance, autocast(run.train.precision):
         return score_all(
             model, rows, pad_id=0, budget=execution.positions_per_cut,
-            overhead=execution.cut_overhead, progress=advance,
+            overhead=execution.cut_overhead, layout=layout, progress=advance,
         )  # fmt: skip

@@ -23,6 +23,9 @@ LOCK = ".lock"
 OF_RUN = frozenset({CONFIG, MANIFEST, STATUS, METRICS, THROUGHPUT, TRACE, LOCK})
 """Files of the run's own folder; every other file belongs to an evaluation."""
 
+LAYOUT = "layout.json"
+"""In the artefact of a policy: how its rows were laid out; the manifest has its content."""
+
 EVALUATIONS = "evaluations"
 RESULT = "result.json"
 GENERATIONS = "generations.jsonl"

@@ -1,0 +1,115 @@
+"""What scoring has to know of a causal LM beside its forward, asked of the model itself.
+
+What a model does to its logits (scale, soft cap, cut) is measured: its LM head is made to give a
+ladder of known numbers, and what comes out of the model is compared with them. No names of models
+or of settings are listed anywhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tiebreak.errors import UserError
+
+SMALL, LARGE = 2.0**-20, 2.0**20  # logits at which a soft cap does nothing, and everything
+
+
+@dataclass(frozen=True)
+class AfterHead:
+    """logits = cap * tanh(scale * (head's output) / cap), of the first `vocabulary` tokens; without
+    a cap, scale * (head's output)."""
+
+    vocabulary: int
+    scale: float = 1.0
+    cap: float | None = None
+
+    def __call__(self, logits_V: Tensor) -> Tensor:
+        scaled_V = logits_V[: self.vocabulary] * self.scale
+        return scaled_V if self.cap is None else self.cap * torch.tanh(scaled_V / self.cap)
+
+
+def after_head(causal_lm: Any) -> AfterHead:
+    """What the model does to its head's output. UserError where it is none of the above."""
+    head, device = _head(causal_lm), next(causal_lm.parameters()).device
+    ladder_V = torch.linspace(-60, 60, head.weight.shape[0], device=device)
+    ladder_V[:4] = torch.tensor([SMALL, -SMALL, LARGE, -LARGE], device=device)
+    ids = torch.zeros((1, 2), dtype=torch.long, device=device)
+    was_training, causal_lm_forward = causal_lm.training, plain_forward(causal_lm)
+    with torch.no_grad(), head_replaced(
+        causal_lm, lambda states: ladder_V.expand(*states.shape[:-1], -1)
+    ) as given:  # fmt: skip
+        causal_lm.eval()
+        out = causal_lm_forward(input_ids=ids, use_cache=False, **text_only(causal_lm, ids))
+        causal_lm.train(was_training)
+    logits_V = out.logits[0, -1].float()
+    scale, most = float(logits_V[0]) / SMALL, float(logits_V[2])
+    cap = None if abs(most) >= 0.5 * LARGE * abs(scale) else most
+    found = AfterHead(len(logits_V), 1.0 if abs(scale - 1) < 1e-6 else scale, cap)
+    if not given or not torch.allclose(found(ladder_V), logits_V, rtol=1e-5, atol=1e-6):
+        raise UserError(
+            f"model {causal_lm.config.model_type!r} does something to its logits that scoring does "
+            "not know (it knows a scale and a soft cap); use another model"
+        )
+    return found
+
+
+def _head(causal_lm: Any) -> nn.Linear:
+    head = causal_lm.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise UserError(
+            f"model {causal_lm.config.model_type!r} has an LM head of type {type(head).__name__}, "
+            "which scoring does not support; use a model with a plain linear head, and leave "
+            "lm_head out of the adapter's targets"
+        )
+    return head
+
+
+def plain_forward(causal_lm: Any) -> Callable[..., Any]:
+    """The model's own forward, also after `scoring.install`."""
+    return vars(causal_lm).get("_plain_forward", causal_lm.forward)
+
+
+@contextmanager
+def head_replaced(causal_lm: Any, output: Callable[[Tensor], Tensor]) -> Generator[list[Tensor]]:
+    """While it lasts the LM head gives `output(its input)`; yields the list of its inputs."""
+    head, given = causal_lm.get_output_embeddings(), []
+
+    def forward(states: Tensor) -> Tensor:
+        given.append(states)
+        return output(states)
+
+    head.forward = forward
+    try:
+        yield given
+    finally:
+        del head.forward
+
+
+def text_only(causal_lm: Any, ids: Tensor) -> dict[str, Tensor]:
+    """What a multimodal model wants to be told beside token ids: that all of them are text."""
+    taken = inspect.signature(type(causal_lm).forward).parameters
+    return {name: torch.zeros_like(ids) for name in ("token_type_ids", "mm_token_type_ids")
+            if name in taken}  # fmt: skip
+
+
+def growing_rotary(causal_lm: Any) -> list[tuple[nn.Module, str]]:
+    """(module, prefix of its names) of rotary positions that grow with the longest row seen."""
+    return [(module, name.removesuffix("max_seq_len_cached")) for module in causal_lm.modules()
+            for name in vars(module) if name.endswith("max_seq_len_cached")]  # fmt: skip
+
+
+def forget_lengths(growing: list[tuple[nn.Module, str]]) -> None:
+    """Put them back to where they began, so that a row is scored as if it were the first."""
+    for module, prefix in growing:
+        original: Any = module.original_max_seq_len
+        if getattr(module, f"{prefix}max_seq_len_cached") > original:
+            setattr(module, f"{prefix}max_seq_len_cached", original)
+            inv_freq: Any = getattr(module, f"{prefix}original_inv_freq")
+            setattr(module, f"{prefix}inv_freq", inv_freq.clone())

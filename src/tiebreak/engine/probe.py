@@ -1,0 +1,166 @@
+"""Which layout gives the model's own numbers: a few real rows, scored both ways before the rest is.
+
+The model's own forward, one conversation at a time, with the logits that it gives itself, is the
+truth. Rows are scored in float32 and must agree within `TOLERANCE` nats for each token; the first
+layout that does is used. What is compared: the longest row, and beside it in one padded
+micro-batch the shortest, one whose responses differ early among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tiebreak.engine import rows as row_layout
+from tiebreak.engine.causal_lm import forget_lengths, plain_forward, text_only
+from tiebreak.engine.reference import ReferenceTable
+from tiebreak.engine.rows import Branches, Layout
+from tiebreak.engine.scoring import causal_lm_of, score
+from tiebreak.errors import UserError
+
+TOLERANCE = 1e-3  # nats per token
+BFLOAT16 = 0.1  # nats per token, in the mean over a response
+EARLY = 2  # responses that share fewer tokens at their beginning differ early
+CAUSES = (
+    "the reference log-probs were made by other weights, another tokenizer or template, or another "
+    "precision; or dropout is on; or the adapter does not start at zero"
+)
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError,
+            NotImplementedError, AssertionError)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Probe:
+    """layout: what to use. difference: largest found with it, nats per token. truth: row number ->
+    log-probs (T,) of each of its responses, by the model's own forward."""
+
+    layout: Layout
+    difference: float
+    truth: dict[int, list[Tensor]]
+
+
+def probe(model: Any, branches: Sequence[Branches]) -> Probe:
+    """The cheapest layout in which `model` (with the scoring call) gives its own log-probs. The
+    model stays in the mode it is in: what training switches on shows here. UserError: no layout
+    does, a row is longer than the model takes, or an id has no embedding."""
+    causal_lm = causal_lm_of(model)
+    check_ids(causal_lm, branches)
+    chosen = _chosen(branches)
+    with torch.no_grad(), torch.autocast(_device(model).type, enabled=False):
+        truth = {i: [_truth(causal_lm, branches[i], r) for r in branches[i].responses]
+                 for i in chosen}  # fmt: skip
+        why: dict[Layout, str] = {}
+        for layout in Layout:
+            found = _compared(model, [branches[i] for i in chosen], layout, truth)
+            if isinstance(found, float) and found <= TOLERANCE:
+                return Probe(layout, found, truth)
+            why[layout] = found if isinstance(found, str) else f"{found:.2g} nats off"
+    different = "; ".join(f"{layout}: {what}" for layout, what in why.items())
+    raise UserError(
+        f"model {causal_lm.config.model_type!r} cannot be scored: no layout of its rows gives the "
+        f"log-probs of its own forward ({different}); use another model"
+    )
+
+
+def check_reference(found: Probe, table: ReferenceTable, precision: str) -> None:
+    """UserError where the stored log-probs of the rows that were looked at are not the model's.
+    Those made in bfloat16 are rounded, by up to `BFLOAT16` nats per token in the mean."""
+    for row, responses in found.truth.items():
+        for branch, truth_T in enumerate(responses):
+            stored_T = table.get(row, branch).to(truth_T)
+            alike = len(stored_T) == len(truth_T)
+            apart = (stored_T - truth_T).abs() if alike else truth_T.new_tensor([float("inf")])
+            off = apart.max() if precision == "float32" else apart.mean()
+            if not off <= (TOLERANCE if precision == "float32" else BFLOAT16):
+                raise UserError(
+                    f"the stored reference log-probs of training row {row + 1} are {off:.2g} nats "
+                    "per token off the start model's own: the run would train against a wrong "
+                    f"reference. Usual causes: {CAUSES}"
+                )
+
+
+def check_ids(causal_lm: Any, branches: Sequence[Branches]) -> None:
+    """UserError for a token id without a row in the embeddings."""
+    rows = causal_lm.get_input_embeddings().weight.shape[0]
+    most = max(max(*row.prompt, *(max(r) for r in row.responses), 0) for row in branches)
+    if most >= rows:
+        raise UserError(
+            f"the tokenizer gives token id {most}, and model {causal_lm.config.model_type!r} has "
+            f"embeddings for {rows} (0 to {rows - 1}); give the tokenizer that belongs to the "
+            "model, or a model whose embeddings were resized"
+        )
+
+
+def _chosen(branches: Sequence[Branches]) -> list[int]:
+    """Numbers of the rows that are compared."""
+    by_length = sorted(range(len(branches)), key=lambda i: branches[i].positions())
+    ends = [by_length[-1], by_length[0]]
+    if not any(_differ_early(branches[i]) for i in ends):
+        ends += [i for i in by_length if _differ_early(branches[i])][:1]
+    return list(dict.fromkeys(ends))
+
+
+def _differ_early(row: Branches) -> bool:
+    if len(row.responses) < 2:
+        return False
+    first, last = row.responses[0], row.responses[-1]
+    return len(first) > EARLY and len(last) > EARLY and list(first[:EARLY]) != list(last[:EARLY])
+
+
+def _compared(
+    model: Any, rows: list[Branches], layout: Layout, truth: dict[int, list[Tensor]]
+) -> float | str:
+    """Largest difference per token, or how scoring failed."""
+    try:
+        built = row_layout.build(rows, 0, layout=layout).to(_device(model))
+        scored = score(model, built).logp
+    except FAILURES as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    expected = [t for responses in truth.values() for t in responses]
+    differences = [(a.double() - b).abs().max() for a, b in zip(scored, expected, strict=True)]
+    worst = float(torch.stack(differences).max())
+    return worst if worst == worst else "not a number"
+
+
+def _truth(causal_lm: Any, row: Branches, response: Sequence[int]) -> Tensor:
+    """(T,) log-probs of a response's tokens, in double precision."""
+    ids = torch.tensor([[*row.prompt, *response]], device=_device(causal_lm))
+    forget_lengths(causal_lm._growing_rotary)
+    try:
+        out = plain_forward(causal_lm)(input_ids=ids, use_cache=False, **text_only(causal_lm, ids))
+    except FAILURES as error:
+        raise _too_long(causal_lm, ids.shape[1], error) from error
+    logits_TV = out.logits[0, len(row.prompt) - 1 : -1].double()
+    targets_T = ids[0, len(row.prompt) :]
+    return logits_TV.log_softmax(-1).gather(1, targets_T[:, None])[:, 0]
+
+
+def _too_long(causal_lm: Any, length: int, error: Exception) -> UserError:
+    config = causal_lm.config.get_text_config()
+    limit = next(iter(_limits(causal_lm, config)), None)
+    if limit is not None and length > limit:
+        return UserError(
+            f"a prompt with its response takes {length} positions, and model "
+            f"{config.model_type!r} has {limit}; give data.max_length={limit}"
+        )
+    return UserError(
+        f"model {config.model_type!r} cannot be scored: its own forward fails "
+        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}); "
+        "use another model"
+    )
+
+
+def _limits(causal_lm: Any, config: Any) -> Iterator[int]:
+    """What the config calls its number of positions, under the names the library knows."""
+    for name in ("max_position_embeddings", "n_positions", "n_ctx", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int):
+            yield value
+
+
+def _device(model: Any) -> torch.device:
+    return next(model.parameters()).device

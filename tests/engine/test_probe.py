@@ -1,0 +1,182 @@
+"""The probe finds a layout that is right, and every fault that was put in on purpose."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from tiny import VOCAB, make_model, make_tokens, score_table, shifted
+
+from tiebreak.engine import causal_lm, masks, probe, rows, scoring
+from tiebreak.engine.reference import ReferenceTable
+from tiebreak.engine.rows import Branches, Layout
+from tiebreak.engine.scorer import TrainingData
+from tiebreak.errors import UserError
+
+SHAPE = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2,
+         "max_position_embeddings": 128, "pad_token_id": 0}  # fmt: skip
+
+
+def of(name: str, **more):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**{**SHAPE, **more})
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    scoring.disable_noise(model)
+    scoring.install(model)
+    return model.train()
+
+
+def real_rows(num: int = 8) -> list[Branches]:
+    data = TrainingData(make_tokens(num))
+    return [data.branches(row) for row in range(num)]
+
+
+LONG = {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 1.0,
+        "original_max_position_embeddings": 16, "short_factor": [1.0] * 4,
+        "long_factor": [1.0, 2.0, 4.0, 8.0]}  # fmt: skip
+DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+LAYOUTS = {
+    "Llama": ({}, Layout.SHARED),
+    "Mistral": ({"sliding_window": 6}, Layout.SHARED),
+    "Gemma2": ({"head_dim": 8, "final_logit_softcapping": 1.0, "sliding_window": 6,
+                "query_pre_attn_scalar": 8}, Layout.SHARED),
+    "Phimoe": ({"num_local_experts": 2, "num_experts_per_tok": 1}, Layout.SHARED),
+    "Lfm2": ({"layer_types": ["conv", "full_attention"]}, Layout.SEPARATE),
+    "Falcon": ({"alibi": True, "new_decoder_architecture": False}, Layout.SEPARATE),
+    "Phi3": ({"rope_parameters": LONG, "original_max_position_embeddings": 16}, Layout.ALONE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_cheapest_layout_that_is_right(name):
+    settings, layout = LAYOUTS[name]
+    found = probe.probe(of(name, **settings), real_rows())
+    assert found.layout is layout and found.difference < 1e-4
+
+
+def test_growing_positions_are_those_of_the_row_alone():
+    model = of("Llama", rope_parameters=DYNAMIC, max_position_embeddings=12)
+    few = [Branches([5, 6, 7], [[8] * 30, [9] * 4]), Branches([5, 6], [[7] * 12, [8] * 3])]
+    found = probe.probe(model, few)
+    assert found.layout is Layout.ALONE
+    again = {i: [probe._truth(model, few[i], r) for r in few[i].responses] for i in (1, 0, 1)}
+    for row, logps in found.truth.items():
+        for a, b in zip(logps, again[row], strict=True):
+            assert torch.equal(a, b)
+
+
+def siblings_visible(monkeypatch):
+    plain = masks.branches_apart
+    monkeypatch.setattr(
+        scoring, "branches_apart", lambda at, branch: plain(at, branch.clamp(max=0))
+    )
+
+
+def cap_lost(monkeypatch):
+    plain = scoring.after_head
+    lost = lambda model: causal_lm.AfterHead(plain(model).vocabulary)  # noqa: E731
+    monkeypatch.setattr(scoring, "after_head", lost)
+
+
+def boundary_off_by_one(monkeypatch):
+    plain = rows._placed
+
+    def moved(row, prompt, layout):
+        return plain(Branches([*row.prompt, 3], row.responses), prompt, layout)
+
+    monkeypatch.setattr(rows, "_placed", moved)
+
+
+def window_ignored(monkeypatch):
+    from transformers.masking_utils import causal_mask_function
+
+    plain = masks._by_position
+    build = transformers.masking_utils.ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+    assert plain
+    ignoring = lambda *a, mask_function, **k: build(*a, mask_function=causal_mask_function, **k)  # noqa: E731
+    shared = scoring.branches_apart
+
+    class Ignored:
+        def __init__(self, *rows):
+            self.inner = shared(*rows)
+
+        def __enter__(self):
+            monkeypatch.setitem(
+                masks.ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, "sdpa", ignoring
+            )
+            return self.inner.__enter__()
+
+        def __exit__(self, *error):
+            monkeypatch.setitem(masks.ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, "sdpa", build)
+            return self.inner.__exit__(*error)
+
+    monkeypatch.setattr(scoring, "branches_apart", Ignored)
+
+
+MUTATIONS = {
+    siblings_visible: {},
+    cap_lost: {"final_logit_softcapping": 1.0},
+    boundary_off_by_one: {},
+    window_ignored: {},
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda f: f.__name__)
+def test_a_fault_in_the_shared_layout_is_found(monkeypatch, mutation):
+    mutation(monkeypatch)
+    name = "Gemma2" if mutation is cap_lost else "Mistral"
+    more = {"head_dim": 8, "query_pre_attn_scalar": 8, **MUTATIONS[mutation]}
+    model = of(name, sliding_window=6, **(more if name == "Gemma2" else {}))
+    try:
+        found = probe.probe(model, real_rows())
+    except UserError as error:
+        assert "no layout of its rows" in str(error) and "nats off" in str(error)
+    else:
+        assert found.layout is not Layout.SHARED
+    if mutation in (cap_lost, boundary_off_by_one):  # wrong in every layout
+        with pytest.raises(UserError, match="cannot be scored"):
+            probe.probe(model, real_rows())
+
+
+def test_a_shuffled_vocabulary_is_found(monkeypatch):
+    plain = rows.build
+
+    def shuffled(*args, **kwargs):
+        built = plain(*args, **kwargs)
+        return rows.Rows(built.input_ids, built.position_ids, built.branch, built.scored,
+                         (built.targets + 1) % VOCAB, built.lengths, built.layout)  # fmt: skip
+
+    monkeypatch.setattr(probe.row_layout, "build", shuffled)
+    with pytest.raises(UserError, match="cannot be scored"):
+        probe.probe(of("Llama"), real_rows())
+
+
+def test_a_reference_from_another_template_is_found():
+    model, some = of("Llama"), real_rows()
+    found = probe.probe(model, some)
+    probe.check_reference(found, score_table(model, some), "float32")
+    another = [Branches([4, *row.prompt], row.responses) for row in some]
+    with pytest.raises(UserError, match="against a wrong reference"):
+        probe.check_reference(found, score_table(model, another), "float32")
+    shorter = ReferenceTable.of([[torch.zeros(1)] * 2 for _ in some])
+    with pytest.raises(UserError, match="inf nats per token off"):
+        probe.check_reference(found, shorter, "bfloat16")
+    probe.check_reference(found, shifted(score_table(model, some), 0.05), "bfloat16")
+
+
+def test_an_id_without_an_embedding_is_refused():
+    with pytest.raises(UserError, match=f"token id {VOCAB}.*embeddings for {VOCAB} "):
+        probe.probe(make(), [Branches([1, VOCAB], [[2]])])
+
+
+def make():
+    model = make_model()
+    scoring.install(model)
+    return model
+
+
+def test_a_row_longer_than_the_model_is_refused():
+    gpt2 = of("GPT2", max_position_embeddings=16, bos_token_id=1, eos_token_id=2)
+    with pytest.raises(UserError, match=r"takes 23 positions.*has 16; give data.max_length=16"):
+        probe.probe(gpt2, [Branches([5, 6, 7], [[8] * 20, [9] * 4])])
