@@ -37,7 +37,8 @@ def orpo(x: Case, at: Case, odds_ratio_weight: float, nll: str) -> list[Any]:
     def odds(mean_logp: Any) -> Any:
         return mp.exp(mean_logp) / (1 - mp.exp(mean_logp))
 
-    tokens = [*x.prompt, *x.chosen.policy] if nll == "sequence" else x.chosen.policy
+    # With one pair in the batch its tokens are those of the batch.
+    tokens = x.chosen.policy if nll == "response" else [*x.prompt, *x.chosen.policy]
     ratio = odds(x.chosen.mean_logp) / odds(x.rejected.mean_logp)
     return [-mp.fsum(tokens) / len(tokens) - odds_ratio_weight * log_sigmoid(mp.log(ratio))]
 
@@ -73,7 +74,7 @@ ORACLES: dict[str, tuple[Any, list[dict[str, Any]]]] = {
     "slic": (slic, [{}, {"delta": 0.35, "regulariser_weight": 1.0}]),
     "rso": (rso, [{}, {"gamma": 0.3}]),
     "spin": (spin, [{}, {"beta": 5.0}]),
-    "orpo": (orpo, [{"nll": n, "odds_ratio_weight": w} for n in ("sequence", "response")
+    "orpo": (orpo, [{"nll": n, "odds_ratio_weight": w} for n in ("sequence", "response", "batch")
                     for w in (0.1, 2.0)]),
     "rdpo": (rdpo, [{}, {"beta": 0.05, "alpha": 0.5}]),
     "rrhf": (rrhf, [{}, {"nll": "sum"}, {"rank_weight": 10.0, "length_penalty": 0.0},

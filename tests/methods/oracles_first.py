@@ -27,9 +27,9 @@ def kto(
 
 
 def cpo(x: Case, at: Case, beta: float, alpha: float, nll: str) -> list[Any]:
-    # With one pair in the batch both kinds of NLL are the mean over the chosen tokens.
+    # With one pair in the batch both kinds of mean are over the chosen tokens.
     preference = -log_sigmoid(beta * (x.chosen.logp - x.rejected.logp))
-    return [preference - alpha * x.chosen.mean_logp]
+    return [preference - alpha * (x.chosen.logp if nll == "sum" else x.chosen.mean_logp)]
 
 
 def simpo(x: Case, at: Case, beta: float, gamma: float) -> list[Any]:
@@ -40,6 +40,6 @@ ORACLES: dict[str, tuple[Any, list[dict[str, Any]]]] = {
     "dpo": (dpo, [{"beta": 0.01}, {"beta": 0.1}, {"beta": 2.0}]),
     "ipo": (ipo, [{"tau": t, "reduction": r} for t in (0.1, 1.0) for r in ("mean", "sum")]),
     "kto": (kto, [{"beta": 0.2}, {"desirable_weight": 1.3, "undesirable_weight": 0.7}]),
-    "cpo": (cpo, [{"nll": n, "alpha": a} for n in ("response", "batch") for a in (0.0, 0.3)]),
+    "cpo": (cpo, [{"nll": n, "alpha": a} for n in ("response", "batch", "sum") for a in (0.0, 0.3)]),
     "simpo": (simpo, [{}, {"beta": 10.0, "gamma": 0.3}]),
 }

@@ -59,11 +59,33 @@ def test_cpo_batch_nll_divides_by_all_chosen_tokens() -> None:
     mask_BT = torch.tensor([[True] * 3, [True, False, False]])
     rejected = Responses(torch.tensor([[-1.0], [-1.0]], dtype=torch.float64))
     pairs = Pairs(Responses(policy_BT, None, mask_BT), rejected)
-    for nll, per_pair in (("response", [2.0, 0.5]), ("batch", [6.0 / 2, 0.5 / 2])):
+    for nll, per_pair in (
+        ("response", [2.0, 0.5]), ("sum", [6.0, 0.5]), ("batch", [6.0 / 2, 0.5 / 2])
+    ):  # fmt: skip
         with_nll = METHODS["cpo"](alpha=1.0, nll=nll).loss(pairs)
         without = METHODS["cpo"](alpha=0.0, nll=nll).loss(pairs)
         assert (with_nll - without).tolist() == pytest.approx(per_pair, abs=1e-12)
     assert sum(per_pair) / 2 == pytest.approx(6.5 / 4), "the batch mean is per token"
+
+
+def test_orpo_batch_nll_divides_by_all_tokens_of_the_batch() -> None:
+    """As both codes compute it: the mean over prompts and chosen responses, also in cuts."""
+    from tiebreak.methods import Pairs, Responses
+
+    def of(values: list[float]) -> Responses:
+        return Responses(torch.tensor([values], dtype=torch.float64))
+
+    first = Pairs(of([-1.0, -2.0]), of([-1.0]), prompt=of([-3.0, -1.0]))  # 7 nats, 4 tokens
+    second = Pairs(of([-0.5]), of([-1.0]), prompt=of([-2.5]))  # 3 nats, 2 tokens
+    mask_BT = torch.tensor([[True, True], [True, False]])
+    both = Responses(torch.full((2, 2), float("nan"), dtype=torch.float64), None, mask_BT)
+    whole = Pairs(both, both, prompt=both)
+    found = []
+    for place, one in enumerate((first, second)):
+        cut = dataclasses.replace(one, whole=whole, index=torch.tensor([place]))
+        orpo = METHODS["orpo"](odds_ratio_weight=0.0, nll="batch")
+        found.append(orpo.loss(cut).item())
+    assert sum(found) / 2 == pytest.approx(10 / 6, abs=1e-12)
 
 
 def test_kto_takes_z0_over_the_whole_batch_and_clamps_once() -> None:

@@ -81,6 +81,7 @@ class TrainingData:
     def masks_only(self, rows: Sequence[int]) -> Pairs:
         """`rows` before anything is scored: masks are right, log-probs are NaN on purpose."""
         lengths = {(r, k): len(ids) for r in rows for k, ids in enumerate(self.tokens.responses[r])}
+        lengths |= {(r, PROMPT): len(self.tokens.prompts[r]) - 1 for r in rows}
         unknown = {at: torch.full((n,), float("nan")) for at, n in lengths.items()}
         return self.pairs(rows, {"policy": unknown})
 

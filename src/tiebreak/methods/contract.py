@@ -123,14 +123,17 @@ def hyperparameter(
     *,
     options: tuple[str, ...] = (),
     search: list[Any] | dict[str, Any] | None = None,
+    introduced: Any = None,
     **check: float,
 ) -> Any:
     """A field of a method: a default with its source, and the values that make sense.
 
-    source   the paper or the code that the default is taken from
-    options  the words it may be
-    search   the values that sweeps try, as a list or as {"low": 0.1, "high": 1.0, "log": True}
-    check    `above=` and `below=` exclusive bounds, `at_least=` and `at_most=` inclusive ones
+    source      the paper or the code that the default is taken from
+    options     the words it may be
+    search      the values that sweeps try, as a list or as {"low": 0.1, "high": 1.0, "log": True}
+    introduced  the first default, where that was another: ids hash what differs from it
+    check       `above=` and `below=` exclusive bounds, `at_least=` and `at_most=` inclusive ones
     """
     metadata = {"source": source, "options": options, "search": search, "check": check}
+    metadata |= {} if introduced is None else {"introduced": introduced}
     return field(default=default, metadata=metadata)

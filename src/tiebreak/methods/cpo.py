@@ -5,9 +5,11 @@
 Paper: Xu et al. 2024, arXiv 2401.08417, equations 3 to 5.
 Official code: fe1ixxu/ALMA, `utils/cpo_trainer.py` (its head carries later additions).
 
-Convention: the preference term takes token sums; the NLL is a mean per token. `nll="response"`
-(default) averages over the tokens of each chosen response; `nll="batch"` divides by all chosen
-tokens of the optimiser batch, as ALMA and TRL do, so long responses weigh more.
+Convention: the preference term takes token sums; sources disagree on the NLL. `nll="batch"`
+(default) is a mean over all chosen tokens of the optimiser batch, as ALMA and TRL compute it and
+with it every published number; `nll="sum"` is equation 4 as it is written, the log-prob of the whole
+response, tens of times larger at the same alpha; `nll="response"` is a mean per token of each
+response, so that long responses weigh no more than short ones.
 No reference. Implicit reward: beta * log-prob of the response.
 Training: 1e-4, inverse square root, 1% warm-up, one epoch, 512 tokens, LoRA (machine translation);
 comparison studies use DPO's rates and beta from 0.01.
@@ -39,8 +41,9 @@ class CPO(Method):
     )
     alpha: float = hyperparameter(1.0, "2401.08417; ALMA", at_least=0, search=[0.1, 0.5, 1.0])
     nll: str = hyperparameter(
-        "response", "response: 2401.08417; batch: ALMA, TRL", options=("response", "batch")
-    )
+        "batch", "batch: ALMA, TRL; sum: 2401.08417, equation 4",
+        options=("batch", "sum", "response"), introduced="response",
+    )  # fmt: skip
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 5, one loss per pair."""
@@ -52,6 +55,9 @@ class CPO(Method):
         return self.beta * responses.logp()
 
     def _nll(self, pairs: Pairs) -> Tensor:
+        """(B,) of the chosen response; "batch": its share, B times its part of the mean."""
+        if self.nll == "sum":
+            return -pairs.chosen.logp()
         if self.nll == "response":
             return -pairs.chosen.mean_logp()
         return -pairs.chosen.logp() / pairs.batch().chosen.length().mean()

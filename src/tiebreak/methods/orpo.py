@@ -8,8 +8,9 @@ Official code: xfactlab/orpo, `src/orpo_trainer.py`.
 
 Convention: odds take the mean log-prob per response token. `nll="sequence"` (default) is the mean
 NLL over prompt and chosen response, all tokens but the first, as the official code and TRL run it;
-`nll="response"` leaves the prompt out (the code's `disable_prompt_loss`). Both codes average over
-the tokens of the batch, here over each pair first. The code lets one pad token into the mean
+`nll="response"` leaves the prompt out (the code's `disable_prompt_loss`). These two average over
+each pair first; `nll="batch"` divides by all tokens of the optimiser batch, prompts included, as
+both codes do, so that long rows weigh more. The code lets one pad token into the mean
 log-prob of padded rows; that is not copied. log(1 - exp(x)) stays finite because the mean log-prob
 is clamped at -1e-6, without gradient above it. The weight is the paper's lambda, alpha in the code
 and beta in TRL. Implicit reward: the log odds.
@@ -43,12 +44,13 @@ class ORPO(Method):
         search=[0.1, 0.2, 0.25, 0.5, 1.0, 2.0],
     )
     nll: str = hyperparameter(
-        "sequence", "xfactlab/orpo, TRL: with the prompt", options=("sequence", "response")
-    )
+        "sequence", "xfactlab/orpo, TRL: with the prompt",
+        options=("sequence", "response", "batch"),
+    )  # fmt: skip
 
     @property
     def needs(self) -> Needs:
-        return Needs(reference=False, prompt=self.nll == "sequence")
+        return Needs(reference=False, prompt=self.nll != "response")
 
     def loss(self, pairs: Pairs) -> Tensor:
         """(B,) equation 6, one loss per pair."""
@@ -61,10 +63,17 @@ class ORPO(Method):
         return mean_B - (-mean_B.expm1()).log()
 
     def _nll(self, pairs: Pairs) -> Tensor:
-        """(B,) mean NLL of the chosen response, or of prompt and chosen response."""
+        """(B,) NLL of the chosen response, or of prompt and chosen response, per token."""
         if self.nll == "response":
             return -pairs.chosen.mean_logp()
         if pairs.prompt is None:
             raise ValueError("ORPO needs prompt log-probs; build Pairs with prompt=")
-        length_B = pairs.prompt.length() + pairs.chosen.length()
-        return -(pairs.prompt.logp() + pairs.chosen.logp()) / length_B
+        length_B = _length(pairs)
+        per_B = length_B if self.nll == "sequence" else _length(pairs.batch()).mean()
+        return -(pairs.prompt.logp() + pairs.chosen.logp()) / per_B
+
+
+def _length(pairs: Pairs) -> Tensor:
+    """(B,) tokens of prompt, without its first, and chosen response."""
+    assert pairs.prompt is not None
+    return pairs.prompt.length() + pairs.chosen.length()
