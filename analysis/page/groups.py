@@ -16,7 +16,7 @@ from tiebreak_analysis.tables.table import SHORT, Table, section_title
 
 ABSENT = "·"
 HEADS = ("run", "group", "scenario", "method", "seed", "status", "commit", "data", "evaluation",
-         "start model", "model")  # fmt: skip
+         "start model", "model", "layout")  # fmt: skip
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = (
     "circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x",
@@ -151,6 +151,7 @@ def _row(group: Group, at: int) -> Markup:
         _hash(record.evaluation),
         _hash(record.start_model),
         _hash(hashes.get("model")),
+        record.manifest.get("layout", {}).get("layout", "–"),
     ]
     run_id = tag("th", tag("code", record.run_id), scope="row")
     return tag("tr", run_id, *(tag("td", cell) for cell in cells))
