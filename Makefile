@@ -16,7 +16,6 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## the Arizona study in miniature: 36 runs, table, figures, page (about 13 minutes)
 	$(BIN)/tiebreak study demo
-	$(BIN)/tiebreak table demo
 
 test: check  ## style, types, import contracts, then the tests (under 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

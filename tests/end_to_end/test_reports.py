@@ -126,6 +126,7 @@ def test_a_study_does_what_is_missing_and_prints_its_files_last(
     answer = tiebreak("study", "mine", "--workers", "1")
     assert answer.code == 0, answer.err
     assert "2 runs: 1 done now, 1 finished before, 0 failed" in answer.out
+    assert "| ipo" in answer.out and "made by `tiebreak study mine`" in answer.out
     paths = [Path(line) for line in answer.out.splitlines() if line.startswith(str(home))]
     assert [path.name for path in paths] == [
         "effects.md", "effects.json", "main.md", "main.tex", "main.csv", "main.html", "main.json",

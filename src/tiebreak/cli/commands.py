@@ -254,9 +254,9 @@ def study(options: argparse.Namespace) -> None:
     sweeps = sweeps_of(study, options.real)
     products = study.products(options.out or home() / "results" / study.name, sweeps, runs_dir())
     written = _make(study, products, sweeps)
-    say(
-        *effect_words(products.folder), *(str(path) for files in written.values() for path in files)
-    )
+    tables = (products.folder / f"{table.name}.md" for table in study.tables)
+    say(*(path.read_text().rstrip() for path in tables), *effect_words(products.folder))
+    say(*(str(path) for files in written.values() for path in files))
     if unchanged := products.files(name for name in products.keys if name not in written):
         count = f"{len(unchanged)} file{'' if len(unchanged) == 1 else 's'}"
         files = ", ".join(_named(unchanged))

@@ -108,7 +108,6 @@ def _rules_of(group: str) -> list[tuple[str, list[str], str, Callable[[Any], boo
 def _start(run: RunConfig) -> None:
     """The scenario's start model must exist, or be something this run can make."""
     model, scenario = run.model, run.scenario
-    have = [str(s) for s in Start if getattr(model, str(s)) is not None]
     source = getattr(model, str(scenario.start))
     if scenario.start is Start.SFT and source is None:
         source = model.base
@@ -118,6 +117,7 @@ def _start(run: RunConfig) -> None:
                 "give data.demonstrations=FILE (messages per line), or choose another scenario"
             )
     if source is None:
+        have = [str(s) for s in Start if getattr(model, str(s)) is not None]
         fits = {"base": "align-from-base", "sft": "sft-then-align", "instruct":
                 "align-from-instruct"}  # fmt: skip
         other = f"use scenario={fits[have[0]]} or " if have else ""

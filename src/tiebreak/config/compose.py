@@ -39,15 +39,22 @@ def options(group: str) -> list[str]:
 def configure(overrides: Sequence[str]) -> schema.RunConfig:
     """`["method=kto", "train.learning_rate=1e-4"]`, typed and checked; no file is read but conf/.
     Raises UserError for any mistake. `tiebreak.compose` makes it a run with ids."""
-    choices, values = _split(overrides)
-    own: dict[str, list[str]] = {key: [] for key in KEYS}
-    for item in values:
-        own[_head(item)].append(item)
-    said = {key: (choices.get(key), tuple(items)) for key, items in own.items()}
-    if "${" in " ".join(values):  # may mean a key of any group
-        container = {key: _plain(key, *what) for key, what in said.items()}
-        return read_config(_interpolated(container, values))
-    return _run({key: _chosen(key, *what) for key, what in said.items()})
+    choices: dict[str, str] = {}
+    places: dict[str, tuple[str, ...]] = {}
+    values: dict[str, tuple[str, ...]] = {}
+    for item in overrides:
+        head, choice, said = _said(item)
+        if choice is None:
+            values[head] = values.get(head, ()) + said
+            continue
+        if head in choices:
+            raise UserError(f"{item!r}: {head} is chosen twice; give it once")
+        choices[head], places[head] = choice, said
+    own = {key: (choices.get(key), places.get(key, ()) + values.get(key, ())) for key in KEYS}
+    if any("${" in item for item in overrides):  # may mean a key of any group
+        container = {key: _plain(key, *what) for key, what in own.items()}
+        return read_config(_interpolated(container, [v for _, vs in own.values() for v in vs]))
+    return _run({key: _chosen(key, *what) for key, what in own.items()})
 
 
 def read_config(container: dict[str, Any]) -> schema.RunConfig:
@@ -108,41 +115,27 @@ def _class(key: str, given: Mapping[str, Any]) -> type:
     return hints_of(schema.RunConfig)[key]
 
 
-def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The choice of each group named (of paths and Hub ids: its template), and the values inside
-    groups."""
-    choices: dict[str, str] = {}
-    places: list[str] = []
-    values: list[str] = []
-    for item in overrides:
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise UserError(f"{item!r} is not KEY=VALUE; for example method=dpo")
-        if key.startswith(("+", "~")):
-            raise UserError(f"{item!r}: keys are neither added nor removed; drop the {key[0]!r}")
-        head = _head(item)
-        if head not in KEYS:
-            hint = nearest(head, KEYS)
-            raise UserError(f"unknown group {head!r}{hint}; groups are {', '.join(GROUPS)}")
-        if key.startswith("method.search"):
-            raise UserError(
-                f"{key} is what sweeps try; give the hyper-parameter: method.NAME=VALUE"
-            )
-        if key in CHOSEN:
-            raise UserError(f"{key} follows from the group; choose it with {CHOSEN[key]}")
-        if key in GROUPS:
-            if key in choices:
-                raise UserError(f"{item!r}: {key} is chosen twice; give it once")
-            choices[key], *more = _choice(key, value)
-            places += more
-        else:
-            values.append(item)
-    return choices, places + values
-
-
-def _head(item: str) -> str:
-    """The group an override is about."""
-    return item.partition("=")[0].partition(".")[0]
+@functools.lru_cache(maxsize=4096)
+def _said(item: str) -> tuple[str, str | None, tuple[str, ...]]:
+    """(group, the configuration that is chosen of it, values inside it); of a path or a Hub id the
+    configuration is a template, and the values are what it needs."""
+    key, equals, value = item.partition("=")
+    if not equals or not key:
+        raise UserError(f"{item!r} is not KEY=VALUE; for example method=dpo")
+    if key.startswith(("+", "~")):
+        raise UserError(f"{item!r}: keys are neither added nor removed; drop the {key[0]!r}")
+    head = key.partition(".")[0]
+    if head not in KEYS:
+        hint = nearest(head, KEYS)
+        raise UserError(f"unknown group {head!r}{hint}; groups are {', '.join(GROUPS)}")
+    if key.startswith("method.search"):
+        raise UserError(f"{key} is what sweeps try; give the hyper-parameter: method.NAME=VALUE")
+    if key in CHOSEN:
+        raise UserError(f"{key} follows from the group; choose it with {CHOSEN[key]}")
+    if key not in GROUPS:
+        return head, None, (item,)
+    choice, *needed = _choice(key, value)
+    return head, choice, tuple(needed)
 
 
 def _choice(group: str, value: str) -> list[str]:

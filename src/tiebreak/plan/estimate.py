@@ -47,8 +47,12 @@ class NeededStage:
 
     @property
     def title(self) -> str:
-        name, what = self.stage.name, self.stage.what
-        return f"{name} ({what})" if what else name
+        return title(self.stage.name, self.stage.what)
+
+
+def title(name: str, what: str) -> str:
+    """How a kind of stage is called in an estimate."""
+    return f"{name} ({what})" if what else name
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tiebreak.errors import UserError
 from tiebreak.home import home
-from tiebreak.plan.estimate import Cost, CostEstimate, RunCost, total, worst
+from tiebreak.plan.estimate import Cost, CostEstimate, RunCost, title, total, worst
 from tiebreak.plan.speeds import TimeFrom, build_seconds, processes, throughput
 from tiebreak.store import Store
 from tiebreak.track.record import is_done, read_manifest
@@ -22,24 +22,24 @@ COMPARED = 200  # runs whose stages are looked at
 def lines(estimate: CostEstimate, price_per_hour: float | None = None) -> Iterator[str]:
     """A line for each kind of stage, then the sums and the warnings."""
     yield f"{len(estimate.runs)} runs to do, {estimate.finished} finished"
-    groups: defaultdict[str, list[Cost]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[Cost]] = defaultdict(list)
     for needed in estimate.stages:
-        groups[needed.title].append(needed.cost)
+        groups[needed.stage.name, needed.stage.what].append(needed.cost)
     if groups:
         heads = "".join(f"{head:>10}" for head in ("each", "in all", "memory", "kept"))
         yield f"  {'stage':<32}{'build':>6}{heads}  time from"
-        yield from (_row(title, costs) for title, costs in groups.items())
+        yield from (_row(title(*of), costs) for of, costs in groups.items())
         yield from _sums(estimate, price_per_hour)
     yield from (f"warning: {text}" for text in warnings(estimate))
 
 
-def _row(title: str, costs: Sequence[Cost]) -> str:
+def _row(what: str, costs: Sequence[Cost]) -> str:
     seconds, disk = total([c.seconds for c in costs]), total([c.disk for c in costs])
     memory = max((c.memory for c in costs if c.memory is not None), default=None)
     each = None if seconds is None else seconds / len(costs)
     source = worst([c.time_from for c in costs])
     cells = (duration(each), duration(seconds), size(memory), size(disk))
-    return f"  {title:<32}{len(costs):>6}{''.join(f'{cell:>10}' for cell in cells)}  {source}"
+    return f"  {what:<32}{len(costs):>6}{''.join(f'{cell:>10}' for cell in cells)}  {source}"
 
 
 def _sums(estimate: CostEstimate, price_per_hour: float | None) -> Iterator[str]:
@@ -106,15 +106,15 @@ def compare(estimate: CostEstimate, root: Path | None = None) -> Iterator[str]:
         if is_done(_record(cost, root), cost.run.evaluation_id, cost.run.evaluators)
     ]
     for cost in done[:: -(-len(done) // COMPARED) or 1]:
-        for title, guess, real in _measured(cost, root):
-            pairs[title].append((guess, real))
-    for title, both in pairs.items():
+        for what, guess, real in _measured(cost, root):
+            pairs[what].append((guess, real))
+    for what, both in pairs.items():
         guess, real = (statistics.fmean(values) for values in zip(*both, strict=True))
-        show = size if title.startswith("memory") else duration
+        show = size if what.startswith("memory") else duration
         spread = statistics.median(abs(g - r) / r for g, r in both)
         within = f", half of them within {spread:.0%}" if len(both) > 1 else ""
         yield (
-            f"{title}: estimated {show(guess)}, was {show(real)}: {guess / real - 1:+.0%} "
+            f"{what}: estimated {show(guess)}, was {show(real)}: {guess / real - 1:+.0%} "
             f"({len(both)} measured{within})"
         )
     if done and len(done) == len(estimate.runs):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tiebreak.config.schema import Adapter, RunConfig, Schedule
+from tiebreak.config.schema import Adapter, RunConfig, Schedule, TrainConfig
 from tiebreak.config.typed import settings_of
 from tiebreak.errors import UserError
 from tiebreak.methods import Method
@@ -31,8 +31,11 @@ SCHEDULES = {Schedule.LINEAR: "linear", Schedule.COSINE: "cosine",
              Schedule.CONSTANT: "constant_with_warmup"}  # fmt: skip
 
 
-def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: References) -> Stage:
-    """The policy, keyed by everything that determines it; what is measured on it is no part."""
+def align_stage(
+    run: RunConfig, start: Checkpoint, tokens: Stage, references: References, train: Settings
+) -> Stage:
+    """The policy, keyed by everything that determines it; what is measured on it is no part.
+    train: `train_settings` of the run."""
     parents = {**start.parents, "tokens": tokens}
     if run.stores_reference and run.reads_reference:
         parents["reference"] = references.responses
@@ -40,7 +43,7 @@ def align_stage(run: RunConfig, start: Checkpoint, tokens: Stage, references: Re
         parents["mismatched"] = references.mismatched
     settings = {
         "method": _method_settings(run.method_name, run.method),
-        "train": settings_of(run.train, _without_effect(run)),
+        "train": train,
         **start.settings,
         RUN_SEED: run.seed,
     }
@@ -57,12 +60,12 @@ def _method_settings(name: str, method: Method) -> Settings:
     return Settings({"name": name, **settings_of(cast(Any, method))})
 
 
-def _without_effect(run: RunConfig) -> frozenset[str]:
-    """Names of the training settings that do not change the policy of this run."""
+def train_settings(train: TrainConfig, reference: bool) -> Settings:
+    """The settings that change the policy of a method that needs a reference, or needs none."""
     names = {"name", "execution", "sft"}  # sft: of the stage that makes the start model
-    names |= {"lora"} if run.train.adapter is Adapter.NONE else set()
-    names |= {"drift"} if run.method.needs.reference else set()
-    return frozenset(names)
+    names |= {"lora"} if train.adapter is Adapter.NONE else set()
+    names |= {"drift"} if reference else set()
+    return settings_of(train, frozenset(names))
 
 
 def _build(context: Context, start: Checkpoint, work: Path, paths: Paths) -> None:

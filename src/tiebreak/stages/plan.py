@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tiebreak import store
 from tiebreak.config.schema import (
-    EvaluationConfig,
-    ModelConfig,
     RunConfig,
-    ScenarioConfig,
-    TrainConfig,
 )
 from tiebreak.config.typed import settings_of
-from tiebreak.data.sources import Data
 from tiebreak.data.sources.source import TRAIN
 from tiebreak.errors import UserError, nearest
-from tiebreak.stages.align import align_stage
+from tiebreak.stages.align import align_stage, train_settings
 from tiebreak.stages.checkpoint import Checkpoint, source_stamps
 from tiebreak.stages.evaluators import EVALUATORS
 from tiebreak.stages.reference import References
 from tiebreak.stages.stage import Stage, order
 from tiebreak.stages.start import start_checkpoint
 from tiebreak.stages.tokens import tokens_stage
-from tiebreak.store import Store
+from tiebreak.store import Settings, Store
 
 
 class Measured(NamedTuple):
@@ -100,36 +95,38 @@ class RunPlan:
 
 def plan_of(run: RunConfig) -> RunPlan:
     """The stages of a run. UserError: an evaluator is unknown, or a file or model is not there."""
-    shared = _shared(_Question.of(run))
-    align = align_stage(run, shared.start, shared.tokens, shared.references)
+    shared = _shared(_Question(run, (source_stamps(run), run.data.stamps())))
+    train = shared.train[run.method.needs.reference]
+    align = align_stage(run, shared.start, shared.tokens, shared.references, train)
     return RunPlan(
         shared.start, shared.tokens, align, shared.rows, shared.data_hash, shared.evaluation_id,
         shared.of_start, shared.evaluators,
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Question:
     """What the stages that many runs share depend on: the methods and most seeds are no part.
 
-    stamps: of the files that a model or data set given by its place consists of.
+    Equal where the groups are the same objects, as those of one plan are: comparing them by their
+    values takes longer than anything else here. stamps: of the files that a model or data set given
+    by its place consists of.
     """
 
-    model: ModelConfig
-    scenario: ScenarioConfig
-    data: Data
-    train: TrainConfig
-    evaluation: EvaluationConfig
-    seed: int | None
+    run: RunConfig
     stamps: Hashable
-    run: RunConfig = field(compare=False)
 
-    @classmethod
-    def of(cls, run: RunConfig) -> _Question:
-        return cls(
-            run.model, run.scenario, run.data, run.train, run.evaluation,
-            run.seed if run.trains_sft else None, (source_stamps(run), run.data.stamps()), run,
-        )  # fmt: skip
+    @functools.cached_property
+    def _of(self) -> tuple[Hashable, ...]:
+        run = self.run
+        groups = (run.model, run.scenario, run.data, run.train, run.evaluation)
+        return (*map(id, groups), run.seed if run.trains_sft else None, self.stamps)
+
+    def __hash__(self) -> int:
+        return hash(self._of)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Question) and self._of == other._of
 
 
 @dataclass(frozen=True)
@@ -144,6 +141,7 @@ class _Shared:
     evaluation_id: str
     of_start: Mapping[str, Stage]
     evaluators: Mapping[str, str]
+    train: Mapping[bool, Settings]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -158,6 +156,7 @@ def _shared(question: _Question) -> _Shared:
         start, tokens, References.of(run, start, tokens), rows, data, _evaluation_id(run),
         {name: stage for name, (_, stage) in measured.items()},
         {name: definition for name, (definition, _) in measured.items()},
+        {needed: train_settings(run.train, needed) for needed in (True, False)},
     )  # fmt: skip
 
 
