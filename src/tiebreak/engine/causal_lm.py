@@ -41,13 +41,15 @@ def after_head(causal_lm: Any) -> AfterHead:
     ladder_V = torch.linspace(-60, 60, head.weight.shape[0], device=device)
     ladder_V[:4] = torch.tensor([SMALL, -SMALL, LARGE, -LARGE], device=device)
     ids = torch.zeros((1, 2), dtype=torch.long, device=device)
-    was_training, causal_lm_forward = causal_lm.training, plain_forward(causal_lm)
+    modes = [(module, module.training) for module in causal_lm.modules()]
+    causal_lm_forward = plain_forward(causal_lm)
     with torch.no_grad(), head_replaced(
         causal_lm, lambda states: ladder_V.expand(*states.shape[:-1], -1)
     ) as given:  # fmt: skip
         causal_lm.eval()
         out = causal_lm_forward(input_ids=ids, use_cache=False, **text_only(causal_lm, ids))
-        causal_lm.train(was_training)
+    for module, training in modes:
+        module.training = training
     logits_V = out.logits[0, -1].float()
     scale, most = float(logits_V[0]) / SMALL, float(logits_V[2])
     cap = None if abs(most) >= 0.5 * LARGE * abs(scale) else most
