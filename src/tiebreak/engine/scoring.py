@@ -20,7 +20,9 @@ from tiebreak.engine.causal_lm import (
     forget_lengths,
     growing_rotary,
     head_replaced,
+    lm_head,
     text_only,
+    told_in_training,
 )
 from tiebreak.engine.head import Hidden, TokenScores, token_scores
 from tiebreak.engine.masks import branches_apart
@@ -60,7 +62,9 @@ def install(model: Any, chunk: int = 256) -> None:
                 hidden, rows.targets, chunk, collision=ask.collision, reference=ask.against
             )
 
-    causal_lm._plain_forward, causal_lm._growing_rotary = plain, growing_rotary(causal_lm)
+    causal_lm._growing_rotary = growing_rotary(causal_lm)
+    causal_lm._told_in_training = told_in_training(causal_lm)
+    causal_lm._plain_forward = plain
     causal_lm.forward = types.MethodType(forward, causal_lm)
 
 
@@ -99,7 +103,7 @@ def _hidden(causal_lm: Any, rows: Rows, after: AfterHead) -> Hidden:
         states_ND = torch.cat(parts)
     else:
         states_ND = _states(causal_lm, rows)[rows.scored]
-    head = causal_lm.get_output_embeddings()
+    head = lm_head(causal_lm)
     weight_VD = head.weight[: after.vocabulary]
     if head.bias is not None:  # as one more input that is always 1
         weight_VD = torch.cat([weight_VD, head.bias[: after.vocabulary, None]], dim=1)
@@ -123,15 +127,16 @@ def _one_by_one(rows: Rows) -> Iterator[Rows]:
 def _states(causal_lm: Any, rows: Rows) -> Tensor:
     """(R, L, D): what the LM head is given at each position."""
     forget_lengths(causal_lm._growing_rotary)
-    shared = rows.layout is Layout.SHARED
-    # Without a 2-D mask, transformers takes positions that start again for another document.
-    mask_RL = torch.ones_like(rows.input_ids) if shared else (rows.branch >= 0).long()
-    apart = branches_apart(rows.position_ids, rows.branch) if shared else nullcontext()
+    more, apart = text_only(causal_lm, rows.input_ids), nullcontext()
+    if rows.layout is Layout.SHARED:
+        # Without a 2-D mask, transformers takes positions that start again for another document.
+        more["attention_mask"] = torch.ones_like(rows.input_ids)
+        more["position_ids"] = rows.position_ids
+        apart = branches_apart(rows.position_ids, rows.branch)
+    elif rows.layout is Layout.SEPARATE:
+        more["attention_mask"] = (rows.branch >= 0).long()
     with apart, head_replaced(causal_lm, lambda states: states[..., :1]) as given:
-        causal_lm._plain_forward(
-            input_ids=rows.input_ids, attention_mask=mask_RL, position_ids=rows.position_ids,
-            use_cache=False, **text_only(causal_lm, rows.input_ids),
-        )  # fmt: skip
+        causal_lm._plain_forward(input_ids=rows.input_ids, use_cache=False, **more)
     return given[0]
 
 
