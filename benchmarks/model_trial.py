@@ -25,6 +25,7 @@ from tiebreak.engine.rows import Branches, Layout
 from tiebreak.engine.scoring import causal_lm_of, disable_noise, install, score
 
 NEAR = 1e-3  # nats per token, and the share of a gradient's norm, that float32 may be off
+ROUNDING = 1e-5  # nats: loaded weights may lie in memory otherwise, and add up otherwise
 MOVES = 1e-2  # nats by which a word of the prompt must move the log-probs, or nothing is shown
 NEW = 6  # tokens generated for each prompt
 
@@ -84,10 +85,14 @@ class Trial:
     """A model of its kind, saved, and what its own forward gives."""
 
     def __init__(self, kind: str, folder: Path) -> None:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
         torch.manual_seed(0)
-        model: Any = AutoModelForCausalLM.from_config(small_config(kind))
+        config = small_config(kind)
+        # A folder of an image-text model holds all of it; a run may load its text side alone.
+        whole = type(config) in AutoModelForImageTextToText._model_mapping
+        build: Any = AutoModelForImageTextToText if whole else AutoModelForCausalLM
+        model: Any = build.from_config(config)
         random_weights(model)
         self.name, self.folder = type(model).__name__, folder
         self.rows = conversations()
@@ -125,7 +130,7 @@ class Trial:
         loaded = load_model(self.folder)
         with torch.no_grad():
             off = apart(flat([plain(loaded, row) for row in self.rows]), flat(self.truth))
-        return off == 0 or f"{off:.2g} nats off"
+        return off <= ROUNDING or f"{off:.2g} nats off"
 
     def scores(self, model: Any, layout: Layout) -> list[Tensor]:
         return score(model, row_layout.build(self.rows, 0, layout=layout)).logp
@@ -137,17 +142,18 @@ class Trial:
         scored = self.scores(model, chosen)
         grow = [torch.linspace(-1, 1, len(one)) for one in scored]
         sum((a * w).sum() for a, w in zip(scored, grow, strict=True)).backward()
-        truth = flat([plain(self.model, row) for row in self.rows])
+        other = load_model(self.folder)
+        truth = flat([plain(other, row) for row in self.rows])
         sum((a * w).sum() for a, w in zip(truth, grow, strict=True)).backward()
-        gap = gradients_apart(model, self.model)
-        self.model.zero_grad()
-        why = "" if chosen is Layout.SHARED else attempt(self.why_not_shared)
-        return {"layout": str(chosen), "off": apart(scored, flat(self.truth)), "gradient": gap,
-                "why": why}  # fmt: skip
+        why = "" if chosen is Layout.SHARED else attempt(lambda: self.why_not(Layout.SHARED))
+        if chosen is Layout.ALONE:
+            why += f"; separate: {attempt(lambda: self.why_not(Layout.SEPARATE))}"
+        return {"layout": str(chosen), "off": apart(scored, flat(self.truth)), "why": why,
+                "gradient": gradients_apart(model, other)}  # fmt: skip
 
-    def why_not_shared(self) -> str:
+    def why_not(self, layout: Layout) -> str:
         with torch.no_grad():
-            scored = self.scores(self.fresh(), Layout.SHARED)
+            scored = self.scores(self.fresh(), layout)
         first, second = (apart(scored[i::2], flat(self.truth)[i::2]) for i in (0, 1))
         if first <= NEAR:
             return f"first responses right, second {second:.1g} nats off"
@@ -205,9 +211,12 @@ class Trial:
 
 
 def lora_of(model: Any) -> Any:
-    """conf/train/lora.yaml with every linear layer but the head for a target."""
+    """conf/train/lora.yaml with every linear layer but the head for a target, and without what
+    PEFT refuses by its name in a model with a state."""
+    refused = {"out_proj", "conv1d"} if hasattr(model.config, "mamba_d_state") else set()
     train = preset("lora")
-    return replace(train, lora=replace(train.lora, targets=tuple(linear_layers(model))))
+    names = tuple(name for name in linear_layers(model) if name not in refused)
+    return replace(train, lora=replace(train.lora, targets=names))
 
 
 def gradients_apart(model: Any, other: Any) -> float:

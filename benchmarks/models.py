@@ -31,7 +31,13 @@ PAGE, RESULTS = ROOT / "docs" / "models.md", ROOT / "results" / "models.json"
 LIMIT = 180  # seconds for one architecture
 Row = dict[str, Any]
 # Not causal language models on token ids alone, and why; never a failure that we have not read.
-APART: dict[str, str] = {}
+APART = {
+    "gemma3n": "its image side needs the package timm; the text side is `gemma3n_text`",
+    "gemma4_assistant": "drafts for another model, and needs that model's states",
+    "gemma4_unified_assistant": "drafts for another model, and needs that model's states",
+    "musicgen": "predicts audio codes, several at each place",
+    "musicgen_melody": "predicts audio codes, several at each place",
+}
 
 
 def kinds() -> list[str]:

@@ -102,16 +102,26 @@ def trainable(model: Any, train: TrainConfig) -> Any:
         r=train.lora.rank, lora_alpha=train.lora.alpha, target_modules=list(train.lora.targets),
         lora_dropout=0.0, task_type="CAUSAL_LM",
     )  # fmt: skip
-    return get_peft_model(model, config)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:  # some layers PEFT refuses by name
+        raise UserError(f"train.lora.targets={config.target_modules}: {error}") from error
 
 
 def linear_layers(model: Any) -> list[str]:
-    """Last parts of the names of what an adapter can be put on: linear layers, not the LM head."""
+    """Names of what an adapter can be put on: linear layers but the LM head, each by the last part
+    of its name, by the last two where the last names something else too."""
     from transformers.pytorch_utils import Conv1D
 
-    head = lm_head(model)
-    return sorted({name.rpartition(".")[2] for name, module in model.named_modules()
-                   if isinstance(module, torch.nn.Linear | Conv1D) and module is not head})  # fmt: skip
+    found: dict[str, bool] = {}
+    for name, module in model.named_modules():
+        plain = type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
+        *_, before, last = ["", *name.rsplit(".", 2)]
+        for ending in (last, f"{before}.{last}"):
+            found[ending] = found.get(ending, True) and plain and module is not lm_head(model)
+    short = {name for name, plain in found.items() if plain and "." not in name}
+    return sorted(short | {name for name, plain in found.items()
+                           if plain and name.rpartition(".")[2] not in short})  # fmt: skip
 
 
 def load_tokenizer(

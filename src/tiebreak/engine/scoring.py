@@ -4,6 +4,7 @@ teaches a model one more way to be called, `model(rows=...)`, so that wrappers w
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -49,6 +50,7 @@ def install(model: Any, chunk: int = 256) -> None:
         return
     plain, after = causal_lm.forward, after_head(causal_lm)
 
+    @functools.wraps(type(causal_lm).forward)  # generation asks for its signature
     def forward(
         self: Any, *args: Any, rows: Rows | None = None, ask: Ask | None = None, **kwargs: Any
     ) -> Any:
