@@ -75,6 +75,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "dots1": {"n_shared_experts": 1, "n_group": 1, "topk_group": 1},
     "emu3": {"vocabulary_map": {"<|extra_200|>": 5, "<image>": 6, "<|visual token 000000|>": 7}},
     "emu3_vqgan": {"codebook_size": 16, "base_channels": 32, "channel_multiplier": [1, 1]},
+    "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
     "lfm2": CONV,
     "lfm2_moe": CONV,
     "longcat_flash": {"head_dim": 4},

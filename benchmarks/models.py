@@ -148,9 +148,11 @@ def page(rows: Sequence[Row]) -> str:
     found = {row["kind"]: row for row in rows}
     counted = [found[kind] for kind in kinds() if kind in found and kind not in APART]
     right = [row for row in counted if is_right(row)]
+    shared = sum(row["layout"] == "shared" for row in right)
     lines = [HEAD.format(
         version=_version(), count=len(counted), right=len(right),
         right_share=100 * len(right) // max(len(counted), 1),
+        shared_share=100 * shared // max(len(counted), 1),
         **{name: sum(row.get("layout") == name for row in right)
            for name in ("shared", "separate", "alone")},
         refused=sum(row.get("layout") == "refused" for row in counted),
@@ -184,14 +186,14 @@ def _version() -> str:
 HEAD = """# Which models can be trained
 
 What happens with each causal language model of transformers {version} when it is scored, trained
-and asked. `python benchmarks/models.py` writes this page ({minutes} minutes of one core): it builds
-each architecture with small sizes and random weights, saves it, loads it as a run does, and compares
-with plain forwards of a second copy, in float32 on a CPU.
+and asked. `python benchmarks/models.py` writes this page ({minutes} minutes of one core). It builds
+each architecture with small sizes and random weights, saves it, loads it as a run does, and
+compares with plain forwards of a second copy, in float32 on a CPU.
 
 | of {count} architectures | |
 |:--|--:|
 | log-probs and gradient right in some layout | {right} ({right_share} %) |
-| - in the shared layout | {shared} |
+| - in the shared layout | {shared} ({shared_share} %) |
 | - each response in a row of its own | {separate} |
 | - and each row in a forward of its own | {alone} |
 | refused, in one line, before anything is trained | {refused} |
@@ -201,18 +203,21 @@ with plain forwards of a second copy, in float32 on a CPU.
 | generation of a batch equals plain forwards | {generation} |
 | saved and loaded with the same log-probs | {saved} |
 
-- **layout**: what `engine/probe.py` chose ([one-run.md](one-run.md)): the cheapest that gives the log-probs of the model's
-  own forward. Here all rows were compared, and the gradient of each parameter too.
-- **why not shared**: what was measured in the shared layout, or how its forward failed. A second
-  response is off when something but masked attention carries the first one to it: a state, a
-  convolution, distances counted in places of the row.
+- **layout**: what `engine/probe.py` chose, the cheapest that gives the log-probs of the model's own
+  forward. Here all rows were compared, and the gradient of each parameter too.
+- **why not shared**: which responses were off in the shared layout, or how its forward failed. The
+  second one alone is off where something but masked attention carries the first to it: a state, a
+  convolution, distances counted in places of the row, an attention mask of the model's own.
 - **LoRA**: at zero and switched off the adapter changes nothing; steps change log-probs, and rows
-  still give what the adapted model's own forward does.
+  still give what the adapted model's own forward does. PEFT refuses `out_proj` in Mamba models.
 - **generation**: greedy answers to prompts of several lengths, against one forward per token.
-- **save and load**: the files of `save_pretrained`, loaded again, give the same log-probs bit by bit.
+  Where padding changes them, prompts of one length go together; where a cache does, none is used.
+- **save and load**: what `save_pretrained` wrote gives the same log-probs, within rounding.
 
-The denominator is every model type that transformers lists as a causal language model, but for
-those of the second table.
+Random weights show that the numbers are the model's, on any of its layers; they do not show that a
+model learns. The denominator is every model type that transformers lists as a causal language
+model, but for those of the second table. Encoders are tried as decoders (`is_decoder`), XLM and
+XLNet in their causal mode.
 """
 APART_HEAD = """
 ## Not causal language models on token ids alone
@@ -254,8 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.results.parent.mkdir(parents=True, exist_ok=True)
     for row in run(wanted, args.workers):
         kept[row["kind"]] = row
-        print(*(row.get(k, "") for k in ("kind", "layout", "why", "off", "gradient", "lora",
-              "generation", "saved", "error", "text", "seconds")), sep=" | ", flush=True)  # fmt: skip
+        print(json.dumps(row), flush=True)
         args.results.write_text(json.dumps(kept, indent=1, sort_keys=True))
     args.page.write_text(page(list(kept.values())))
     return 0

@@ -7,7 +7,6 @@ or of settings are listed anywhere.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,7 +85,8 @@ def plain_forward(causal_lm: Any) -> Callable[..., Any]:
 @contextmanager
 def head_replaced(causal_lm: Any, output: Callable[[Tensor], Tensor]) -> Generator[list[Tensor]]:
     """While it lasts the LM head gives `output(its input)`; yields the list of its inputs."""
-    head, given = lm_head(causal_lm), []
+    head: Any = lm_head(causal_lm)
+    given: list[Tensor] = []
 
     def forward(states: Tensor) -> Tensor:
         given.append(states)
@@ -97,30 +97,6 @@ def head_replaced(causal_lm: Any, output: Callable[[Tensor], Tensor]) -> Generat
         yield given
     finally:
         del head.forward
-
-
-def told_in_training(causal_lm: Any) -> tuple[str, ...]:
-    """Names of what the model's forward demands in training beside token ids, to be told that all
-    of them are text; none for a model that takes token ids alone (GPT-2 would add an embedding)."""
-    taken = inspect.signature(type(causal_lm).forward).parameters
-    names = tuple(name for name in ("token_type_ids", "mm_token_type_ids") if name in taken)
-    if not names:
-        return ()
-    ids = torch.zeros((1, 2), dtype=torch.long, device=next(causal_lm.parameters()).device)
-    was_training = causal_lm.training
-    try:
-        with torch.no_grad(), torch.random.fork_rng():
-            plain_forward(causal_lm.train())(input_ids=ids, use_cache=False)
-    except ValueError:
-        return names
-    finally:
-        causal_lm.train(was_training)
-    return ()
-
-
-def text_only(causal_lm: Any, ids: Tensor) -> dict[str, Tensor]:
-    """What to tell the model beside `ids` (`told_in_training`), once `install` has asked."""
-    return {name: torch.zeros_like(ids) for name in causal_lm._told_in_training}
 
 
 def growing_rotary(causal_lm: Any) -> list[tuple[nn.Module, str]]:

@@ -105,23 +105,22 @@ def trainable(model: Any, train: TrainConfig) -> Any:
     try:
         return get_peft_model(model, config)
     except ValueError as error:  # some layers PEFT refuses by name
-        raise UserError(f"train.lora.targets={config.target_modules}: {error}") from error
+        raise UserError(f"train.lora.targets=[{', '.join(train.lora.targets)}]: {error}") from error
 
 
 def linear_layers(model: Any) -> list[str]:
     """Names of what an adapter can be put on: linear layers but the LM head, each by the last part
-    of its name, by the last two where the last names something else too."""
+    of its name, or of the last two where that names something else too."""
     from transformers.pytorch_utils import Conv1D
 
-    found: dict[str, bool] = {}
+    head, plain = lm_head(model), dict[str, bool]()
     for name, module in model.named_modules():
-        plain = type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
+        linear = type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
         *_, before, last = ["", *name.rsplit(".", 2)]
         for ending in (last, f"{before}.{last}"):
-            found[ending] = found.get(ending, True) and plain and module is not lm_head(model)
-    short = {name for name, plain in found.items() if plain and "." not in name}
-    return sorted(short | {name for name, plain in found.items()
-                           if plain and name.rpartition(".")[2] not in short})  # fmt: skip
+            plain[ending] = plain.get(ending, True) and linear and module is not head
+    return sorted(name for name, alone in plain.items()
+                  if alone and not ("." in name and plain[name.rpartition(".")[2]]))  # fmt: skip
 
 
 def load_tokenizer(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tiebreak.engine import rows as row_layout
-from tiebreak.engine.causal_lm import forget_lengths, plain_forward, text_only
+from tiebreak.engine.causal_lm import forget_lengths, plain_forward
 from tiebreak.engine.reference import ReferenceTable
 from tiebreak.engine.rows import Branches, Layout
 from tiebreak.engine.scoring import causal_lm_of, score
@@ -151,7 +151,7 @@ def _truth(causal_lm: Any, row: Branches, response: Sequence[int]) -> Tensor:
     ids = torch.tensor([[*row.prompt, *response]], device=_device(causal_lm))
     forget_lengths(causal_lm._growing_rotary)
     try:
-        out = plain_forward(causal_lm)(input_ids=ids, use_cache=False, **text_only(causal_lm, ids))
+        out = plain_forward(causal_lm)(input_ids=ids, use_cache=False)
     except FAILURES as error:
         raise _too_long(causal_lm, ids.shape[1], error) from error
     logits_TV = out.logits[0, len(row.prompt) - 1 : -1].double()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,12 @@ from tiebreak.engine.causal_lm import (
     growing_rotary,
     head_replaced,
     lm_head,
-    text_only,
-    told_in_training,
 )
 from tiebreak.engine.head import Hidden, TokenScores, token_scores
 from tiebreak.engine.masks import branches_apart
 from tiebreak.engine.rows import Layout, Rows
+
+NOISE = ("dropout", "layerdrop", "jitter")
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ def install(model: Any, chunk: int = 256) -> None:
                 hidden, rows.targets, chunk, collision=ask.collision, reference=ask.against
             )
 
-    causal_lm._growing_rotary = growing_rotary(causal_lm)
-    causal_lm._told_in_training = told_in_training(causal_lm)
-    causal_lm._plain_forward = plain
+    causal_lm._plain_forward, causal_lm._growing_rotary = plain, growing_rotary(causal_lm)
     causal_lm.forward = types.MethodType(forward, causal_lm)
 
 
@@ -129,7 +127,8 @@ def _one_by_one(rows: Rows) -> Iterator[Rows]:
 def _states(causal_lm: Any, rows: Rows) -> Tensor:
     """(R, L, D): what the LM head is given at each position."""
     forget_lengths(causal_lm._growing_rotary)
-    more, apart = text_only(causal_lm, rows.input_ids), nullcontext()
+    apart: AbstractContextManager[None] = nullcontext()
+    more: dict[str, Tensor] = {}
     if rows.layout is Layout.SHARED:
         # Without a 2-D mask, transformers takes positions that start again for another document.
         more["attention_mask"] = torch.ones_like(rows.input_ids)
@@ -151,11 +150,11 @@ def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def disable_noise(model: nn.Module) -> None:
-    """Dropout and a router's noise make policy and reference differ at equal weights. Most are
-    numbers on a module (`attention_dropout`, `router_jitter_noise`), not modules."""
+    """Dropout, of layers too, and a router's noise make policy and reference differ at equal
+    weights. Most are numbers on a module (`attention_dropout`, `router_jitter_noise`)."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         for name, value in list(vars(module).items()):
-            if ("dropout" in name or "jitter" in name) and isinstance(value, float):
+            if any(word in name for word in NOISE) and isinstance(value, float):
                 setattr(module, name, 0.0)
