@@ -139,8 +139,9 @@ def verdict(found: Any) -> str:
 
 
 def said(why: str) -> str:
-    """An error as a cell: one line, no pipe."""
-    return why.replace("|", "/").replace("\n", " ")
+    """An error as a cell: its first words, without pipes and without numbers that were measured."""
+    short = why.removeprefix("UserError: ").split("; use")[0].split(" (")[0]
+    return short.replace("|", "/").replace("\n", " ")
 
 
 def page(rows: Sequence[Row]) -> str:

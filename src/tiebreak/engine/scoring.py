@@ -27,8 +27,6 @@ from tiebreak.engine.head import Hidden, TokenScores, token_scores
 from tiebreak.engine.masks import branches_apart
 from tiebreak.engine.rows import Layout, Rows
 
-NOISE = ("dropout", "layerdrop", "jitter")
-
 
 @dataclass(frozen=True)
 class Scores:
@@ -151,10 +149,18 @@ def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 def disable_noise(model: nn.Module) -> None:
     """Dropout, of layers too, and a router's noise make policy and reference differ at equal
-    weights. Most are numbers on a module (`attention_dropout`, `router_jitter_noise`)."""
+    weights. Most dropout is a number on a module (`attention_dropout`), no module. A router that
+    has a number for its noise stays in eval mode: Phi-MoE routes by that number there too."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         for name, value in list(vars(module).items()):
-            if any(word in name for word in NOISE) and isinstance(value, float):
+            if ("dropout" in name or "layerdrop" in name) and isinstance(value, float):
                 setattr(module, name, 0.0)
+            if "jitter" in name and isinstance(value, float):
+                module.train = types.MethodType(_stay_in_eval, module)
+                module.eval()
+
+
+def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
+    return nn.Module.train(module, False)
