@@ -132,7 +132,7 @@ def test_labelled_answers_and_a_method_for_pairs(refused: Refused, tmp_path: Pat
 
 def test_a_target_that_the_model_lacks(refused: Refused) -> None:
     said = refused(pairs(24), "train.lora.targets=[c_attn]")
-    assert said.startswith("train.lora.targets: llama has no module 'c_attn'; it has down_proj, ")
+    assert said.startswith("train.lora.targets: llama has no linear layer 'c_attn'; it has down_")
 
 
 def test_a_missing_file_is_said_before_torch_is_imported(refused: Refused) -> None:

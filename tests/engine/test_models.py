@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from closeness import assert_near
 from tiny import make_model
 
 from tiebreak.config.schema import Adapter, Lora
-from tiebreak.engine.models import load_model, load_policy, load_tokenizer, trainable
+from tiebreak.engine import models
+from tiebreak.engine.models import (
+    generate,
+    linear_layers,
+    load_model,
+    load_policy,
+    load_tokenizer,
+    trainable,
+)
+from tiebreak.engine.scoring import install
 from tiebreak.errors import UserError
 
 IDS = torch.tensor([[4, 5, 6, 7]])
@@ -67,8 +78,79 @@ def test_pickled_weights_are_refused(tmp_path):
         load_model(tmp_path)
 
 
+def test_an_adapter_goes_on_linear_layers_and_nothing_else(start):
+    from transformers import CTRLConfig, CTRLLMHeadModel
+
+    shape = {"n_embd": 32, "dff": 48, "n_layer": 3, "n_head": 4, "vocab_size": 50}
+    ctrl = CTRLLMHeadModel(CTRLConfig(**shape))
+    # Layers are numbered, and so are the parts of the feed-forward network.
+    assert linear_layers(ctrl) == ["Wk", "Wq", "Wv", "dense", "ffn.0", "ffn.2"]
+    policy = trainable(ctrl, Train(Adapter.LORA, ("Wq", "ffn.2")))
+    trained = {n.split(".lora_")[0] for n, p in policy.named_parameters() if p.requires_grad}
+    assert len(trained) == 6
+    with pytest.raises(UserError, match=r"no linear layer '2'; it has Wk, .*ffn\.2"):
+        trainable(CTRLLMHeadModel(CTRLConfig(**shape)), Train(Adapter.LORA, ("2",)))
+
+
+def test_what_peft_refuses_is_refused_in_a_line():
+    from transformers import MambaConfig, MambaForCausalLM
+
+    mamba = MambaForCausalLM(MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1))
+    with pytest.raises(UserError, match="train.lora.targets.*out_proj"):
+        trainable(mamba, Train(Adapter.LORA, ("out_proj",)))
+
+
+def greedy(model, prompt, steps):
+    ids = list(prompt)
+    for _ in range(steps):
+        ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+def answers(model, prompts, steps=6):
+    return generate(model, prompts, pad_id=0, end_ids=[2], max_new_tokens=steps, temperature=0,
+                    batch_size=2, seed=0)  # fmt: skip
+
+
+PROMPTS = [[5, 9, 30, 41, 7], [11], [8, 33, 12, 17, 5], [40, 41], [9, 3, 4]]
+
+
+@torch.no_grad()
+def test_prompts_are_not_padded_where_padding_changes_the_answers():
+    from transformers import RwkvConfig, RwkvForCausalLM
+
+    torch.manual_seed(0)
+    model = RwkvForCausalLM(RwkvConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2)).eval()
+    for weight in model.parameters():
+        weight.normal_(0, 0.5)
+    assert models._way_to_generate(model, PROMPTS, 0, 6) == (False, True)
+    assert models._way_to_generate(make_model(), PROMPTS, 0, 6) == (True, True)
+    assert list(models._together(PROMPTS, 2, True)) == [[0, 1], [2, 3], [4]]
+    assert list(models._together(PROMPTS, 1, False)) == [[1], [3], [4], [0], [2]]
+    for each in (model, make_model()):
+        expected = [models._until_end(greedy(each, prompt, 6), [2]) for prompt in PROMPTS]
+        assert answers(each, PROMPTS) == expected
+
+
+@torch.no_grad()
+def test_generation_that_is_not_the_forwards_is_refused(monkeypatch):
+    model = make_model()
+    monkeypatch.setattr(models, "_generation_off", lambda *a: 0.25)
+    with pytest.raises(UserError, match=r"'llama' cannot.*0\.25 nats.*evaluators=\[pairs\]"):
+        answers(model, PROMPTS)
+
+
+def test_a_model_that_is_scored_generates_as_before():
+    model = make_model()
+    before = answers(model, PROMPTS)
+    install(model)
+    taken = inspect.signature(model.forward).parameters
+    assert "position_ids" in taken and "self" not in taken  # the library passes what it finds here
+    assert answers(model, PROMPTS) == before
+
+
 def test_mistakes_are_named(start, tmp_path):
-    with pytest.raises(UserError, match="no module 'c_attn'.*q_proj"):
+    with pytest.raises(UserError, match="no linear layer 'c_attn'.*q_proj"):
         trainable(load_model(start), Train(Adapter.LORA, ("c_attn",)))
     with pytest.raises(UserError, match="nowhere could not be loaded"):
         load_model(tmp_path / "nowhere")

@@ -20,7 +20,7 @@ SHAPE = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_h
 
 def of(name: str, **more):
     torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(**{**SHAPE, **more})
+    config = getattr(transformers, f"{name}Config")(**(more if "d_model" in more else SHAPE | more))
     model = transformers.AutoModelForCausalLM.from_config(config)
     scoring.disable_noise(model)
     scoring.install(model)
@@ -43,6 +43,14 @@ LAYOUTS = {
                 "query_pre_attn_scalar": 8}, Layout.SHARED),
     "Phimoe": ({"num_local_experts": 2, "num_experts_per_tok": 1}, Layout.SHARED),
     "Lfm2": ({"layer_types": ["conv", "full_attention"]}, Layout.SEPARATE),
+    "Bert": ({"is_decoder": True}, Layout.SHARED),
+    "GPTJ": ({"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4}, Layout.SHARED),
+    "Bloom": ({}, Layout.SEPARATE),  # its forward takes no positions
+    "XLNet": ({"vocab_size": VOCAB, "initializer_range": 0.2, "d_model": 32,
+               "n_layer": 2, "n_head": 4, "d_inner": 48, "attn_type": "uni"}, Layout.ALONE),
+    "Bart": ({"vocab_size": VOCAB, "init_std": 0.2, "d_model": 32, "decoder_layers": 2,
+              "decoder_attention_heads": 4, "decoder_ffn_dim": 48, "decoder_layerdrop": 0.9},
+             Layout.SEPARATE),
     "Falcon": ({"alibi": True, "new_decoder_architecture": False}, Layout.SEPARATE),
     "Phi3": ({"rope_parameters": LONG, "original_max_position_embeddings": 16}, Layout.ALONE),
 }  # fmt: skip
@@ -53,6 +61,24 @@ def test_the_cheapest_layout_that_is_right(name):
     settings, layout = LAYOUTS[name]
     found = probe.probe(of(name, **settings), real_rows())
     assert found.layout is layout and found.difference < 1e-4
+
+
+def test_gpt2_is_told_nothing_beside_token_ids():
+    """It would add the embedding of token type 0 to every position."""
+    model, some = of("GPT2", bos_token_id=1, eos_token_id=2), real_rows()
+    found = probe.probe(model, some)
+    for row, logps in found.truth.items():
+        for response, logp in zip(some[row].responses, logps, strict=True):
+            ids = torch.tensor([[*some[row].prompt, *response]])
+            logits = type(model).forward(model, input_ids=ids).logits[0].log_softmax(-1)
+            own = logits[len(some[row].prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None])
+            assert (own[:, 0] - logp).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("some", [real_rows(), [Branches([5], [[6]]), Branches([5, 7], [[6]])]])
+def test_a_model_that_sees_later_tokens_is_refused(some):
+    with pytest.raises(UserError, match="'bert' lets a token see those that follow"):
+        probe.probe(of("Bert"), some)
 
 
 def test_growing_positions_are_those_of_the_row_alone():

@@ -40,6 +40,9 @@ ORACLES: dict[str, tuple[Any, list[dict[str, Any]]]] = {
     "dpo": (dpo, [{"beta": 0.01}, {"beta": 0.1}, {"beta": 2.0}]),
     "ipo": (ipo, [{"tau": t, "reduction": r} for t in (0.1, 1.0) for r in ("mean", "sum")]),
     "kto": (kto, [{"beta": 0.2}, {"desirable_weight": 1.3, "undesirable_weight": 0.7}]),
-    "cpo": (cpo, [{"nll": n, "alpha": a} for n in ("response", "batch", "sum") for a in (0.0, 0.3)]),
+    "cpo": (
+        cpo,
+        [{"nll": n, "alpha": a} for n in ("response", "batch", "sum") for a in (0.0, 0.3)],
+    ),
     "simpo": (simpo, [{}, {"beta": 10.0, "gamma": 0.3}]),
 }

@@ -7,7 +7,6 @@ or of settings are listed anywhere.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ class AfterHead:
 
 def after_head(causal_lm: Any) -> AfterHead:
     """What the model does to its head's output. UserError where it is none of the above."""
-    head, device = _head(causal_lm), next(causal_lm.parameters()).device
+    head, device = lm_head(causal_lm), next(causal_lm.parameters()).device
     ladder_V = torch.linspace(-60, 60, head.weight.shape[0], device=device)
     ladder_V[:4] = torch.tensor([SMALL, -SMALL, LARGE, -LARGE], device=device)
     ids = torch.zeros((1, 2), dtype=torch.long, device=device)
@@ -47,7 +46,7 @@ def after_head(causal_lm: Any) -> AfterHead:
         causal_lm, lambda states: ladder_V.expand(*states.shape[:-1], -1)
     ) as given:  # fmt: skip
         causal_lm.eval()
-        out = causal_lm_forward(input_ids=ids, use_cache=False, **text_only(causal_lm, ids))
+        out = causal_lm_forward(input_ids=ids, use_cache=False)
     for module, training in modes:
         module.training = training
     logits_V = out.logits[0, -1].float()
@@ -62,15 +61,22 @@ def after_head(causal_lm: Any) -> AfterHead:
     return found
 
 
-def _head(causal_lm: Any) -> nn.Linear:
+def lm_head(causal_lm: Any) -> nn.Linear:
+    """The head that the model names, or its only linear layer as wide as the vocabulary. UserError
+    where there is none."""
     head = causal_lm.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
+    if isinstance(head, nn.Linear):
+        return head
+    words = causal_lm.get_input_embeddings().weight.shape[0]
+    wide = [module for module in causal_lm.modules()
+            if isinstance(module, nn.Linear) and module.out_features == words]  # fmt: skip
+    if len(wide) != 1:
         raise UserError(
             f"model {causal_lm.config.model_type!r} has an LM head of type {type(head).__name__}, "
             "which scoring does not support; use a model with a plain linear head, and leave "
             "lm_head out of the adapter's targets"
         )
-    return head
+    return wide[0]
 
 
 def plain_forward(causal_lm: Any) -> Callable[..., Any]:
@@ -81,7 +87,8 @@ def plain_forward(causal_lm: Any) -> Callable[..., Any]:
 @contextmanager
 def head_replaced(causal_lm: Any, output: Callable[[Tensor], Tensor]) -> Generator[list[Tensor]]:
     """While it lasts the LM head gives `output(its input)`; yields the list of its inputs."""
-    head, given = causal_lm.get_output_embeddings(), []
+    head: Any = lm_head(causal_lm)
+    given: list[Tensor] = []
 
     def forward(states: Tensor) -> Tensor:
         given.append(states)
@@ -92,13 +99,6 @@ def head_replaced(causal_lm: Any, output: Callable[[Tensor], Tensor]) -> Generat
         yield given
     finally:
         del head.forward
-
-
-def text_only(causal_lm: Any, ids: Tensor) -> dict[str, Tensor]:
-    """What a multimodal model wants to be told beside token ids: that all of them are text."""
-    taken = inspect.signature(type(causal_lm).forward).parameters
-    return {name: torch.zeros_like(ids) for name in ("token_type_ids", "mm_token_type_ids")
-            if name in taken}  # fmt: skip
 
 
 def growing_rotary(causal_lm: Any) -> list[tuple[nn.Module, str]]:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tiebreak.config.schema import Adapter, TrainConfig
+from tiebreak.engine.causal_lm import forget_lengths, growing_rotary, lm_head
+from tiebreak.engine.probe import FAILURES, TOLERANCE
+from tiebreak.engine.scoring import causal_lm_of
 from tiebreak.errors import UserError
 from tiebreak.store import stamps
 from tiebreak.warm import kept
 
+CHECKED = 4  # tokens by which generation is compared with the model's own forward
 _REMEDY = "Give the folder of a checkpoint, a Hub id that this machine can reach, or fetch one"
 
 
@@ -38,7 +43,6 @@ def load_model(source: str | Path, revision: str | None = None) -> Any:
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source, revision=revision or "main", dtype=torch.float32, use_safetensors=True,
-            attn_implementation="sdpa",
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise UserError(
@@ -87,18 +91,36 @@ def trainable(model: Any, train: TrainConfig) -> Any:
         return model
     from peft import LoraConfig, get_peft_model
 
-    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    names = linear_layers(model)
     missing = [target for target in train.lora.targets if target not in names]
     if missing:
         raise UserError(
-            f"train.lora.targets: {model.config.model_type} has no module {missing[0]!r}; "
-            f"it has {', '.join(sorted(n for n in names if n.endswith('_proj')))}"
+            f"train.lora.targets: {model.config.model_type} has no linear layer {missing[0]!r}; "
+            f"it has {', '.join(names)}"
         )
     config = LoraConfig(
         r=train.lora.rank, lora_alpha=train.lora.alpha, target_modules=list(train.lora.targets),
         lora_dropout=0.0, task_type="CAUSAL_LM",
     )  # fmt: skip
-    return get_peft_model(model, config)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:  # some layers PEFT refuses by name
+        raise UserError(f"train.lora.targets=[{', '.join(train.lora.targets)}]: {error}") from error
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Names of what an adapter can be put on: linear layers but the LM head, each by the last part
+    of its name, or of the last two where that names something else too."""
+    from transformers.pytorch_utils import Conv1D
+
+    head, plain = lm_head(model), dict[str, bool]()
+    for name, module in model.named_modules():
+        linear = type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
+        *_, before, last = ["", *name.rsplit(".", 2)]
+        for ending in (last, f"{before}.{last}"):
+            plain[ending] = plain.get(ending, True) and linear and module is not head
+    return sorted(name for name, alone in plain.items()
+                  if alone and not ("." in name and plain[name.rpartition(".")[2]]))  # fmt: skip
 
 
 def load_tokenizer(
@@ -136,26 +158,89 @@ def generate(
     progress: Callable[[int], object] = lambda done: None,
 ) -> list[list[int]]:
     """One response per prompt, end token included when the model wrote one. temperature 0 decodes
-    greedily; else samples from the whole distribution (no top-k or top-p)."""
+    greedily; else samples from the whole distribution (no top-k or top-p). UserError where the
+    library's generation does not give what the model's own forward does."""
     from transformers import GenerationConfig
 
     device = next(model.parameters()).device
     # A checkpoint may ask for penalties and filters of its own; answers come from the model alone.
     model.generation_config = GenerationConfig()
+    padded, cached = _way_to_generate(model, prompts, pad_id, max_new_tokens)
     torch.manual_seed(seed)
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    responses: list[list[int]] = []
-    for at in range(0, len(prompts), batch_size):
-        part = prompts[at : at + batch_size]
-        ids, mask = _left_padded(part, pad_id)
+    responses: dict[int, list[int]] = {}
+    for part in _together(prompts, batch_size, padded):
+        ids, mask = _left_padded([prompts[i] for i in part], pad_id)
         output = model.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device),
+            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=cached,
             max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=pad_id,
             **(sampling if temperature > 0 else {"do_sample": False}),
         )  # fmt: skip
-        responses += [_until_end(row, end_ids) for row in output[:, ids.shape[1] :].tolist()]
+        found = output[:, ids.shape[1] :].tolist()
+        responses |= {i: _until_end(row, end_ids) for i, row in zip(part, found, strict=True)}
         progress(len(part))
-    return responses
+    return [responses[i] for i in range(len(prompts))]
+
+
+def _together(prompts: Sequence[Sequence[int]], size: int, padded: bool) -> Iterator[list[int]]:
+    """Numbers of the prompts of each batch; unless they may be padded, of one length."""
+    length = (lambda i: 0) if padded else (lambda i: len(prompts[i]))
+    for _, group in groupby(sorted(range(len(prompts)), key=length), length):
+        numbers = list(group)
+        yield from (numbers[at : at + size] for at in range(0, len(numbers), size))
+
+
+def _way_to_generate(
+    model: Any, prompts: Sequence[Sequence[int]], pad_id: int, max_new_tokens: int
+) -> tuple[bool, bool]:
+    """(prompts of several lengths at once, with a cache): the fastest that gives the log-probs of
+    the model's own forward, on the shortest and the longest prompt."""
+    by_length = sorted(prompts, key=len)
+    pair = [by_length[0], *([by_length[-1]] if len(by_length[-1]) > len(by_length[0]) else [])]
+    growing = growing_rotary(causal_lm_of(model))
+    steps = max_new_tokens if growing else min(CHECKED, max_new_tokens)
+    why: list[str] = []
+    for padded, cached in ((True, True), (False, True), (False, False)):
+        parts = [pair] if padded else [[one] for one in pair]
+        try:
+            off = max(_generation_off(model, part, pad_id, steps, cached) for part in parts)
+        except FAILURES as error:
+            why.append(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+            continue
+        if off <= TOLERANCE:
+            return padded, cached
+        why.append(f"{off:.2g} nats off")
+    raise UserError(
+        f"model {causal_lm_of(model).config.model_type!r} cannot generate: what the library's "
+        f"generation gives is not what its forward gives (in a batch: {why[0]}; one prompt: "
+        f"{why[1]}; without a cache: {why[2]}); use another model, or "
+        "evaluation.evaluators=[pairs], which generates nothing"
+    )
+
+
+def _generation_off(
+    model: Any, prompts: Sequence[Sequence[int]], pad_id: int, steps: int, cached: bool
+) -> float:
+    """Largest difference in nats between log-probs in generation and in plain forwards."""
+    device, causal_lm = next(model.parameters()).device, causal_lm_of(model)
+    ids, mask = _left_padded(prompts, pad_id)
+    worst = 0.0
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        out = model.generate(
+            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=cached,
+            max_new_tokens=steps, do_sample=False, pad_token_id=pad_id,
+            output_logits=True, return_dict_in_generate=True,
+        )  # fmt: skip
+        for i, prompt in enumerate(prompts):
+            whole = out.sequences[i : i + 1, ids.shape[1] - len(prompt) : -1]
+            forget_lengths(growing_rotary(causal_lm))
+            own = model(input_ids=whole, use_cache=False).logits
+            found_TV = torch.stack([step[i] for step in out.logits])
+            tokens_T1 = out.sequences[i, ids.shape[1] :, None]
+            own_T, found_T = (logits_TV.float().log_softmax(-1).gather(1, tokens_T1)
+                              for logits_TV in (own[0, len(prompt) - 1 :], found_TV))  # fmt: skip
+            worst = max(worst, float((own_T - found_T).abs().nan_to_num(torch.inf).max()))
+    return worst
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, Any]:

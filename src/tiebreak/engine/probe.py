@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from tiebreak.engine import rows as row_layout
-from tiebreak.engine.causal_lm import forget_lengths, plain_forward, text_only
+from tiebreak.engine.causal_lm import forget_lengths, plain_forward
 from tiebreak.engine.reference import ReferenceTable
 from tiebreak.engine.rows import Branches, Layout
-from tiebreak.engine.scoring import causal_lm_of, score
+from tiebreak.engine.scoring import causal_lm_of
 from tiebreak.errors import UserError
 
 TOLERANCE = 1e-3  # nats per token
 BFLOAT16 = 0.1  # nats per token, in the mean over a response
+SEEN = 64  # tokens before the last of a row, which must not depend on it
 EARLY = 2  # responses that share fewer tokens at their beginning differ early
 CAUSES = (
     "the reference log-probs were made by other weights, another tokenizer or template, or another "
@@ -36,28 +37,31 @@ FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, Attribute
 @dataclass(frozen=True)
 class Probe:
     """layout: what to use. difference: largest found with it, nats per token. truth: row number ->
-    log-probs (T,) of each of its responses, by the model's own forward."""
+    log-probs (T,) of each of its responses, by the model's own forward. why: what was wrong with
+    the cheaper layouts."""
 
     layout: Layout
     difference: float
     truth: dict[int, list[Tensor]]
+    why: dict[Layout, str]
 
 
 def probe(model: Any, branches: Sequence[Branches]) -> Probe:
     """The cheapest layout in which `model` (with the scoring call) gives its own log-probs. The
     model stays in the mode it is in: what training switches on shows here. UserError: no layout
-    does, a row is longer than the model takes, or an id has no embedding."""
+    does, a row is longer than the model takes, an id has no embedding, or tokens see later ones."""
     causal_lm = causal_lm_of(model)
     check_ids(causal_lm, branches)
     chosen = _chosen(branches)
     with torch.no_grad(), torch.autocast(_device(model).type, enabled=False):
         truth = {i: [_truth(causal_lm, branches[i], r) for r in branches[i].responses]
                  for i in chosen}  # fmt: skip
+        _check_causal(causal_lm, branches[chosen[0]])
         why: dict[Layout, str] = {}
         for layout in Layout:
             found = _compared(model, [branches[i] for i in chosen], layout, truth)
             if isinstance(found, float) and found <= TOLERANCE:
-                return Probe(layout, found, truth)
+                return Probe(layout, found, truth, why)
             why[layout] = found if isinstance(found, str) else f"{found:.2g} nats off"
     different = "; ".join(f"{layout}: {what}" for layout, what in why.items())
     raise UserError(
@@ -95,6 +99,22 @@ def check_ids(causal_lm: Any, branches: Sequence[Branches]) -> None:
         )
 
 
+def _check_causal(causal_lm: Any, row: Branches) -> None:
+    """UserError where the last token changes the log-probs of those before it."""
+    ids = [*row.prompt, *row.responses[0]]
+    if len(ids) < 3:
+        return
+    start = max(1, len(ids) - SEEN)
+    another = next((token for token in ids if token != ids[-1]), 0)
+    before, after = (_truth(causal_lm, Branches(ids[:start], []), [*ids[start:-1], last])[:-1]
+                     for last in (ids[-1], another))  # fmt: skip
+    if not (before - after).abs().max().nan_to_num(torch.inf) <= TOLERANCE:
+        raise UserError(
+            f"model {causal_lm.config.model_type!r} lets a token see those that follow it, so that "
+            "it gives no log-prob of a text; use a model that predicts the next token"
+        )
+
+
 def _chosen(branches: Sequence[Branches]) -> list[int]:
     """Numbers of the rows that are compared."""
     by_length = sorted(range(len(branches)), key=lambda i: branches[i].positions())
@@ -117,7 +137,8 @@ def _compared(
     """Largest difference per token, or how scoring failed."""
     try:
         built = row_layout.build(rows, 0, layout=layout).to(_device(model))
-        scored = score(model, built).logp
+        # Not by `model(...)`: what wraps it in training may compute in another precision.
+        scored = built.split(causal_lm_of(model)._scoring_forward(rows=built).logp)
     except FAILURES as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     expected = [t for responses in truth.values() for t in responses]
@@ -131,7 +152,7 @@ def _truth(causal_lm: Any, row: Branches, response: Sequence[int]) -> Tensor:
     ids = torch.tensor([[*row.prompt, *response]], device=_device(causal_lm))
     forget_lengths(causal_lm._growing_rotary)
     try:
-        out = plain_forward(causal_lm)(input_ids=ids, use_cache=False, **text_only(causal_lm, ids))
+        out = plain_forward(causal_lm)(input_ids=ids, use_cache=False)
     except FAILURES as error:
         raise _too_long(causal_lm, ids.shape[1], error) from error
     logits_TV = out.logits[0, len(row.prompt) - 1 : -1].double()

@@ -4,9 +4,10 @@ teaches a model one more way to be called, `model(rows=...)`, so that wrappers w
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from tiebreak.engine.causal_lm import (
     forget_lengths,
     growing_rotary,
     head_replaced,
-    text_only,
+    lm_head,
 )
 from tiebreak.engine.head import Hidden, TokenScores, token_scores
 from tiebreak.engine.masks import branches_apart
@@ -47,6 +48,7 @@ def install(model: Any, chunk: int = 256) -> None:
         return
     plain, after = causal_lm.forward, after_head(causal_lm)
 
+    @functools.wraps(type(causal_lm).forward)  # generation asks for its signature
     def forward(
         self: Any, *args: Any, rows: Rows | None = None, ask: Ask | None = None, **kwargs: Any
     ) -> Any:
@@ -61,7 +63,7 @@ def install(model: Any, chunk: int = 256) -> None:
             )
 
     causal_lm._plain_forward, causal_lm._growing_rotary = plain, growing_rotary(causal_lm)
-    causal_lm.forward = types.MethodType(forward, causal_lm)
+    causal_lm._scoring_forward = causal_lm.forward = types.MethodType(forward, causal_lm)
 
 
 def causal_lm_of(model: Any) -> Any:
@@ -99,7 +101,7 @@ def _hidden(causal_lm: Any, rows: Rows, after: AfterHead) -> Hidden:
         states_ND = torch.cat(parts)
     else:
         states_ND = _states(causal_lm, rows)[rows.scored]
-    head = causal_lm.get_output_embeddings()
+    head = lm_head(causal_lm)
     weight_VD = head.weight[: after.vocabulary]
     if head.bias is not None:  # as one more input that is always 1
         weight_VD = torch.cat([weight_VD, head.bias[: after.vocabulary, None]], dim=1)
@@ -123,15 +125,17 @@ def _one_by_one(rows: Rows) -> Iterator[Rows]:
 def _states(causal_lm: Any, rows: Rows) -> Tensor:
     """(R, L, D): what the LM head is given at each position."""
     forget_lengths(causal_lm._growing_rotary)
-    shared = rows.layout is Layout.SHARED
-    # Without a 2-D mask, transformers takes positions that start again for another document.
-    mask_RL = torch.ones_like(rows.input_ids) if shared else (rows.branch >= 0).long()
-    apart = branches_apart(rows.position_ids, rows.branch) if shared else nullcontext()
+    apart: AbstractContextManager[None] = nullcontext()
+    more: dict[str, Tensor] = {}
+    if rows.layout is Layout.SHARED:
+        # Without a 2-D mask, transformers takes positions that start again for another document.
+        more["attention_mask"] = torch.ones_like(rows.input_ids)
+        more["position_ids"] = rows.position_ids
+        apart = branches_apart(rows.position_ids, rows.branch)
+    elif rows.layout is Layout.SEPARATE:
+        more["attention_mask"] = (rows.branch >= 0).long()
     with apart, head_replaced(causal_lm, lambda states: states[..., :1]) as given:
-        causal_lm._plain_forward(
-            input_ids=rows.input_ids, attention_mask=mask_RL, position_ids=rows.position_ids,
-            use_cache=False, **text_only(causal_lm, rows.input_ids),
-        )  # fmt: skip
+        causal_lm._plain_forward(input_ids=rows.input_ids, use_cache=False, **more)
     return given[0]
 
 
@@ -144,11 +148,19 @@ def pad(values: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def disable_noise(model: nn.Module) -> None:
-    """Dropout and a router's noise make policy and reference differ at equal weights. Most are
-    numbers on a module (`attention_dropout`, `router_jitter_noise`), not modules."""
+    """Dropout, of layers too, and a router's noise make policy and reference differ at equal
+    weights. Most dropout is a number on a module (`attention_dropout`), no module. A router that
+    has a number for its noise stays in eval mode: Phi-MoE routes by that number there too."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         for name, value in list(vars(module).items()):
-            if ("dropout" in name or "jitter" in name) and isinstance(value, float):
+            if ("dropout" in name or "layerdrop" in name) and isinstance(value, float):
                 setattr(module, name, 0.0)
+            if "jitter" in name and isinstance(value, float):
+                module.train = types.MethodType(_stay_in_eval, module)
+                module.eval()
+
+
+def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
+    return nn.Module.train(module, False)
