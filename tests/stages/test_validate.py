@@ -180,14 +180,15 @@ def test_training_does_not_notice(
         steps: list[Any] = []
         torch.manual_seed(0)
         model = trainable(load_model(given[0]), run.train)
-        data = make_data(tokens, load_model(given[0]), METHODS["cpo"](nll="response"))
+        method = METHODS["cpo"](nll="response")
+        data = make_data(tokens, load_model(given[0]), method)
 
         def on_step(step: int, row: Any, speed: Any, steps: list[Any] = steps) -> None:
             steps.append((row, random.random(), np.random.random(), torch.rand(1).item()))
 
         trainer = make_trainer(
-            tmp_path / str(watched), METHODS["cpo"](nll="response"), model, data, batch_size=8, epochs=1,
-            budget=400, precision=precision, on_step=on_step, activation_checkpointing=activations,
+            tmp_path / str(watched), method, model, data, batch_size=8, epochs=1, budget=400,
+            precision=precision, on_step=on_step, activation_checkpointing=activations,
         )  # fmt: skip
         if watched:
             trainer.add_callback(look)
