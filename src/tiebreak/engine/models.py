@@ -279,35 +279,20 @@ def load_tokenizer(
         if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:  # marks alone
             raise OSError(_NO_WORDS)
     if chat_template is not None:
-        tokenizer.chat_template = _text_of(chat_template)
-    elif isinstance(tokenizer.chat_template, dict):
-        tokenizer.chat_template = _default(tokenizer.chat_template, source)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _text_of(chat_template: str) -> str:
-    path = Path(chat_template)
-    if not path.is_file():
-        raise UserError(f"model.chat_template={chat_template}: no such file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"model.chat_template={chat_template}: not UTF-8 text ({error}); give a Jinja template"
-        ) from error
-
-
-def _default(templates: Mapping[str, str], source: str | Path) -> str:
-    """Of several chat templates the one that conversations without tools are made with."""
-    if "default" not in templates:
+        path = Path(chat_template)
+        if not path.is_file():
+            raise UserError(f"model.chat_template={chat_template}: no such file")
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict) and "default" not in templates:
         raise UserError(
             f"tokenizer of {source}: no chat template is the default one, of "
             f"{', '.join(sorted(templates))}; write the one you mean into a file and give "
             "model.chat_template=FILE"
         )
-    return templates["default"]
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def generate(
