@@ -19,7 +19,8 @@ from torch import Tensor
 from benchmarks.common import preset
 from benchmarks.model_shapes import FIRST, VOCAB, random_weights, small_config
 from tiebreak.engine import rows as row_layout
-from tiebreak.engine.models import generate, linear_layers, load_model, trainable
+from tiebreak.engine.generation import generate
+from tiebreak.engine.models import linear_layers, load_model, trainable
 from tiebreak.engine.probe import probe
 from tiebreak.engine.rows import Branches, Layout
 from tiebreak.engine.scoring import causal_lm_of, disable_noise, install, score

@@ -104,6 +104,23 @@ def test_never(what: str) -> None:
     assert found == []
 
 
+def test_code_of_a_model_is_refused_wherever_one_is_loaded() -> None:
+    """Left unsaid, the library asks at a terminal, and runs the code on a yes."""
+    calls = [
+        call
+        for path in FILES
+        if "src" in path.relative_to(ROOT).parts
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("from_pretrained", "from_config")
+        and isinstance(call.func.value, ast.Name) and call.func.value.id.startswith("Auto")
+    ]  # fmt: skip
+    assert len(calls) > 3
+    asked = [ast.unparse(call) for call in calls
+             if "trust_remote_code" not in {keyword.arg for keyword in call.keywords}]  # fmt: skip
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("what", "text"),
     [

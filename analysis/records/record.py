@@ -152,6 +152,12 @@ class Record:
         """`Entry.key`: what its rows in the frames of `Runs` are called."""
         return f"{self.run_id}:{self.evaluation}" if self.several else self.run_id
 
+    @property
+    def start_key(self) -> tuple[str | None, str | None]:
+        """What tells start models on the same data apart: weights, and the token ids that their
+        tokenizer and chat template make of it."""
+        return self.start_model, self.manifest.get("hashes", {}).get("tokens")
+
     @cached_property
     def throughput(self) -> Mapping[str, float]:
         """How fast it trained: `seconds` (wall clock, all steps), `response_tokens/s` (over all of

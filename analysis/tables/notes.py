@@ -186,12 +186,12 @@ def _by_reason(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]
 def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
     """Starts that contradict each other: one model measured twice, one seed with two models."""
     values: dict[tuple[str | None, ...], list[float]] = defaultdict(list)
-    models: dict[tuple[str | int | None, ...], set[str | None]] = defaultdict(set)
+    models: dict[tuple[str | int | None, ...], set[tuple[str | None, ...]]] = defaultdict(set)
     for r in finished:
-        models[r.model, r.scenario, r.data_hash, r.seed].add(r.start_model)
+        models[r.model, r.scenario, r.data_hash, r.seed].add(r.start_key)
         for name, value in r.start.items():
             key = r.evaluators.get(str(evaluation_metric(name).evaluator))
-            values[r.start_model, r.data_hash, r.evaluation, key, name].append(value)
+            values[*r.start_key, r.data_hash, r.evaluation, key, name].append(value)
     apart = {
         (model or "")[:SHORT]
         for (model, *_), measured in values.items()

@@ -72,7 +72,7 @@ def scenario_rows(
         taken = [row.label for row in rows]
         rows += _missing_rows(block, absent.get(block, []), len(columns), taken)
         rows.sort(key=lambda row: labels.natural(row.label))
-        starts = {(record.seed, record.start_model) for record in members}
+        starts = {(record.seed, record.start_key) for record in members}
         one_start = len(starts) == len({seed for seed, _ in starts})
         yield scenarios[block], [*_start_row(block, members, columns, items), *rows], one_start
 
@@ -89,7 +89,7 @@ def _start_row(
     block: str, records: Sequence[Record], columns: Sequence[Column], items: PerItem
 ) -> list[Row]:
     """Each distinct start model counts once, however many runs began from it."""
-    models = {record.start_model for record in records}
+    models = {record.start_key for record in records}
     cells = tuple(_start_cell(records, column, items) for column in columns)
     run_ids = tuple(record.run_id for record in records)
     return [Row(block, START, None, None, len(models), run_ids, cells)] if models else []
@@ -187,11 +187,11 @@ def _start_cell(records: Sequence[Record], column: Column, items: PerItem) -> Ce
     """One value per start model. One alone is fixed: its interval is over the items."""
     if column.gain:
         return None
-    having: dict[str | None, Record] = {}
+    having: dict[tuple[str | None, ...], Record] = {}
     for record in records:
         assert record.start_model is not None, "a finished run's record names its start model"
         if column.metric in record.start:
-            having.setdefault(record.start_model, record)
+            having.setdefault(record.start_key, record)
     first = list(having.values())
     seeds = [record.seed for record in first]
     if len(set(seeds)) < len(seeds):  # two start models of one seed: a note under the table says so

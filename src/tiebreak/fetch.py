@@ -98,13 +98,15 @@ def _convert(gguf: Path, target: Path, known: KnownModel) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model: Any = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
     )
     # The weights are plain float32 by now; these two would make transformers refuse to save them
     # and to train a loaded copy.
     model.hf_quantizer = None
     del model.config.quantization_config
-    tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+    )
     _split_digits(gguf, tokenizer)
     tokenizer.model_max_length = model.config.max_position_embeddings
     turn = [{"role": "user", "content": "hi"}]

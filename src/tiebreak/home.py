@@ -39,8 +39,8 @@ def artefacts_dir() -> Path:
 
 
 def checkpoint_folder(source: str) -> Path | None:
-    """The local folder of a checkpoint, or None when `source` is a Hub id. `fetched:NAME` is what
-    `tiebreak fetch NAME` left below the home."""
+    """The local folder of a checkpoint or adapter, or None when `source` is a Hub id.
+    `fetched:NAME` is what `tiebreak fetch NAME` left below the home."""
     name = source.removeprefix("fetched:")
     if name != source:
         folder = home() / "models" / name
@@ -49,7 +49,7 @@ def checkpoint_folder(source: str) -> Path | None:
         return folder
     folder = Path(source)
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
+        if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise UserError(f"{source} has no config.json; give the folder of a checkpoint")
         return folder.resolve()
     if source.count("/") != 1 or source.startswith((".", "/", "~")):

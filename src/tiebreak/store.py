@@ -272,9 +272,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def stamps(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
-    """(path, size, time of change) of files, sorted: another when one was changed."""
+    """(path, size, time of change) of files, sorted: another when one was changed. The time is the
+    kernel's own (ctime), which no copy or restored time of modification can turn back."""
     found = sorted((str(file), file.stat()) for file in files)
-    return tuple((name, about.st_size, about.st_mtime_ns) for name, about in found)
+    return tuple((name, about.st_size, about.st_ctime_ns) for name, about in found)
 
 
 def files_hash(files: Iterable[Path]) -> str:

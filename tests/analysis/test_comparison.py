@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +241,24 @@ def test_odd_starts_are_told(runs_dir: Path, write_run: WriteRun):
     assert "runs measured it with different values" in notes(table)
     assert "more than one start model for a seed (align-from-base, seed 1)" in notes(table)
     assert rows(table)[0].n == 2
+
+
+def test_equal_weights_with_other_templates_are_two_start_models(
+    runs_dir: Path, write_run: WriteRun
+):
+    """Neither weights nor data differ."""
+    for at, reward in enumerate((0.2, 0.4)):
+        run_id = write_run("dpo", start_reward=reward, method_settings={"beta": 0.1 + at})
+        manifest = runs_dir / run_id / "manifest.json"
+        content = json.loads(manifest.read_text())
+        content["hashes"]["tokens"] = str(at) * 64
+        manifest.write_text(json.dumps(content))
+    table = comparison(load(runs_dir))
+    start, *methods = rows(table)
+    assert (start.n, [row.n for row in methods]) == (2, [1, 1])
+    assert start.cells[0] is not None and start.cells[0].interval.mean == pytest.approx(0.3)
+    assert "more than one start model for a seed" in notes(table)
+    assert "measured it with different values" not in notes(table)
 
 
 def test_a_group_in_two_sections_is_told(runs_dir: Path, write_run: WriteRun):

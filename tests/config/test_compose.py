@@ -11,7 +11,6 @@ from tests.config.quick import quick
 from tiebreak.config import compose as files
 from tiebreak.config.compose import GROUPS, configure, options
 from tiebreak.config.schema import Adapter, Split
-from tiebreak.data.sources.files import FileData
 from tiebreak.data.sources.world import WorldData
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
@@ -146,14 +145,6 @@ def test_validation_where_there_are_rows_for_it() -> None:
     assert world.evaluation.split is configure([validation, *files]).evaluation.split
     assert world.evaluation.split is Split.VALIDATION
     assert configure([]).evaluation.split is Split.TEST
-
-
-@pytest.mark.parametrize("name", ["a b.jsonl", "it's.jsonl", "a,b=c.jsonl", "{x}.parquet"])
-def test_any_file_name(name: str, tmp_path: Path) -> None:
-    run = configure([f"data={tmp_path / name}", "scenario=align-from-base"])
-    assert isinstance(run.data, FileData)
-    assert run.data.train == str(tmp_path / name)
-    assert run.data.name == Path(name).stem
 
 
 def test_a_folder_or_a_hub_id_is_a_model(tmp_path: Path) -> None:

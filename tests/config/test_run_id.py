@@ -6,7 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from tests.config.quick import quick
 from tiebreak.compose import compose
@@ -113,10 +115,10 @@ def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
     def of(place: Path) -> str:
         return compose([f"model={place}", "scenario=align-from-base"]).run_id
 
-    for name, weights in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+    for name, weight in (("a", 1), ("b", 1), ("c", 2)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
-        (tmp_path / name / "model.safetensors").write_bytes(weights)
+        (tmp_path / name / "model.safetensors").write_bytes(save({"w": np.full(2, weight)}))
     assert of(tmp_path / "a") == of(tmp_path / "b") != of(tmp_path / "c")
     (tmp_path / "c" / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"only safetensors weights are read"):
@@ -125,7 +127,7 @@ def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
 
 def test_a_missing_chat_template_is_said_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "model.safetensors").write_bytes(save({"w": np.zeros(2)}))
     with pytest.raises(UserError, match=r"model.chat_template=no.jinja: no such file; give"):
         compose([f"model={tmp_path}", "scenario=align-from-base", "model.chat_template=no.jinja"])
 

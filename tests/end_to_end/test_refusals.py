@@ -151,6 +151,23 @@ def test_a_model_that_is_not_there(model: str, said: str, refused: Refused) -> N
     assert said in refused(pairs(24), model)
 
 
+def test_a_damaged_model_is_said_by_every_command(
+    refused: Refused, tmp_path: Path, tiebreak: Command
+) -> None:
+    weights = tmp_path / "model" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    said = refused(pairs(24))
+    assert said.startswith(f"{weights} is no safetensors file, or a part of one (")
+    given = [*SMALL, "model=./model", "data=rows.jsonl", "scenario=align-from-base"]
+    assert [message(tiebreak(command, *given)) for command in ("plan", "data")] == [said] * 2
+    assert not (tmp_path / "home" / "runs").exists(), "before anything is computed"
+    config = tmp_path / "model" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "vocab_size": 9999}))
+    weights.write_bytes(whole)
+    assert refused(pairs(24)).startswith(f"{weights}: model.embed_tokens.weight has the ")
+
+
 @pytest.mark.parametrize("file", ["manifest.json", "status.json", "result.json"])
 def test_a_record_of_another_version_is_left_alone(
     file: str, home: Path, tiebreak: Command

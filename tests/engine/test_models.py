@@ -10,9 +10,9 @@ from closeness import assert_near
 from tiny import make_model
 
 from tiebreak.config.schema import Adapter, Lora
-from tiebreak.engine import models
+from tiebreak.engine import generation
+from tiebreak.engine.generation import generate
 from tiebreak.engine.models import (
-    generate,
     linear_layers,
     load_model,
     load_policy,
@@ -123,8 +123,8 @@ def test_prompts_are_not_padded_where_padding_changes_the_answers():
     model = RwkvForCausalLM(RwkvConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2)).eval()
     for weight in model.parameters():
         weight.normal_(0, 0.5)
-    assert models._way_to_generate(model, PROMPTS, 0, 6) == (False, True)
-    assert models._way_to_generate(make_model(), PROMPTS, 0, 6) == (True, True)
+    assert generation._way_to_generate(model, PROMPTS, 0, 6) == (False, True)
+    assert generation._way_to_generate(make_model(), PROMPTS, 0, 6) == (True, True)
     assert list(models._together(PROMPTS, 2, True)) == [[0, 1], [2, 3], [4]]
     assert list(models._together(PROMPTS, 1, False)) == [[1], [3], [4], [0], [2]]
     for each in (model, make_model()):

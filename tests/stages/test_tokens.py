@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from tests.config.quick import quick
 from tiebreak.compose import Run, compose
@@ -38,7 +40,7 @@ def model(tmp_path: Path) -> str:
     folder = tmp_path / "model"
     world.build_tokenizer().save_pretrained(folder)
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(save({"w": np.zeros(2)}))
     return f"model={folder}"
 
 

@@ -59,7 +59,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> None:
-    if not options.overrides or "=" in options.overrides[0]:
+    first = options.overrides[0] if options.overrides else "="
+    if "=" in first and not Path(first).is_file():
         from tiebreak.cli.printing import plan_lines
         from tiebreak.compose import compose
 

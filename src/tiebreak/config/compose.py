@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,11 @@ from tiebreak.methods import METHODS
 
 GROUPS = ("model", "method", "scenario", "data", "train", "evaluation", "tracker")
 KEYS = (*GROUPS, "seed")
+# Keys whose value may be a path, and groups that take one.
+PLACES = frozenset(
+    "model data model.base model.sft model.instruct model.chat_template data.train data.test "
+    "data.demonstrations".split()
+)
 CHOSEN = {
     "method.name": "method=NAME",
     "data.kind": "data=world, or data=FILE",
@@ -133,13 +139,40 @@ def _said(item: str) -> tuple[str, str | None, tuple[str, ...]]:
     if key in CHOSEN:
         raise UserError(f"{key} follows from the group; choose it with {CHOSEN[key]}")
     if key not in GROUPS:
-        return head, None, (item,)
+        return head, None, (_as_text(item) if key in PLACES else item,)
     choice, *needed = _choice(key, value)
     return head, choice, tuple(needed)
 
 
+def paths(item: str) -> tuple[str, ...]:
+    """What an override names by paths of this machine, which may hold any character: one, or
+    several between commas; none where its key takes no path, or where there is no such path."""
+    key, _, value = item.partition("=")
+    if key not in PLACES or value == "null":
+        return ()
+    several = ((value,), tuple(value.split(",")))
+    return next((found for found in several if all(map(os.path.exists, found))), ())
+
+
+def _as_text(item: str) -> str:
+    """The override of a key that takes a path, quoted where the path is there as it stands, or
+    where Hydra's grammar takes it for no text."""
+    key, _, value = item.partition("=")
+    if paths(item) != (value,):
+        try:
+            override = parse(item)
+        except UserError:
+            pass
+        else:
+            if override.is_sweep_override() or isinstance(override.value(), str | None):
+                return item
+    return f"{key}={quoted(value)}"
+
+
 def _choice(group: str, value: str) -> list[str]:
     """The configuration, then the values it needs."""
+    if value[:1] in ("'", '"') and not os.path.exists(value):
+        value = _read(f"{group}={value}")[1]
     if value in options(group):
         return [value]
     is_file = Path(value).suffix in (".jsonl", ".parquet")
@@ -157,8 +190,10 @@ def _choice(group: str, value: str) -> list[str]:
 
 
 def quoted(value: str) -> str:
-    """As Hydra's grammar reads it; there a backslash is special only before a quote or the end."""
-    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), value)
+    """As Hydra's grammar reads it, where a backslash is special before a quote or the end, and then
+    OmegaConf, where it is before an interpolation."""
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    escaped = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), escaped)
     return f"'{escaped}'"
 
 

@@ -5,24 +5,34 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import warnings
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tiebreak.config.schema import Adapter, TrainConfig
-from tiebreak.engine.causal_lm import forget_lengths, growing_rotary, lm_head
-from tiebreak.engine.probe import BFLOAT16, FAILURES, TOLERANCE
-from tiebreak.engine.scoring import causal_lm_of
+from tiebreak.engine.causal_lm import lm_head
 from tiebreak.errors import UserError
+from tiebreak.model_folder import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    adapter_base,
+    refuse_quantised,
+    tokenizer_place,
+    weight_files,
+)
 from tiebreak.store import stamps
 from tiebreak.warm import kept
 
-CHECKED = 4  # tokens by which generation is compared with the model's own forward
-_REMEDY = "Give the folder of a checkpoint, a Hub id that this machine can reach, or fetch one"
+_REMEDY = "give the folder of a checkpoint, a Hub id that this machine can reach, or fetch one"
+_NO_WORDS = "no file of its vocabulary (tokenizer.json, tokenizer.model, vocab.json) is there"
+# Weights that a forward pass over text does not use: of other inputs, of drafts, of values.
+_BESIDE = re.compile(
+    r"(^|\.)(visual|vision\w*|audio\w*|image\w*|multi_?modal\w*|mm_\w+|embed_(vision|audio)|mtp|v_head)\."
+)
 
 
 def device() -> torch.device:
@@ -37,18 +47,161 @@ def autocast(precision: str) -> AbstractContextManager[Any]:
 
 
 def load_model(source: str | Path, revision: str | None = None) -> Any:
-    """A causal LM with float32 weights, on the device, in eval mode."""
+    """A causal LM with float32 weights, on the device, in eval mode. The folder of an adapter gives
+    its base model with the adapter's weights added. UserError: it cannot be loaded, or not every
+    weight of the model is in its files."""
+    from transformers import AutoConfig
+
+    base = adapter_base(source)
+    if base is not None:
+        return _merged(load_model(base.place, revision), Path(source))
+    with _in_words(f"model {source}"):
+        if not Path(source).is_dir():
+            _refuse_hub_adapter(str(source), revision)
+        config: Any = AutoConfig.from_pretrained(
+            source, revision=revision or "main", trust_remote_code=False
+        )
+        refuse_quantised(config.to_dict(), source)
+        model, found = _load(source, revision, config)
+    _refuse_other_weights(source, found)
+    return model.to(device()).eval()
+
+
+def _load(source: str | Path, revision: str | None, config: Any) -> tuple[Any, dict[str, Any]]:
+    """(model, what its files have and lack), with the library's choice of attention where the
+    model's class has no SDPA."""
     from transformers import AutoModelForCausalLM
 
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision or "main", dtype=torch.float32, use_safetensors=True,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source, revision=revision or "main", config=config, dtype=torch.float32,
+        use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )  # fmt: skip
+    return loaded
+
+
+class _in_words:
+    """Turns what the libraries raise for files that they cannot load into one line."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: object) -> None:
+        from huggingface_hub.errors import StrictDataclassError
+        from safetensors import SafetensorError
+
+        if kind is None or issubclass(kind, UserError):
+            return
+        plain = (OSError, ValueError, SafetensorError, StrictDataclassError)
+        others = (RuntimeError, ImportError, LookupError, TypeError, AttributeError)
+        if issubclass(kind, (*plain, *others)) or kind is Exception:  # the last by `tokenizers`
+            said = _said(error) if issubclass(kind, plain) else f"{kind.__name__}: {_said(error)}"
+            raise UserError(f"{self.what} could not be loaded: {said}; {_REMEDY}") from error
+
+
+def _said(error: BaseException) -> str:
+    """The first words of a library's message, or better ones."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    said = " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")
+    if "custom code" in said:
+        return "it needs code of its own (auto_map), which is never run"
+    if "instantiate the backend tokenizer" in said:
+        return _NO_WORDS
+    if said.startswith("Unrecognized configuration class"):
+        return "its config.json is of no causal language model"
+    return said
+
+
+def _refuse_hub_adapter(hub_id: str, revision: str | None) -> None:
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if find_adapter_config_file(hub_id, revision=revision) is not None:
         raise UserError(
-            f"model {source} could not be loaded: {str(error).splitlines()[0]} {_REMEDY}"
-        ) from error
-    return model.to(device()).eval()
+            f"model {hub_id} has {ADAPTER_CONFIG}: an adapter is read from a folder, so that its "
+            f"base model is known; download it (hf download {hub_id} --local-dir FOLDER) and give "
+            "model=FOLDER"
+        )
+
+
+def _refuse_other_weights(source: str | Path, found: Mapping[str, Any]) -> None:
+    """UserError unless the files hold the weights of the model, all of them and no others."""
+    files = weight_files(Path(source)) if Path(source).is_dir() else []
+    where = files[0] if len(files) == 1 else source
+    missing = sorted(found["missing_keys"])
+    others = sorted(name for name in found["unexpected_keys"] if not _BESIDE.search(name))
+    sizes = sorted(
+        (name, tuple(held), tuple(asked)) for name, held, asked in found["mismatched_keys"]
+    )
+    one_model = "config.json and weights must be of one model: download or save both again"
+    if sizes:
+        name, held, asked = sizes[0]
+        if held[1:] == asked[1:] and ("embed" in name or "head" in name or "wte" in name):
+            one_model = f"if the weights are right, give vocab_size={held[0]} in config.json"
+        raise UserError(
+            f"{where}: {name} has the shape {held}, and config.json asks for {asked}"
+            f"{_more(sizes)}; {one_model}"
+        )
+    prefix = _prefix(missing, others)
+    if prefix is not None:
+        raise UserError(
+            f"{where}: its weights are named {prefix}{missing[0]} and so on, and the model has "
+            f"{missing[0]}; take {prefix!r} off each name (load_file and save_file of "
+            "safetensors.torch)"
+        )
+    if missing:
+        raise UserError(
+            f"{where}: {missing[0]} is missing{_more(missing)}, and would be random; {one_model}"
+        )
+    if others:
+        raise UserError(
+            f"{where}: holds {others[0]}, which the model of config.json does not have"
+            f"{_more(others)}; {one_model}, or take these weights out of the file"
+        )
+
+
+def _more(names: Collection[Any]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _prefix(missing: Sequence[str], others: Sequence[str]) -> str | None:
+    """What stands before the model's own names in the files; None: nothing."""
+    for name in missing[:9]:
+        for other in others:
+            if other.endswith(f".{name}"):
+                return other.removesuffix(name)
+    return None
+
+
+def _merged(model: Any, folder: Path) -> Any:
+    """The model with the weights of an adapter added to its own. UserError: the adapter is not of
+    this model, or of a kind that cannot be added."""
+    from peft import PeftModel
+
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    with _in_words(f"adapter {folder}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is raised below
+        adapted: Any = PeftModel.from_pretrained(model, str(folder))
+        found = adapted.load_adapter(str(folder), "default")
+    if not hasattr(adapted, "merge_and_unload"):
+        kind = adapted.peft_config["default"].peft_type
+        raise UserError(
+            f"{folder / ADAPTER_CONFIG}: peft_type={kind} cannot be added to the weights of its "
+            "base model; give a LoRA adapter, or a whole model"
+        )
+    wrong = sorted([*found.missing_keys, *found.unexpected_keys])
+    if wrong:
+        raise UserError(
+            f"{folder / ADAPTER}: {wrong[0]} is not in both the adapter and its base model"
+            f"{_more(wrong)}; write the model that it was trained on into {ADAPTER_CONFIG} "
+            "(base_model_name_or_path)"
+        )
+    merged = adapted.merge_and_unload().requires_grad_(True)
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return merged.eval()
 
 
 def load_start(source: str | Path, revision: str | None = None) -> Any:
@@ -69,9 +222,12 @@ def load_start(source: str | Path, revision: str | None = None) -> Any:
 
 def _unchanging(source: str | Path, revision: str | None) -> Hashable:
     """Names the files of a checkpoint as they are now; None for a Hub's that may become others."""
-    if Path(source).is_dir():
-        folder = Path(source)
-        return "model", stamps([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+    folder = Path(source)
+    if folder.is_dir():
+        base = adapter_base(source)
+        below = base and _unchanging(base.place, revision)
+        files = stamps([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+        return None if base and below is None else ("model", files, below)
     fixed = revision is not None and re.fullmatch("[0-9a-f]{40}", revision)
     return ("model", str(source), revision) if fixed else None
 
@@ -129,131 +285,24 @@ def load_tokenizer(
     """The tokenizer, with the chat template of a file when `chat_template` names one."""
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision or "main")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"tokenizer of {source} could not be loaded: {str(error).splitlines()[0]} {_REMEDY}"
-        ) from error
+    with _in_words(f"tokenizer of {source}"):
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            tokenizer_place(source), revision=revision or "main", trust_remote_code=False
+        )
+        if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:  # marks alone
+            raise OSError(_NO_WORDS)
     if chat_template is not None:
         path = Path(chat_template)
         if not path.is_file():
             raise UserError(f"model.chat_template={chat_template}: no such file")
-        tokenizer.chat_template = path.read_text()
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict) and "default" not in templates:
+        raise UserError(
+            f"tokenizer of {source}: no chat template is the default one, of "
+            f"{', '.join(sorted(templates))}; write the one you mean into a file and give "
+            "model.chat_template=FILE"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def generate(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    *,
-    pad_id: int,
-    end_ids: Sequence[int],
-    max_new_tokens: int,
-    temperature: float,
-    batch_size: int,
-    seed: int,
-    progress: Callable[[int], object] = lambda done: None,
-) -> list[list[int]]:
-    """One response per prompt, end token included when the model wrote one. temperature 0 decodes
-    greedily; else samples from the whole distribution (no top-k or top-p). UserError where the
-    library's generation does not give what the model's own forward does."""
-    from transformers import GenerationConfig
-
-    device = next(model.parameters()).device
-    # A checkpoint may ask for penalties and filters of its own; answers come from the model alone.
-    model.generation_config = GenerationConfig()
-    padded, cached = _way_to_generate(model, prompts, pad_id, max_new_tokens)
-    torch.manual_seed(seed)
-    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    responses: dict[int, list[int]] = {}
-    for part in _together(prompts, batch_size, padded):
-        ids, mask = _left_padded([prompts[i] for i in part], pad_id)
-        output = model.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=cached,
-            max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=pad_id,
-            **(sampling if temperature > 0 else {"do_sample": False}),
-        )  # fmt: skip
-        found = output[:, ids.shape[1] :].tolist()
-        responses |= {i: _until_end(row, end_ids) for i, row in zip(part, found, strict=True)}
-        progress(len(part))
-    return [responses[i] for i in range(len(prompts))]
-
-
-def _together(prompts: Sequence[Sequence[int]], size: int, padded: bool) -> Iterator[list[int]]:
-    """Numbers of the prompts of each batch; unless they may be padded, of one length."""
-    length = (lambda i: 0) if padded else (lambda i: len(prompts[i]))
-    for _, group in groupby(sorted(range(len(prompts)), key=length), length):
-        numbers = list(group)
-        yield from (numbers[at : at + size] for at in range(0, len(numbers), size))
-
-
-def _way_to_generate(
-    model: Any, prompts: Sequence[Sequence[int]], pad_id: int, max_new_tokens: int
-) -> tuple[bool, bool]:
-    """(prompts of several lengths at once, with a cache): the fastest that gives the log-probs of
-    the model's own forward, on the shortest and the longest prompt."""
-    by_length = sorted(prompts, key=len)
-    pair = [by_length[0], *([by_length[-1]] if len(by_length[-1]) > len(by_length[0]) else [])]
-    growing = growing_rotary(causal_lm_of(model))
-    steps = max_new_tokens if growing else min(CHECKED, max_new_tokens)
-    # In training, where accelerate wraps the forward, answers may be of another precision.
-    rounded = "_original_forward" in vars(model) | vars(causal_lm_of(model))
-    why: list[str] = []
-    for padded, cached in ((True, True), (False, True), (False, False)):
-        parts = [pair] if padded else [[one] for one in pair]
-        try:
-            off = max(_generation_off(model, part, pad_id, steps, cached) for part in parts)
-        except FAILURES as error:
-            why.append(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
-            continue
-        if off <= (BFLOAT16 if rounded else TOLERANCE):
-            return padded, cached
-        why.append(f"{off:.2g} nats off")
-    raise UserError(
-        f"model {causal_lm_of(model).config.model_type!r} cannot generate: what the library's "
-        f"generation gives is not what its forward gives (in a batch: {why[0]}; one prompt: "
-        f"{why[1]}; without a cache: {why[2]}); use another model, or "
-        "evaluation.evaluators=[pairs], which generates nothing"
-    )
-
-
-def _generation_off(
-    model: Any, prompts: Sequence[Sequence[int]], pad_id: int, steps: int, cached: bool
-) -> float:
-    """Largest difference in nats between log-probs in generation and in plain forwards."""
-    device, causal_lm = next(model.parameters()).device, causal_lm_of(model)
-    ids, mask = _left_padded(prompts, pad_id)
-    worst = 0.0
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        out = model.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=cached,
-            max_new_tokens=steps, do_sample=False, pad_token_id=pad_id,
-            output_logits=True, return_dict_in_generate=True,
-        )  # fmt: skip
-        for i, prompt in enumerate(prompts):
-            whole = out.sequences[i : i + 1, ids.shape[1] - len(prompt) : -1]
-            forget_lengths(growing_rotary(causal_lm))
-            own = model(input_ids=whole, use_cache=False).logits
-            found_TV = torch.stack([step[i] for step in out.logits])
-            tokens_T1 = out.sequences[i, ids.shape[1] :, None]
-            own_T, found_T = (logits_TV.float().log_softmax(-1).gather(1, tokens_T1)
-                              for logits_TV in (own[0, len(prompt) - 1 :], found_TV))  # fmt: skip
-            broken_T = own_T.isnan() & found_T.isnan()  # by its weights, not by how it generates
-            apart_T = (own_T - found_T).abs().masked_fill(broken_T, 0.0)
-            worst = max(worst, float(apart_T.nan_to_num(torch.inf).max()))
-    return worst
-
-
-def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, Any]:
-    longest = max(len(p) for p in prompts)
-    ids = torch.tensor([[pad_id] * (longest - len(p)) + list(p) for p in prompts])
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-    return ids, mask
-
-
-def _until_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
-    ends = (place for place, token in enumerate(ids, start=1) if token in end_ids)
-    return ids[: next(ends, len(ids))]

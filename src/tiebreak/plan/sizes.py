@@ -19,6 +19,7 @@ from tiebreak.data.sources import Lengths
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
 from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
+from tiebreak.model_folder import adapter_base, tensors, weight_files
 
 
 class NotKnown(LookupError):
@@ -134,7 +135,7 @@ def stored_lengths(tokens: Path) -> Lengths | None:
     file = tokens / "tokens.safetensors"
     if not file.is_file():
         return None
-    sizes = {name: shape[0] for name, shape in tensor_shapes(file).items()}
+    sizes = {name: shape[0] for name, (shape, _) in tensors(file).items()}
     rows, responses = sizes["num_responses"], sizes["response_offsets"] - 1
     if not rows:
         return None
@@ -156,6 +157,9 @@ def start_shape(run: RunConfig) -> Shape | None:
         )  # fmt: skip
     try:
         folder = checkpoint_folder(source) or _cached_folder(source, run.model.revision)
+        while folder is not None and (base := adapter_base(folder)) is not None:
+            place, revision = base
+            folder = checkpoint_folder(place) or _cached_folder(place, revision)
     except UserError:  # the folder of a record's model has gone; a run that is composed has it
         return None
     return None if folder is None else checkpoint_shape(folder)
@@ -206,10 +210,10 @@ def checkpoint_shape(folder: Path) -> Shape | None:
     intermediate = named("intermediate_size", "n_inner", "ffn_dim") or 4 * hidden
     vocabulary, heads = named("vocab_size"), named("num_attention_heads", "n_head")
     tied = bool(config.get("tie_word_embeddings", False))
-    tensors = _weights(folder)
+    weights = _weights(folder)
     if tied:
-        tensors.pop("lm_head.weight", None)  # a copy of the embedding
-    if not tensors:
+        weights.pop("lm_head.weight", None)  # a copy of the embedding
+    if not weights:
         if not (layers and hidden and vocabulary and heads):
             return None
         return llama(
@@ -217,34 +221,18 @@ def checkpoint_shape(folder: Path) -> Shape | None:
             kv_heads=named("num_key_value_heads") or None, head_dim=named("head_dim") or None,
         )  # fmt: skip
     sizes: Counter[str] = Counter()
-    for name, shape in tensors.items():
+    for name, shape in weights.items():
         module = re.search(r"\.(\w+)\.weight$", name)
         if module and len(shape) == 2:
             sizes[module[1]] += sum(shape)
-    total = sum(math.prod(shape) for shape in tensors.values())
+    total = sum(math.prod(shape) for shape in weights.values())
     return Shape(total, layers, hidden, intermediate, vocabulary, tuple(sizes.items()))
 
 
 def _weights(folder: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape, of the files that `from_pretrained` would take."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        files = [folder / name for name in names if (folder / name).is_file()]
-    else:
-        whole = folder / "model.safetensors"
-        files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
-    return {name: shape for file in files for name, shape in tensor_shapes(file).items()}
-
-
-def tensor_shapes(file: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape of a safetensors file; only its header is read."""
-    from safetensors import SafetensorError, safe_open
-
+    """Tensor name -> shape; none where the cache has not all of a Hub model's files."""
     try:
-        with safe_open(file, framework="np") as tensors:
-            return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}
-    except SafetensorError as error:
-        raise UserError(f"{file} is no safetensors file ({error}); fetch or make it again") from (
-            error
-        )
+        files = weight_files(folder)
+    except UserError:
+        return {}
+    return {name: shape for file in files for name, (shape, _) in tensors(file).items()}

@@ -141,7 +141,7 @@ def _show_again(run: Run, folder: Path) -> None:
 
 
 def _opened(run: Run) -> Record:
-    from omegaconf import OmegaConf
+    import yaml
 
     manifest = {
         "run_id": run.run_id, "group_id": run.group_id, "names": run.names, "seed": run.seed,
@@ -149,7 +149,8 @@ def _opened(run: Run) -> Record:
         "versions": provenance.versions(), "git": provenance.git(checkout()),
         "host": provenance.host(),
     }  # fmt: skip
-    return Record.open(runs_dir() / run.run_id, OmegaConf.to_yaml(run.resolved), manifest)
+    config = yaml.safe_dump(run.resolved, sort_keys=False, allow_unicode=True)
+    return Record.open(runs_dir() / run.run_id, config, manifest)
 
 
 def failed_elsewhere(run: Run, why: str) -> None:

@@ -105,7 +105,8 @@ def sampler(start: Checkpoint, paths: Paths) -> Sampler:
     ) -> list[str]:
         from tiebreak.data.examples import Example
         from tiebreak.data.tokens import Limits, encode_prompts, tokenise
-        from tiebreak.engine.models import generate, load_start
+        from tiebreak.engine.generation import generate
+        from tiebreak.engine.models import load_start
 
         tokenizer = start.tokenizer()
         probe = Example("probe", prompts[0], ("yes",))  # how the template ends a response

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak.compose import Run, compose
-from tiebreak.config.compose import GROUPS, parse
+from tiebreak.config.compose import GROUPS, parse, paths
 from tiebreak.config.typed import Space, dimension, search_space, typed
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
@@ -204,6 +204,10 @@ def multirun(overrides: Sequence[str]) -> tuple[SweepFile, str | None]:
         key, _, value = item.partition("=")
         if key == "hydra/launcher":
             engine = "local" if value == "basic" else value  # basic: what Hydra does by itself
+            continue
+        if found := paths(item):
+            axes |= {key: found} if len(found) > 1 else {}
+            plain += [item] if len(found) == 1 else []
             continue
         values = parse(item)
         if not values.is_sweep_override():

@@ -41,7 +41,8 @@ def items(subject: Subject) -> list[Row]:
 
 def _answers(subject: Subject) -> list[Row]:
     from tiebreak.data.tokens import encode_prompts
-    from tiebreak.engine.models import autocast, generate
+    from tiebreak.engine.generation import generate
+    from tiebreak.engine.models import autocast
     from tiebreak.engine.progress import progress
 
     run, evaluation, tokenizer = subject.run, subject.run.evaluation, subject.tokenizer
