@@ -22,6 +22,8 @@ class Example:
     label: bool | None = None  # of a single response: desirable, or undesirable; else None
     where: str = ""  # "file.jsonl:12", for errors
     scores: tuple[float, ...] | None = None  # of a ranked list: one number per response
+    tools: list | None = None
+    template_kwargs: dict | None = None
 
 
 def prompt_key(prompt: str | list[Message]) -> tuple[tuple[str, str], ...]:
