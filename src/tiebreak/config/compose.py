@@ -19,6 +19,7 @@ from tiebreak.methods import METHODS
 
 GROUPS = ("model", "method", "scenario", "data", "train", "evaluation", "tracker")
 KEYS = (*GROUPS, "seed")
+OPEN = ("model.chat_template_kwargs",)  # groups whose names are somebody else's
 CHOSEN = {
     "method.name": "method=NAME",
     "data.kind": "data=world, or data=FILE",
@@ -232,7 +233,7 @@ def _set(container: dict[str, Any], item: str) -> None:
         place = ".".join(walked)
         if not isinstance(node, dict):
             raise UserError(f"unknown key {key!r}: {place} is a value; give {place}=VALUE")
-        if part not in node:
+        if part not in node and place not in OPEN:
             there = f"; {place} has {', '.join(node)}"
             raise UserError(f"unknown key {key!r}{nearest(part, node)}{there}")
         if part is last and len(walked) == len(path):

@@ -12,9 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tiebreak.data.encode import special_ids
 from tiebreak.data.examples import Dropped
 from tiebreak.data.lint import Finding
-from tiebreak.data.tokens import TokenReport, Tokens, special_ids
+from tiebreak.data.tokens import TokenReport, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
