@@ -51,11 +51,11 @@ def active(tokenizer: PreTrainedTokenizerBase, template: Mapping[str, Any]) -> s
 
 
 def variables(text: str) -> set[str]:
-    """What a template reads beside the messages: tools, strftime_now, enable_thinking, ..."""
-    from jinja2 import meta
+    """Every name that a template reads: messages, tools, strftime_now, enable_thinking, ..."""
+    from jinja2 import nodes
 
-    environment = _compiled(text).environment
-    return set(meta.find_undeclared_variables(environment.parse(text)))
+    parsed = _compiled(text).environment.parse(text)
+    return {node.name for node in parsed.find_all(nodes.Name) if node.ctx == "load"}
 
 
 def render(
