@@ -175,6 +175,31 @@ def test_the_date_counts_where_a_template_asks_for_it(
     assert [b == a for b, a in zip(before, after, strict=True)] == [False, False, True]
 
 
+def test_plain_rows_that_a_former_version_encoded_otherwise_are_made_again(tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "m", "{{ messages }}")
+    file, rows = tmp_path / "m" / "tokenizer.json", write(tmp_path / "rows.jsonl", ROWS)
+    marks = [{"SpecialToken": {"id": "[gMASK]"}}, {"SpecialToken": {"id": "<sop>"}}]
+
+    def anew(content: dict, *more: str) -> bool:
+        stages = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+        space = {"decoder": {"type": "ByteLevel", "add_prefix_space": True}}
+        file.write_text(json.dumps(dict.fromkeys(stages) | space | content))
+        plan._shared.cache_clear()
+        run = compose([model, f"data={rows}", "scenario=align-from-base", *more])
+        return "plain_rows" in run.plan.tokens.settings["tokenizer"]
+
+    for content, expected in (
+        ({"pre_tokenizer": {"type": "Metaspace"}}, True),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend"}]}}, True),
+        ({"post_processor": {"single": [*marks, {"Sequence": {"id": "A"}}]}}, True),
+        ({"post_processor": {"single": [*marks[:1], {"Sequence": {"id": "A"}}]}}, False),
+        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False}}, False),
+        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, True),
+    ):
+        assert anew(content) == expected
+    assert not anew({"pre_tokenizer": {"type": "Metaspace"}}, "data.as_conversation=true")
+
+
 def test_a_template_by_name_counts_by_its_text(tmp_path: Path) -> None:
     model = checkpoint(tmp_path / "m", "{{ messages }}")
     shutil.copy(named()["zephyr"], tmp_path / "mine.jinja")

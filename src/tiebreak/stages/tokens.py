@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 REPORT, PROMPTS = "report.json", "prompts.json"
 SAMPLES_AT_ONCE = 64
-TEMPLATE_FILES = ("tokenizer_config", "chat_template")  # .json; beside every .jinja
+TOKENIZER = "tokenizer.json"
+FILES = re.compile(r".*\.jinja|(tokenizer|tokenizer_config|chat_template)\.json")
+PREFIXED = re.compile(r'"single"\s*:\s*\[(\s*\{\s*"SpecialToken"\s*:\s*\{[^{}]*\}\s*\}\s*,){2}')
+SPACED = re.compile(r'"type"\s*:\s*"(Metaspace|Prepend)"|"add_prefix_space"\s*:\s*true')
 
 
 def tokens_stage(run: RunConfig, start: Checkpoint, side: str) -> Stage:
@@ -35,7 +39,7 @@ def tokens_stage(run: RunConfig, start: Checkpoint, side: str) -> Stage:
     written = run.data.samples and side != DEMONSTRATIONS
     settings = {
         "data": run.data.content(side),
-        "tokenizer": dict(start.tokenizer_settings) | _template_settings(run, start),
+        "tokenizer": dict(start.tokenizer_settings) | _text_settings(run, start),
         **(start.settings if written else {}),
     }
 
@@ -48,24 +52,33 @@ def tokens_stage(run: RunConfig, start: Checkpoint, side: str) -> Stage:
     return Stage("tokens", settings, build, start.parents if written else {}, what=what)
 
 
-def _template_settings(run: RunConfig, start: Checkpoint) -> dict[str, Any]:
-    """What a template writes from outside the rows: arguments of its own, and, where its files ask
-    for one, the date. The files of a Hub id are its commit's, and are not here to be read."""
+def _text_settings(run: RunConfig, start: Checkpoint) -> dict[str, Any]:
+    """What token ids depend on beside the rows and the tokenizer's files: arguments of the chat
+    template; the date, where a template asks for it; the rule for plain rows, where 0.1.0 had
+    another. The files of a Hub id are not here to be read: its commit stands for them."""
     kwargs = run.model.chat_template_kwargs
     folder = checkpoint_folder(start.source) if start.source else None
-    settings: dict[str, Any] = {"chat_template_kwargs": dict(kwargs)} if kwargs else {}
+    all_files = [*folder.iterdir(), *folder.glob("*/*.jinja")] if folder else []
+    files = [file for file in all_files if FILES.fullmatch(file.name)]
+    dated, anew = _look_into(stamps(files), tuple(sorted(files)))
     if start.chat_template:
         dated = "strftime_now" in read_template(start.chat_template)
-    else:
-        files = [*folder.rglob("*.jinja"), *folder.glob("*.json")] if folder else []
-        files = [f for f in files if f.suffix == ".jinja" or f.stem in TEMPLATE_FILES]
-        dated = _asks_for_date(stamps(files), tuple(files))
-    return settings | ({"date": f"{DATE:%Y-%m-%d}"} if dated else {})
+    settings: dict[str, Any] = {"chat_template_kwargs": dict(kwargs)} if kwargs else {}
+    settings |= {"date": f"{DATE:%Y-%m-%d}"} if dated else {}
+    return settings | ({"plain_rows": 2} if anew and run.data.may_be_plain else {})
 
 
 @functools.lru_cache
-def _asks_for_date(stamp: Hashable, files: tuple[Path, ...]) -> bool:
-    return any(b"strftime_now" in file.read_bytes() for file in files)
+def _look_into(stamp: Hashable, files: tuple[Path, ...]) -> tuple[bool, bool]:
+    """(whether a chat template asks for the date, whether the tokenizer puts a space or several
+    tokens before a text): of 0.1.0's plain rows, answers had that space and prompts no such tokens.
+    """
+    texts = {file.name: file.read_text("utf-8", "replace") for file in files}
+    dated = any("strftime_now" in text for name, text in texts.items() if name != TOKENIZER)
+    text = texts.get(TOKENIZER, "")
+    head, _, rest = text.partition('"post_processor"')
+    spaced = SPACED.search(head.partition('"normalizer"')[2])
+    return dated, bool(spaced or PREFIXED.search(rest))
 
 
 def _build(run: RunConfig, work: Path, side: str, examples: list[Example], tokenizer: Any) -> None:

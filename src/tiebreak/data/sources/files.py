@@ -45,6 +45,10 @@ class FileData(Data):
     compares_sides: ClassVar[bool] = True
 
     @property
+    def may_be_plain(self) -> bool:
+        return not self.as_conversation
+
+    @property
     def joined(self) -> bool:
         return self.encode_together
 

@@ -73,6 +73,11 @@ class Data:
         raise AssertionError("a source says whether it has demonstrations")
 
     @property
+    def may_be_plain(self) -> bool:
+        """Whether rows may be plain text, and not conversations."""
+        return True
+
+    @property
     def joined(self) -> bool:
         """Whether a plain prompt and its answer are encoded as one text."""
         return True
