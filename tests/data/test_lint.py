@@ -137,7 +137,10 @@ def test_marks_of_a_template_inside_a_turn(text, make_tokenizer):
     asked = pair([{"role": "user", "content": text}])
     for row in (asked, pair(TURN, chosen=text), pair([*TALK[:2], *asked.prompt])):
         assert "inside a turn" in one(linted([row, pair(TURN)], tokenizer), "marks-inside")
-    assert linted([pair(text)], make_tokenizer()) == []  # a plain row may be made by hand
+    bare = make_tokenizer()
+    for by_hand in (pair(text), pair(f"{text}.", chosen="yes<|im_end|>\n")):
+        assert linted([by_hand], bare) == []
+    assert "marks-inside" in dict(codes(linted([pair("x", chosen=f"{text} yes")], bare))).values()
 
 
 def test_an_answer_that_repeats_its_prompt(make_tokenizer):

@@ -224,6 +224,19 @@ def test_the_first_mark_ends_the_answer(special, tail, make_tokenizer):
     assert (end in special_ids(tokenizer)) == special
 
 
+def test_text_at_the_end_of_an_answer_is_no_mark(make_tokenizer):
+    """Neither a token for a byte, though some tokenizers call it special, nor an added token where
+    the template writes no mark."""
+    from tokenizers import AddedToken
+
+    template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    for own in (template, template.replace("}}", "}}</s>")):
+        tokenizer = make_tokenizer(own, special=("<0xC3>", "<0xA9>"))
+        tokenizer.add_tokens([AddedToken("</call>", special=False)])
+        example = row(chosen="caf<0xC3><0xA9>", rejected="<call>x</call>")
+        assert texts(example, tokenizer)[1:] == ["caf<0xC3><0xA9></s>", "<call>x</call></s>"]
+
+
 def test_the_probe_follows_the_rows_own_arguments(make_tokenizer):
     """A template may end a turn otherwise where it is told so."""
     template = "{% for m in messages %}{{ m.content }}{{ '<E>' if short else '</s>' }}{% endfor %}"

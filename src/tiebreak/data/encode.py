@@ -6,6 +6,7 @@ answer as one text (or, if asked, of each by itself).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,16 @@ from tiebreak.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Every token that is a mark and not text."""
-    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return added | set(tokenizer.all_special_ids)
+    """Every token that is a mark and not text: nor does one that stands for a byte, or for what has
+    no token, count."""
+    marks = tokenizer.added_tokens_decoder
+    special = {i for i, token in marks.items() if token.special} | set(tokenizer.all_special_ids)
+    bytes_ = {i for i, token in marks.items() if _BYTE.fullmatch(token.content)}
+    return special - bytes_ - {tokenizer.unk_token_id} | {tokenizer.eos_token_id} - {None}
 
 
 def text_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -81,7 +87,7 @@ def encode_rows(
     whole = [[_whole(e, text, said, tokenizer, joined) for said in e.responses]
              for e, text in zip(examples, texts, strict=True)]  # fmt: skip
     encoded = iter(_encode([text for row in whole for text in row], tokenizer))
-    before, bos, special = text_prefix(tokenizer), _one_bos(tokenizer), special_ids(tokenizer)
+    before, bos, marks = text_prefix(tokenizer), _one_bos(tokenizer), _Marks.of(tokenizer, end)
     sides, eos = sides_of(examples), eos_id(tokenizer)
     for example, text, prompt, row in zip(examples, texts, prompts, whole, strict=True):
         answers = [next(encoded) for _ in row]
@@ -91,7 +97,7 @@ def encode_rows(
             continue
         parts = [_after(bos, ids) for ids in answers]
         is_prefix = all(ids[: len(prompt)] == prompt for ids in parts)
-        closed = (_close(ids[len(prompt) :], tokenizer, special, end) for ids in parts)
+        closed = (_close(ids[len(prompt) :], tokenizer, marks) for ids in parts)
         lost = list(_lost(example, text, row, sides))
         yield Row(prompt, tuple(closed) if is_prefix else (), lost)
 
@@ -158,22 +164,38 @@ def _lost(
         yield from left_out(_message(response, ""), text.removeprefix(prompt), side)
 
 
-def _close(
-    ids: list[int], tokenizer: PreTrainedTokenizerBase, special: set[int], end: int | None
-) -> list[int]:
-    """The answer through the first mark after its text; EOS where there is none. end: the
-    template's own mark, which need not be a special token."""
-    unknown, text = {tokenizer.unk_token_id} - {tokenizer.eos_token_id}, len(ids)  # that is text
-    special = special - unknown
-    marks = special | set(tokenizer.added_tokens_decoder) - unknown
-    while text and (ids[text - 1] in marks or str(tokenizer.decode([ids[text - 1]])).isspace()):
+@dataclass(frozen=True)
+class _Marks:
+    """What may follow the text of an answer. special: tokens that are no text; added: others that
+    were added to the vocabulary, some by templates; end: the template's own mark of these."""
+
+    special: set[int]
+    added: set[int]
+    end: int | None
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, end: int | None) -> _Marks:
+        added = {i for i, token in tokenizer.added_tokens_decoder.items() if not token.special}
+        return cls(special_ids(tokenizer), added, end)
+
+
+def _close(ids: list[int], tokenizer: PreTrainedTokenizerBase, marks: _Marks) -> list[int]:
+    """The answer through the first mark after its text; EOS where there is none."""
+    last = len(ids)
+    while last and _is_blank(ids[last - 1], tokenizer):
+        last -= 1
+    text, known = last, marks.special | marks.added
+    while text and (ids[text - 1] in known or _is_blank(ids[text - 1], tokenizer)):
         text -= 1
-    tail = range(text, len(ids))
-    for closes in (special, {end}):
-        found = next((at for at in tail if ids[at] in closes), None)
+    for closes in (marks.special, {marks.end}):
+        found = next((at for at in range(text, last) if ids[at] in closes), None)
         if found is not None:
             return ids[: found + 1]
-    return [*ids[:text], eos_id(tokenizer)]
+    return [*ids[:last], eos_id(tokenizer)]
+
+
+def _is_blank(id: int, tokenizer: PreTrainedTokenizerBase) -> bool:
+    return str(tokenizer.decode([id])).isspace()
 
 
 @dataclass(frozen=True)
@@ -195,12 +217,14 @@ def template_use(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
     prompt, probe = prompt_text(example.prompt, example.where, example.template, tokenizer), "probe"
     before, found, after = _whole(example, prompt, probe, tokenizer, True).rpartition(probe)
     tail = _encode([after], tokenizer)[0] if found and after else []
-    marks = (i for i in tail if i in tokenizer.added_tokens_decoder)
-    end = next((i for i in marks if not str(tokenizer.decode([i])).isspace()), None)
+    added = tokenizer.added_tokens_decoder
+    marks = (i for i in tail if i in added and not _is_blank(i, tokenizer))
     header = before[len(prompt) :].strip() if found and before.startswith(prompt) else ""
     read = variables(active(tokenizer, example.template) or "")
     given = {name for e in examples for name in e.template_kwargs or ()} - {"documents"}
-    return TemplateUse(end, header, "strftime_now" in read, tuple(sorted(given - read)))
+    return TemplateUse(
+        next(marks, None), header, "strftime_now" in read, tuple(sorted(given - read))
+    )
 
 
 def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

@@ -245,10 +245,15 @@ def _marked(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> 
     own = re.compile("|".join(re.escape(mark) for mark in special if mark) or "(?!)")
     hits: dict[str, str] = {}
     for example in examples:
-        turns = [] if isinstance(example.prompt, str) else [text_of(m) for m in example.prompt]
-        for text in [*turns, *map(answer_of, example.responses)] if turns else []:
-            if found := own.search(text) or MARKS.search(text):
-                hits[example.id] = found[0]
+        answers = [answer_of(response) for response in example.responses]
+        if isinstance(example.prompt, str):  # made by hand, an answer may end in one
+            hand = ((MARKS.search(a), len(a.rstrip())) for a in answers)
+            marks = (mark for mark, end in hand if mark and mark.end() < end)
+        else:
+            turns = [*map(text_of, example.prompt), *answers]
+            marks = (mark for t in turns if (mark := own.search(t) or MARKS.search(t)))
+        if (found := next(marks, None)) is not None:
+            hits[example.id] = found[0]
     if hits:
         text = (
             f"{len(hits)} rows hold marks of a chat template inside a turn, as "
