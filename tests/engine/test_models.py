@@ -125,17 +125,17 @@ def test_prompts_are_not_padded_where_padding_changes_the_answers():
         weight.normal_(0, 0.5)
     assert generation._way_to_generate(model, PROMPTS, 0, 6) == (False, True)
     assert generation._way_to_generate(make_model(), PROMPTS, 0, 6) == (True, True)
-    assert list(models._together(PROMPTS, 2, True)) == [[0, 1], [2, 3], [4]]
-    assert list(models._together(PROMPTS, 1, False)) == [[1], [3], [4], [0], [2]]
+    assert list(generation._together(PROMPTS, 2, True)) == [[0, 1], [2, 3], [4]]
+    assert list(generation._together(PROMPTS, 1, False)) == [[1], [3], [4], [0], [2]]
     for each in (model, make_model()):
-        expected = [models._until_end(greedy(each, prompt, 6), [2]) for prompt in PROMPTS]
+        expected = [generation._until_end(greedy(each, prompt, 6), [2]) for prompt in PROMPTS]
         assert answers(each, PROMPTS) == expected
 
 
 @torch.no_grad()
 def test_generation_that_is_not_the_forwards_is_refused(monkeypatch):
     model = make_model()
-    monkeypatch.setattr(models, "_generation_off", lambda *a: 0.25)
+    monkeypatch.setattr(generation, "_generation_off", lambda *a: 0.25)
     with pytest.raises(UserError, match=r"'llama' cannot.*0\.25 nats.*evaluators=\[pairs\]"):
         answers(model, PROMPTS)
 

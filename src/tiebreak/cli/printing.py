@@ -130,9 +130,12 @@ def show_data(run: Run, num_rows: int) -> None:
 
     quiet_libraries()
     tokenizer, console = run.plan.start.tokenizer(), Console()
+    train: list[Any] = []
     for side in run.data.sides():
         rows = num_rows if side == "train" else 0
-        found = encode(run, run.data.rows(side), tokenizer)
+        examples = run.data.rows(side)
+        found = encode(run, examples, tokenizer, train)
+        train = train or (examples if run.data.compares_sides else [])
         console.rule(f"{run.data.name}: {side}, {len(found.tokens)} rows")
         show(found.tokens, tokenizer, found.report, found.findings, rows, console, found.dropped)
         refuse_unfit(run, found)

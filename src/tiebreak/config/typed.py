@@ -90,6 +90,8 @@ def untyped(value: Any) -> Any:
         return {f.name: untyped(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [untyped(one) for one in value]
+    if isinstance(value, Settings):
+        return dict(value)
     return str(value) if isinstance(value, StrEnum) else value
 
 
@@ -102,6 +104,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise UserError(f"{where}={value!r} is not a list; write [a, b]")
         return tuple(_value(typing.get_args(kind)[0], v, where) for v in value)
+    if kind is Settings:
+        return _table(value, where)
     if dataclasses.is_dataclass(kind):
         return typed(cast(type, kind), value, where)
     if issubclass(kind, StrEnum):
@@ -111,6 +115,18 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where}={value!r} is not one of {', '.join(options)}{hint}")
         return kind(value)
     return _scalar(kind, value, where)
+
+
+def _table(value: Any, where: str) -> Settings:
+    """Names of somebody else's choice with plain values."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}={value!r} is not a group; write {{NAME: VALUE}}")
+    table = Settings(value)
+    try:
+        hash(table)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    return table
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

@@ -4,24 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tiebreak.errors import UserError
 
-Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
+Message = dict[str, Any]  # role, content, and whatever else its template writes: tool_calls, ...
 
 
 @dataclass(frozen=True)
 class Example:
-    """One untokenised row. prompt: plain text, or messages that end in a user turn."""
+    """One untokenised row. prompt: plain text, or the messages before the answer. A response: text,
+    or the answer's one message."""
 
     id: str
     prompt: str | list[Message]
-    responses: tuple[str, ...]  # (chosen, rejected); a ranked list, best first; or (response,)
+    responses: tuple[str | list[Message], ...]  # (chosen, rejected); best first; or (response,)
     label: bool | None = None  # of a single response: desirable, or undesirable; else None
     where: str = ""  # "file.jsonl:12", for errors
     scores: tuple[float, ...] | None = None  # of a ranked list: one number per response
+    tools: list | None = None
+    template_kwargs: dict | None = None
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """What its chat template is given beside the messages."""
+        return ({"tools": self.tools} if self.tools else {}) | (self.template_kwargs or {})
+
+
+def text_of(turn: str | Message) -> str:
+    """All that a turn says: its content; what other fields hold, as JSON."""
+    if isinstance(turn, str):
+        return turn
+    content = turn.get("content") or ""
+    if not isinstance(content, str):
+        content = "".join(part.get("text", "") for part in content)
+    more = {key: turn[key] for key in sorted(turn) if key not in ("role", "content") and turn[key]}
+    return content + (json.dumps(more) if more else "")
+
+
+def answer_of(response: str | list[Message]) -> str:
+    """All that a response says."""
+    return response if isinstance(response, str) else text_of(response[-1])
 
 
 def prompt_key(prompt: str | list[Message]) -> tuple[tuple[str, str], ...]:
@@ -29,7 +55,13 @@ def prompt_key(prompt: str | list[Message]) -> tuple[tuple[str, str], ...]:
     equals a conversation of that single user turn."""
     if isinstance(prompt, str):
         return (("user", prompt.strip()),)
-    return tuple((message["role"], message["content"].strip()) for message in prompt)
+    return tuple((message["role"], text_of(message).strip()) for message in prompt)
+
+
+def near_key(prompt: str | list[Message]) -> str:
+    """The same for prompts that differ in case, in marks between words or in white space alone."""
+    text = " ".join(text for _, text in prompt_key(prompt)).lower()
+    return " ".join(re.sub(r"[.,;:!?'\"]", " ", text).split())
 
 
 @dataclass(frozen=True)
@@ -129,10 +161,10 @@ def split_by_prompt(
 
 def _reason(example: Example) -> str | None:
     prompt = example.prompt
-    last = prompt if isinstance(prompt, str) else prompt[-1]["content"] if prompt else ""
-    if not last.strip():
+    last = prompt if isinstance(prompt, str) else prompt[-1] if prompt else ""
+    if not text_of(last).strip():
         return "empty-prompt"
-    answers = [response.strip() for response in example.responses]
+    answers = [answer_of(response).strip() for response in example.responses]
     if not all(answers):
         return "empty-response"
     if len(answers) > 1 and answers[0] == answers[-1]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tiebreak.config.schema import Adapter, TrainConfig
+from tiebreak.data.template import read_template
 from tiebreak.engine.causal_lm import lm_head
 from tiebreak.errors import UserError
 from tiebreak.model_folder import (
@@ -282,7 +283,7 @@ def linear_layers(model: Any) -> list[str]:
 def load_tokenizer(
     source: str | Path, revision: str | None = None, chat_template: str | None = None
 ) -> Any:
-    """The tokenizer, with the chat template of a file when `chat_template` names one."""
+    """The tokenizer; `chat_template`: with that template, shipped under a name or a file."""
     from transformers import AutoTokenizer
 
     with _in_words(f"tokenizer of {source}"):
@@ -292,10 +293,7 @@ def load_tokenizer(
         if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:  # marks alone
             raise OSError(_NO_WORDS)
     if chat_template is not None:
-        path = Path(chat_template)
-        if not path.is_file():
-            raise UserError(f"model.chat_template={chat_template}: no such file")
-        tokenizer.chat_template = path.read_text(encoding="utf-8")
+        tokenizer.chat_template = read_template(chat_template)
     templates = tokenizer.chat_template
     if isinstance(templates, dict) and "default" not in templates:
         raise UserError(

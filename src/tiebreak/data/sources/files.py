@@ -6,7 +6,7 @@ import functools
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tiebreak.data.examples import Example, refuse_shared_prompts, split_by_prompt
 from tiebreak.data.read import fingerprint, is_hub, read_demonstrations, read_preferences
@@ -40,6 +40,17 @@ class FileData(Data):
     revision: str | None
     max_rows: int | None
     max_test_rows: int | None
+    encode_together: bool = True
+
+    compares_sides: ClassVar[bool] = True
+
+    @property
+    def may_be_plain(self) -> bool:
+        return not self.as_conversation
+
+    @property
+    def joined(self) -> bool:
+        return self.encode_together
 
     def sides(self) -> tuple[str, ...]:
         return (TRAIN, TEST, VALIDATION) if self.validation_share > 0 else (TRAIN, TEST)
