@@ -13,6 +13,7 @@ from typing import Any
 
 from tiebreak.config.schema import ModelConfig, RunConfig
 from tiebreak.data.template import FOR_BASE, read_template
+from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 from tiebreak.model_folder import (
     ADAPTER,
