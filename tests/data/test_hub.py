@@ -110,7 +110,7 @@ def test_a_hub_that_does_not_know_is_quoted_with_the_remedy(tmp_path):
     assert "org/none: neither a file here nor a data set on the Hub" in none
     assert "the Hub has no revision 'v2'; correct data.revision" in revision
     assert OTHER in commit and "check the id and the revision" in commit
-    assert "cannot be loaded" in empty and ".jsonl or .parquet" in empty
+    assert "cannot be loaded" in empty and "download the file you mean" in empty
 
 
 def test_no_hub_and_no_cache_says_how_to_pin(tmp_path):

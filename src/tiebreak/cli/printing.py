@@ -132,7 +132,10 @@ def show_data(run: Run, num_rows: int) -> None:
     tokenizer, console = run.plan.start.tokenizer(), Console()
     for side in run.data.sides():
         rows = num_rows if side == "train" else 0
-        found = encode(run, run.data.rows(side), tokenizer)
+        examples = run.data.rows(side)
+        found = encode(run, examples, tokenizer)
         console.rule(f"{run.data.name}: {side}, {len(found.tokens)} rows")
+        for form, count in Counter(one.form for one in examples if one.form).items():
+            console.print(f"read as {form}: {count} rows")
         show(found.tokens, tokenizer, found.report, found.findings, rows, console, found.dropped)
         refuse_unfit(run, found)

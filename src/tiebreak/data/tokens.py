@@ -239,11 +239,13 @@ def _encode_rows(
 ) -> Iterable[tuple[list[int], tuple[list[int], ...]]]:
     """(prompt, responses) of each row; no responses where they change the prompt's own ids."""
 
-    def text(example: Example, response: str) -> str:
+    def text(example: Example, response: str | list[Message]) -> str:
+        text = isinstance(response, str)
         if isinstance(example.prompt, str):
+            assert text, "messages answer messages"
             return response
-        turns = [*example.prompt, {"role": "assistant", "content": response}]
-        return _render(turns, tokenizer, example.where, answer=True)
+        answer = [{"role": "assistant", "content": response}] if text else response
+        return _render([*example.prompt, *answer], tokenizer, example.where, answer=True)
 
     places = [example.where for example in examples]
     prompts = encode_prompts([example.prompt for example in examples], tokenizer, places)

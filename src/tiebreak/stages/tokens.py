@@ -79,13 +79,14 @@ class Encoded:
 def encode(run: RunConfig, examples: list[Example], tokenizer: Any) -> Encoded:
     """Drop, tokenise and lint rows; refuses nothing, so that they can be shown first."""
     from tiebreak.data.examples import drop_untrainable
-    from tiebreak.data.lint import lint
+    from tiebreak.data.lint import lint, of_rows
     from tiebreak.data.tokens import Limits, tokenise
 
     kept, dropped = drop_untrainable(examples)
     limits = Limits(run.data.max_length, run.data.max_prompt_length)
     tokens, report = tokenise(kept, tokenizer, limits)
-    return Encoded(tokens, report, dropped.then(report.dropped), lint(tokens, tokenizer, report))
+    findings = [*lint(tokens, tokenizer, report), *of_rows(examples)]
+    return Encoded(tokens, report, dropped.then(report.dropped), findings)
 
 
 def refuse_unfit(run: RunConfig, encoded: Encoded) -> None:
