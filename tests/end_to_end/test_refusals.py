@@ -110,8 +110,8 @@ def test_a_prompt_on_both_sides(refused: Refused, tmp_path: Path) -> None:
     rows = pairs(10)
     write(tmp_path / "held.jsonl", [*rows[8:], rows[2]])
     said = refused(rows[:8], "data.test=held.jsonl")
-    assert said.startswith("1 prompts are in both the training and the test data, first ")
-    assert "rows.jsonl:3 and held.jsonl:3; remove them from one side" in said
+    assert said.startswith("1 of 8 training rows (12.5%) have a prompt of the test data, first ")
+    assert "rows.jsonl:3 and held.jsonl:3; they would be left out of" in said
 
 
 def test_a_conversation_without_a_template(refused: Refused, tmp_path: Path) -> None:

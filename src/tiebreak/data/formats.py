@@ -253,7 +253,8 @@ def parse_json(text: str) -> Any:
 
 def _csv(file: io.BufferedReader, name: str) -> Numbered:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, strict=True)
     number, header = 1, None
     try:
         while (cells := next(reader, None)) is not None:
@@ -275,6 +276,8 @@ def _csv(file: io.BufferedReader, name: str) -> Numbered:
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{name}:{number} or after: not UTF-8 ({error}); re-encode it") from error
+    finally:
+        text.detach()
 
 
 def _parquet(file: io.BufferedReader, name: str) -> Numbered:

@@ -56,24 +56,8 @@ def load_rows(
     """(`org/name/split`, the rows with their numbers, counted from 1) of one split at one commit;
     subset: the data set's configuration. Preference sets that also hold demonstrations call their
     splits train_prefs and test_prefs: these are meant where there is no train or test."""
-    import datasets
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-
     commit = resolve_commit(hub_id, revision)
-    try:
-        found = datasets.load_dataset(hub_id, subset, revision=commit)
-    except DatasetNotFoundError as error:
-        raise UserError(f"{hub_id}@{commit}: {error}; check the id and the revision") from error
-    except ConnectionError as error:
-        raise UserError(
-            f"{hub_id}@{commit}: the Hub cannot be reached and the local cache does not hold "
-            f"this data set ({error}); connect once, or give a file"
-        ) from error
-    except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{hub_id}@{commit}: cannot be loaded ({error.__cause__ or error}); where it names configurations, give "
-            "one as data.subset; else download the file you mean (.jsonl, .json, .csv or .parquet)"
-        ) from error
+    found = _loaded(hub_id, subset, commit)
     names = [str(name) for name in found]
     if split in ("train", "test") and split not in names and f"{split}_prefs" in names:
         split = f"{split}_prefs"
@@ -91,6 +75,28 @@ def load_rows(
     batches = found[split].with_format("arrow").iter(batch_size=1024)
     schema = found[split].features.arrow_schema
     return f"{hub_id}/{split}", table_rows(schema, batches, f"{hub_id}/{split}")
+
+
+def _loaded(hub_id: str, subset: str | None, commit: str) -> Any:
+    """The data set's splits by name, as the library has them."""
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+    try:
+        return datasets.load_dataset(hub_id, subset, revision=commit)
+    except DatasetNotFoundError as error:
+        raise UserError(f"{hub_id}@{commit}: {error}; check the id and the revision") from error
+    except ConnectionError as error:
+        raise UserError(
+            f"{hub_id}@{commit}: the Hub cannot be reached and the local cache does not hold "
+            f"this data set ({error}); connect once, or give a file"
+        ) from error
+    except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
+        why = error.__cause__ or error
+        raise UserError(
+            f"{hub_id}@{commit}: cannot be loaded ({why}); where it names configurations, give one "
+            "as data.subset; else download the file you mean (.jsonl, .json, .csv or .parquet)"
+        ) from error
 
 
 def _refused(hub_id: str, revision: str | None, error: Exception, kind: str) -> str:

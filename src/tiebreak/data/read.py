@@ -25,10 +25,11 @@ _FIELDS = (
     *forms.SYSTEM, *forms.TOOLS, *forms.BESIDE, "tool_calls", "function_call", "reasoning_content",
     "reasoning", "thinking",
 )  # fmt: skip
+_TEXT = rb'"(?:[^"\\]|\\.)*"\s*'
 _NEWLY_READ = re.compile(
     rb'(?<!\\)"(%s)"\s*:|:\s*"\s*\[?\s*\{\s*\\"(role|content|from|value)\\"\s*:'
-    rb'|(?<!\\)"name"\s*:\s*"[^"]*",\s*"role"|(?<!\\)"role"\s*:\s*"\w*",\s*"name"'
-    % "|".join(_FIELDS).encode()
+    rb'|(?<!\\)"name"\s*:\s*%s,\s*"(role|content)"|(?<!\\)"(role|content)"\s*:\s*%s,\s*"name"\s*:'
+    % ("|".join(_FIELDS).encode(), _TEXT, _TEXT)
 )
 _MESSAGES = re.compile(r'\s*\[?\s*\{\s*"(role|content|from|value)"\s*:')
 
@@ -103,10 +104,12 @@ def _is_read_anew(path: Path) -> bool:
 
     try:
         with pq.ParquetFile(path) as table:
-            names = set(re.findall(r"[\w-]+", str(table.schema_arrow)))
+            schema = table.schema_arrow.to_string(show_schema_metadata=False)
+            names = set(re.findall(r"[\w-]+", schema))
             first: Any = next(iter(table.iter_batches(batch_size=64)), pa.table({}))
             texts = [c for c in first.columns if pa.types.is_string(c.type)]
-            return not names.isdisjoint(_FIELDS) or any(
+            as_before = names.isdisjoint(_FIELDS) and not re.search(r"struct<[^<>]*\bname:", schema)
+            return not as_before or any(
                 _MESSAGES.match(text or "") for c in texts for text in c.to_pylist()
             )
     except pa.ArrowException:
