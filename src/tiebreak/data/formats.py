@@ -113,7 +113,7 @@ def numbered(path: Path, name: str) -> Numbered:
     try:
         with opened(path) as file:
             yield from read(file, name)
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, pa.ArrowException) as error:
         raise UserError(f"{name}: cannot be read ({error}); write or download it again") from error
 
 

@@ -112,7 +112,7 @@ def _is_read_anew(path: Path) -> bool:
             return not as_before or any(
                 _MESSAGES.match(text or "") for c in texts for text in c.to_pylist()
             )
-    except pa.ArrowException:
+    except (OSError, ValueError, pa.ArrowException):
         return False  # reading it names the file
 
 
