@@ -81,9 +81,10 @@ def junk(draw: random.Random) -> Any:
         deep = [deep] if draw.random() < 0.5 else {"a": deep}
     return draw.choice(
         (None, "", " ", 0, -1, 10**400, 1.5, float("nan"), float("inf"), True, [], {}, [None], deep,
-         "\ud800", "\x00\x1b[31m", "[{'role': 'user', 'content': 'a'}]", "{", [[]],
-         '[{"role": "user"}]', [{"role": "user"}], [{"role": "cat", "content": "x"}], [{"from": "gpt", "value": None}],
-         {"role": "assistant", "content": None}, [{"role": "user", "content": [{"type": "image"}]}])
+         "\ud800", "\x00\x1b[31m", "[{'role': 'user', 'content': 'a'}]", '[{"role": "user"}]', "{",
+         [[]], [{"role": "user"}], [{"role": "cat", "content": "x"}],
+         [{"from": "gpt", "value": None}], {"role": "assistant", "content": None},
+         [{"role": "user", "content": [{"type": "image"}]}])
     )  # fmt: skip
 
 

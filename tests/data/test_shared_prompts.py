@@ -62,13 +62,14 @@ def test_test_data_count_for_training_where_they_take_prompts_away(
 def test_of_a_hub_data_set_another_test_split_than_the_usual_counts() -> None:
     commit = "a" * 40
 
-    def shared(train: str, test: str, of: str = "org/name") -> Any:
+    def shared(train: str, test: str, of: str = "org/name", most: float = 0.1) -> Any:
         data = source("org/name", of, f"data.train_split={train}", f"data.test_split={test}",
-                      f"data.revision={commit}")  # fmt: skip
+                      f"data.revision={commit}", f"data.max_shared_prompts={most}")  # fmt: skip
         return data.content("train").get("shared")
 
     assert shared("train", "test") is None and shared("train_prefs", "test_prefs") is None
     assert shared("train", "eval") == f"hub:org/name@{commit}:eval"
+    assert shared("train", "eval", most=0) is None  # none is left out: one is an error
     assert shared("train", "test", "org/other") == f"hub:org/other@{commit}:test"
 
 

@@ -8,7 +8,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tiebreak.data.examples import NO_PREFERENCE, Example, Message
@@ -30,8 +30,13 @@ class Form:
     better: Mapping[str, int | None] | None = None
     fits: Callable[[Row], bool] = lambda row: True
 
-    def matches(self, row: Row) -> bool:
-        return all(name in row for name in self.columns.split()) and self.fits(row)
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.columns.split())
+
+    @functools.cached_property
+    def own(self) -> frozenset[str]:
+        return frozenset(self.names)
 
 
 def _is_list(row: Row) -> bool:
@@ -104,7 +109,7 @@ _MEANT = re.compile(
 _ABOUT = re.compile(
     r"(^|[_-])(id|ids?x|index|hash|url|source|dataset|model|category|type|task|tags?|lang\w*|"
     r"domain|date|time\w*|licen[sc]e|split|version|author|name|title)$|respon|generat|output|"
-    "ration|reason|feedback|critique|comment|annotat|explan|verdict|judg", re.I)  # fmt: skip
+    "chosen|rejected|ration|reason|feedback|critique|comment|annotat|explan", re.I)  # fmt: skip
 _GOOD = re.compile("score|rating|reward|quality|margin|utility", re.I)
 
 
@@ -133,8 +138,8 @@ def preference(given: Row, id: str) -> Example:
         prompt, responses = ours["prompt"], [ours["chosen"], ours["rejected"]]
     else:
         prompt, responses = parted(ours.get("prompt"), answers)
-    example = Example(id, prompt, tuple(responses[i] for i in order), label, scores=scores)
-    return replace(_with_context(example, form, row), unfit=unfit)
+    more = {"label": label, "scores": scores, "unfit": unfit}
+    return _example(form, row, prompt, id=id, responses=tuple(responses[i] for i in order), **more)
 
 
 def demonstration(given: Row, id: str) -> Example:
@@ -146,32 +151,33 @@ def demonstration(given: Row, id: str) -> Example:
     ours, _ = _renamed(form, row)
     name = "messages" if "messages" in ours else "completion"
     prompt, responses = parted(ours.get("prompt"), [(name, ours[name])])
-    return _with_context(Example(id, prompt, tuple(responses)), form, row)
+    return _example(form, row, prompt, id=id, responses=tuple(responses))
 
 
 def _form_of(row: Row, forms: Iterable[Form], wanted: str) -> Form:
     """The first form that fits; else UserError with what the nearest one misses."""
     for form in forms:
-        if form.matches(row):
+        if row.keys() >= form.own and form.fits(row):
             return form
     found = ", ".join(sorted(row)) or "none"
 
     def nearness(form: Form) -> float:
-        names = form.columns.split()
-        return sum(name in row for name in names) / len(names)
+        here = len(row.keys() & form.own) / len(form.own)
+        return here if here < 1 else 0.0
 
     near = max(forms, key=nearness)
-    absent = [name for name in near.columns.split() if name not in row]
-    missing = absent[0] if absent and nearness(near) else "prompt"
+    if not nearness(near):
+        raise UserError(f"no known field (fields found: {found}); a row has {wanted}")
+    missing = next(name for name in near.names if name not in row)
     raise UserError(
-        f"no field {missing!r} (fields found: {found}); a row has {wanted}; other names can be "
-        f"given as data.columns={{NAME: {missing}}}"
+        f"no field {missing!r} (fields found: {found}); a row has {', '.join(near.names)}; other "
+        f"names can be given as data.columns={{NAME: {missing}}}"
     )
 
 
 def _renamed(form: Form, row: Row) -> tuple[Row, str | None]:
     """(the row under our names, why it cannot be used)."""
-    ours = {form.ours.get(name, name): row[name] for name in form.columns.split()}
+    ours = {form.ours.get(name, name): row[name] for name in form.names}
     if form.columns.startswith("instruction") and str(row.get("input", "")).strip():
         ours["prompt"] = (
             f"{checked_text(ours['prompt'], 'instruction')}\n{checked_text(row['input'], 'input')}"
@@ -180,7 +186,7 @@ def _renamed(form: Form, row: Row) -> tuple[Row, str | None]:
         return _transcripts(row)
     if form.better is None:
         return ours, None
-    *_, one, two, column = form.columns.split()
+    *_, one, two, column = form.names
     value = row[column]
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     if str(value) not in form.better:
@@ -236,28 +242,30 @@ def _label(value: object) -> bool:
     return found
 
 
-def _with_context(example: Example, form: Form, row: Row) -> Example:
+def _example(form: Form, row: Row, prompt: Prompt, **fields: Any) -> Example:
     """The example with what stands beside its columns, and notes of what was not read. A row with a
     system column (be its text empty), history, tools or documents is a conversation."""
-    own = {*form.columns.split(), "id"}
+    own = {*form.names, "id"}
     if form.columns.startswith("instruction"):
         own.add("input")
     used = {name for name in (*SYSTEM, *TOOLS, *BESIDE) if name in row} - own
-    system, tools, more = _system(row, used), _tools(row, used), _template_kwargs(row, used)
-    history = _history(row, used)
-    if system is not None or tools or more or history:
-        asked = example.prompt
-        turns = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
-        lead = [turn for turn in turns[:1] if turn["role"] in ("system", "developer")]
-        rest = turns[len(lead) :]
-        if lead and system and lead[0]["content"] != system:
-            raise UserError("both a system column and a system turn in the prompt; keep one")
-        if system and not lead:
-            lead = [{"role": "system", "content": system}]
-        turns = [*lead, *history, *rest]
-        example = replace(example, prompt=turns, tools=tools, template_kwargs=more)
-    notes = tuple(_notes(row, own | used, example))
-    return replace(example, form=form.name, notes=notes)
+    if used:
+        system, history = _system(row, used), _history(row, used)
+        fields["tools"], more = _tools(row, used), _template_kwargs(row, used)
+        if system is not None or fields["tools"] or more or history:
+            fields["template_kwargs"], prompt = more, _after(prompt, system, history)
+    notes = tuple(_notes(row, own | used, prompt))
+    return Example(prompt=prompt, form=form.name, notes=notes, **fields)
+
+
+def _after(prompt: Prompt, system: str | None, history: list[Message]) -> list[Message]:
+    """The prompt as messages, after a system turn and earlier turns."""
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    lead = [turn for turn in turns[:1] if turn["role"] in ("system", "developer")]
+    if lead and system and lead[0]["content"] != system:
+        raise UserError("both a system column and a system turn in the prompt; keep one")
+    first = [{"role": "system", "content": system}] if system and not lead else lead
+    return [*first, *history, *turns[len(lead) :]]
 
 
 def _system(row: Row, used: set[str]) -> str | None:
@@ -309,13 +317,13 @@ def _history(row: Row, used: set[str]) -> list[Message]:
     return messages_of(value, "history")
 
 
-def _notes(row: Row, used: set[str], example: Example) -> Iterator[tuple[str, str]]:
+def _notes(row: Row, used: set[str], prompt: Prompt) -> Iterator[tuple[str, str]]:
     """(code, column) of what a model should perhaps see and will not, and of scores that contradict
     the label."""
     if row.keys() <= used:
         return
     read = [row[name] for name in used if name in row]
-    said = [turn["content"] for turn in example.prompt if isinstance(turn, dict)]
+    said = [turn["content"] for turn in prompt if isinstance(turn, dict)]
     for name, value in row.items():
         if name in used or value in ("", [], {}) or value in read or value in said:
             continue

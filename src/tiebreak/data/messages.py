@@ -95,7 +95,7 @@ def _message(turn: object, name: str) -> Message:
     content = turn.get("content", "" if calls else None)
     if content is not None or not calls:
         content = _content(content, f"{name}.content")
-    return {"role": turn["role"], "content": content, **plain_json(more, name)}
+    return {"role": turn["role"], "content": content, **(plain_json(more, name) if more else {})}
 
 
 def _content(content: object, name: str) -> str:

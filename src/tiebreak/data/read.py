@@ -25,11 +25,21 @@ _FIELDS = (
     *forms.SYSTEM, *forms.TOOLS, *forms.BESIDE, "tool_calls", "function_call", "reasoning_content",
     "reasoning", "thinking",
 )  # fmt: skip
-_TEXT = rb'"(?:[^"\\]|\\.)*"\s*'
-_NEWLY_READ = re.compile(
-    rb'(?<!\\)"(%s)"\s*:|:\s*"\s*\[?\s*\{\s*\\"(role|content|from|value)\\"\s*:'
-    rb'|(?<!\\)"name"\s*:\s*%s,\s*"(role|content)"|(?<!\\)"(role|content)"\s*:\s*%s,\s*"name"\s*:'
-    % ("|".join(_FIELDS).encode(), _TEXT, _TEXT)
+_SIGNS = tuple(  # (what a line must hold, the pattern that is then looked for)
+    (sign, re.compile(pattern))
+    for sign, pattern in (
+        (b'"system', rb'(?<!\\)"system(_prompt|_message)?"\s*:'),
+        (b'"tool', rb'(?<!\\)"tool(s|_calls)"\s*:'),
+        (b'"function', rb'(?<!\\)"function(s|_call)"\s*:'),
+        (b'"reasoning', rb'(?<!\\)"reasoning(_content)?"\s*:'),
+        *(
+            (b'"%s"' % name, rb'(?<!\\)"%s"\s*:' % name)
+            for name in (b"history", b"documents", b"chat_template_kwargs", b"thinking")
+        ),
+        (b'{\\"', rb':\s*"\s*\[?\s*\{\s*\\"(role|content|from|value)\\"\s*:'),
+        (b'"name"', rb'(?<!\\)"name"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*"(role|content)"\s*:'),
+        (b'"name"', rb'(?<!\\)"(role|content)"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*"name"\s*:'),
+    )
 )
 _MESSAGES = re.compile(r'\s*\[?\s*\{\s*"(role|content|from|value)"\s*:')
 
@@ -96,7 +106,9 @@ def _is_read_anew(path: Path) -> bool:
     """Whether 0.1.0 would have read other examples from this file than are read today."""
     if path.suffix == ".jsonl":
         with path.open("rb") as file:
-            return any(_NEWLY_READ.search(line) for line in file)
+            return any(
+                sign in line and pattern.search(line) for line in file for sign, pattern in _SIGNS
+            )
     if path.suffix != ".parquet":
         return False
     import pyarrow as pa

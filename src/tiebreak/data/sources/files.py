@@ -106,10 +106,10 @@ class FileData(Data):
         return found
 
     def _shared(self, named: dict[str, Source]) -> str | None:
-        """Which training prompts are test prompts too, as a hash: None for none. Files are read for
-        it. Of Hub data sets it is the name of the test split, but for the one that is called as
-        the training split is."""
-        if "test" not in named:
+        """Which training prompts are test prompts too, as a hash: None for none, and where one is
+        an error. Files are read for it. Of Hub data sets it is the name of the test split, but for
+        the one that is called as the training split is."""
+        if "test" not in named or self.max_shared_prompts == 0:
             return None
         train, test = named["train"], named["test"]
         if is_hub(train[0]) or is_hub(test[0]):
