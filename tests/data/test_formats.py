@@ -76,6 +76,9 @@ def test_a_pattern_reads_its_files_in_order_of_their_names(tmp_path):
     hashes = [fingerprint(one.where.removesuffix(":1")) for one in found]
     assert fingerprint(pattern) == hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     assert fingerprint(str(tmp_path / "part-0*")) == hashes[0]
+    for name, called in (("part-*", "part"), ("*", tmp_path.name), ("[pq]art-?", tmp_path.name)):
+        words = [f"data={tmp_path}/{name}.jsonl", "model=org/name", "scenario=align-from-base"]
+        assert configure(words).data.name == called
     with pytest.raises(UserError, match="no file fits this pattern"):
         read_preferences(str(tmp_path / "part-*.csv"))
     (tmp_path / "part-x.txt").touch()

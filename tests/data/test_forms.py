@@ -216,7 +216,8 @@ def test_scores_that_contradict_the_label_are_named_and_the_remedy_works(tmp_pat
     assert [f.code for f in of_rows(read(tmp_path, row))] == ["scores-against-labels"]
     assert not of_rows(read(tmp_path, {**row, one: 9}))
     swap = (("chosen", "rejected"), ("rejected", "chosen"))
-    assert read(tmp_path, row, columns=swap)[0].responses == (BAD, GOOD)
+    (turned,) = read(tmp_path, {**row, "margin": -1}, columns=swap)
+    assert turned.responses == (BAD, GOOD) and turned.notes == ()
 
 
 def test_columns_are_called_as_the_config_says(tmp_path):

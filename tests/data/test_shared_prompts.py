@@ -82,3 +82,12 @@ def test_columns_are_a_key_of_the_config(train: Path, tmp_path: Path) -> None:
     assert data.rows("test")[0].prompt == "new"
     with pytest.raises(UserError, match="data.columns=5"):
         source(train, test, "data.columns=5")
+
+
+def test_a_file_may_stand_beside_a_hub_data_set_with_a_revision(train: Path) -> None:
+    words = ["data.subset=first", f"data.revision={'a' * 40}"]
+    data = source("org/name", train, *words)
+    assert data.content("train")["train"] == f"hub:org/name@{'a' * 40}:first:train"
+    assert len(data.content("test")["test"]) == 64
+    with pytest.raises(UserError, match="data.subset.*='first' has no meaning for the file"):
+        source(train, train, words[0]).content("train")

@@ -154,6 +154,8 @@ def _choice(group: str, value: str) -> list[str]:
     name = Path(value).name  # Qwen2.5-0.5B has no suffix
     if is_file:
         name = name[: name.lower().rindex(str(kind_of(value)))]
+        if not Path(value).exists():  # a pattern: what stands before its first sign
+            name = re.sub(r"\W*[*?\[].*", "", name) or Path(value).parent.name or "rows"
     if group == "model" and ("/" in value or Path(value).is_dir()):
         place = quoted(value)
         return ["checkpoint", f"model.name={quoted(name)}", f"model.base={place}",

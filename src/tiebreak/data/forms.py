@@ -110,7 +110,7 @@ _ABOUT = re.compile(
     r"(^|[_-])(id|ids?x|index|hash|url|source|dataset|model|category|type|task|tags?|lang\w*|"
     r"domain|date|time\w*|licen[sc]e|split|version|author|name|title)$|respon|generat|output|"
     "chosen|rejected|ration|reason|feedback|critique|comment|annotat|explan", re.I)  # fmt: skip
-_GOOD = re.compile("score|rating|reward|quality|margin|utility", re.I)
+GOOD = re.compile("score|rating|reward|quality|margin|utility", re.I)
 
 
 def preference(given: Row, id: str) -> Example:
@@ -338,7 +338,7 @@ def _notes(row: Row, used: set[str], prompt: Prompt) -> Iterator[tuple[str, str]
 
 @functools.cache
 def _looks(name: str) -> tuple[bool, bool, bool]:
-    return _GOOD.search(name) is not None, _MEANT.search(name) is not None, (
+    return GOOD.search(name) is not None, _MEANT.search(name) is not None, (
         _ABOUT.search(name) is not None)  # fmt: skip
 
 

@@ -119,7 +119,8 @@ def _is_read_anew(path: Path) -> bool:
             schema = table.schema_arrow.to_string(show_schema_metadata=False)
             names = set(re.findall(r"[\w-]+", schema))
             first: Any = next(iter(table.iter_batches(batch_size=64)), pa.table({}))
-            texts = [c for c in first.columns if pa.types.is_string(c.type)]
+            kinds = pa.string(), pa.large_string()
+            texts = [column for column in first.columns if column.type in kinds]
             as_before = names.isdisjoint(_FIELDS) and not re.search(r"struct<[^<>]*\bname:", schema)
             return not as_before or any(
                 _MESSAGES.match(text or "") for c in texts for text in c.to_pylist()
@@ -180,7 +181,7 @@ def _rows(
 
 def _files(source: str | Path, split: str, revision: str | None, subset: str | None) -> list[Path]:
     files = formats.files_of(source, split)
-    for key, value in (("revision", revision), ("subset", subset)):
+    for key, value in (("revision", revision), ("subset or data.demonstrations_subset", subset)):
         if value is not None:
             raise UserError(
                 f"data.{key}={value!r} has no meaning for the file {source}; leave it out (files "
@@ -190,11 +191,16 @@ def _files(source: str | Path, split: str, revision: str | None, subset: str | N
 
 
 def _renamed(row: Row, columns: Columns) -> Row:
+    """The row under our names. Where pairs are turned round, their scores go: they are of the pairs
+    as they stood."""
     ours = dict(columns)
-    names = [ours.get(name, name) for name, value in row.items() if value is not None]
+    there = {name: value for name, value in row.items() if value is not None}
+    if (ours.get("chosen"), ours.get("rejected")) == ("rejected", "chosen"):
+        there = {name: value for name, value in there.items() if not forms.GOOD.search(name)}
+    names = [ours.get(name, name) for name in there]
     if len(set(names)) < len(names):
         raise UserError(f"after data.columns, {formats.twice(names)}, by mapping the other as well")
-    return {ours.get(name, name): value for name, value in row.items() if value is not None}
+    return dict(zip(names, there.values(), strict=True))
 
 
 def _id(row: Row, number: int) -> str:

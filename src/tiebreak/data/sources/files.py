@@ -82,19 +82,24 @@ class FileData(Data):
         return frozenset(unread)
 
     def _named(self) -> dict[str, Source]:
-        """What there is to be read."""
-        named = {
+        """What there is to be read. A file refuses a revision or a subset, unless they are meant
+        for a Hub data set beside it."""
+        asked = {
             "train": (self.train, self.train_split, self.subset),
             "test": (self.test, self.test_split, self.subset),
             "demonstrations": (
                 self.demonstrations, self.demonstrations_split, self.demonstrations_subset,
             ),
         }  # fmt: skip
-        return {
-            key: (source, split, self.revision, subset)
-            for key, (source, split, subset) in named.items()
-            if source
-        }
+        hubs = {key for key, (source, *_) in asked.items() if source and is_hub(source)}
+        named: dict[str, Source] = {}
+        for key, (source, split, subset) in asked.items():
+            if source and (key in hubs or not hubs):
+                named[key] = source, split, self.revision, subset
+            elif source:  # a file beside a Hub data set
+                own = key == "demonstrations" or hubs == {"demonstrations"}
+                named[key] = source, split, None, subset if own else None
+        return named
 
     def identity(self, side: str) -> dict[str, Any]:
         """Each file that is read for the side, by its content in place of its name; and, for rows
