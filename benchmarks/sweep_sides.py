@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak.compose import Run
+from tiebreak.data.examples import answer_of
 from tiebreak.data.sources.source import DEMONSTRATIONS, TEST, TRAIN
 from tiebreak.errors import UserError
 from tiebreak.track.record_format import RESULT, evaluation_folder, finished_evaluations
@@ -105,7 +106,7 @@ def prepare(folder: Path, run: Run, micro_batch: int) -> None:
     for file, examples in drawn.items():
         with (folder / f"{file}.jsonl").open("w") as stream:
             for one in examples:
-                answers = zip(names[file], map(_turn, one.responses), strict=True)
+                answers = zip(names[file], map(_turn, map(answer_of, one.responses)), strict=True)
                 stream.write(json.dumps({"prompt": one.prompt, **dict(answers)}) + "\n")
     settings = {
         "sft": {**asdict(run.train.sft), "schedule": "cosine", "warmup_share": 0.1},

@@ -61,6 +61,9 @@ FIRST: dict[str, set[str] | None] = {
     "data.encode_together": {TRAIN, TEST, SHOWN},
     "data.demonstrations_split": {SHOWN},
     "data.revision": GIVEN,  # files have none; of a Hub the commit counts
+    **dict.fromkeys("data.subset data.demonstrations_subset".split(), GIVEN),  # of a Hub, too
+    "data.columns": {TRAIN, TEST, SHOWN},
+    "data.max_shared_prompts": set(),
     "data.max_rows": {TRAIN},
     "data.max_test_rows": {TEST},
     **{

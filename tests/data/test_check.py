@@ -5,9 +5,9 @@ import pytest
 from tiebreak.data.examples import (
     Dropped,
     Example,
+    drop_shared_prompts,
     drop_untrainable,
     refuse_if_many,
-    refuse_shared_prompts,
     split_by_prompt,
 )
 from tiebreak.errors import UserError
@@ -59,21 +59,37 @@ def test_steps_add_up():
         first.then(Dropped(10, {}))
 
 
-def test_a_prompt_on_both_sides_is_refused_with_the_first_two_places():
+def test_a_prompt_on_both_sides_leaves_the_training_rows_and_is_counted():
     turn = [{"role": "user", "content": "q2 "}]
     train = [pair(1, "q1"), pair(2, "q2"), pair(3, "q2"), pair(4, "q3")]
     test = [pair(11, "new"), pair(12, turn), pair(13, "q3"), pair(14, "q2")]
+    kept, dropped = drop_untrainable(drop_shared_prompts(train, test, 0.75))
+    assert [one.id for one in kept] == ["1"]
+    assert dropped.places == {"prompt-in-test": ("rows.jsonl:2", "rows.jsonl:3", "rows.jsonl:4")}
+    refuse_if_many(dropped, 0.0)  # they have a limit of their own
+    assert drop_shared_prompts(train, test[:1], 0.0) == train
+
+
+def test_more_shared_prompts_than_the_limit_are_refused_with_the_first_two_places():
+    train = [pair(1, "q1"), pair(2, "q2"), pair(3, "q2"), pair(4, "q3")]
     with pytest.raises(UserError) as caught:
-        refuse_shared_prompts(train, test)
-    assert str(caught.value).startswith("2 prompts are in both")
-    assert "rows.jsonl:2 and rows.jsonl:12" in str(caught.value)
-    refuse_shared_prompts(train, test[:1])
+        drop_shared_prompts(train, [pair(12, "q2"), pair(14, "q2")], 0.49)
+    for part in ("2 of 4 training rows (50.0%)", "first rows.jsonl:2 and rows.jsonl:12",
+                 "data.max_shared_prompts (now 0.49)"):  # fmt: skip
+        assert part in str(caught.value)
+
+
+def test_what_is_as_it_should_be_has_no_part_in_the_limit_but_is_not_all():
+    dropped = Dropped(2, {"no-preference": ("a",), "empty-prompt": ("b",)})
+    with pytest.raises(UserError, match="2 of 2 rows"):
+        refuse_if_many(dropped, 1.0)
+    refuse_if_many(Dropped(2, {"no-preference": ("a",)}), 0.0)
 
 
 def test_a_split_never_shares_a_prompt_and_depends_only_on_the_seed():
     rows = [pair(i, f"q{i % 40}") for i in range(200)]
     train, test = split_by_prompt(rows, 0.1, seed=0)
-    refuse_shared_prompts(train, test)
+    assert drop_shared_prompts(train, test, 0.0) == train
     assert len(test) == 20 and len(train) == 180
     assert [row.id for row in train] == sorted((row.id for row in train), key=int)
     again = split_by_prompt(rows[::-1], 0.1, seed=0)

@@ -23,11 +23,12 @@ from dataclasses import asdict
 from tiebreak.data import read
 from tiebreak.errors import UserError
 answers = []
-for source, split, revision in json.loads(sys.argv[1]):
+for source, split, revision, *more in json.loads(sys.argv[1]):
+    asked = (source, split, revision, *more)
     try:
         answers.append({
-            "fingerprint": read.fingerprint(source, split, revision),
-            "rows": [asdict(row) for row in read.read_preferences(source, split, revision)],
+            "fingerprint": read.fingerprint(*asked),
+            "rows": [asdict(row) for row in read.read_preferences(*asked)],
             "torch": "torch" in sys.modules,
         })
     except UserError as error:
@@ -101,6 +102,30 @@ def test_a_data_set_is_read_pinned_and_read_again_offline(tmp_path, kind):
     assert f"asked for commit {OTHER}, the local cache gave {COMMIT}" in other
 
 
+def test_a_configuration_is_chosen_and_train_may_be_called_train_prefs(tmp_path):
+    card = "---\nconfigs:\n" + "".join(
+        f"- config_name: {name}\n  data_files:\n  - split: train_prefs\n    path: {name}.parquet\n"
+        for name in ("first", "second")
+    )
+    files = {
+        "README.md": f"{card}---\n".encode(),
+        "first.parquet": parquet(ROWS),
+        "second.parquet": parquet([{**ROWS[0], "rejected": None}, ROWS[0]]),
+    }
+    with hub({"datasets/org/tiny": files}) as (endpoint, _):
+        none, first, second, gone = ask(
+            ("org/tiny", "train", None), ("org/tiny", "train", None, "first"),
+            ("org/tiny", "train_prefs", None, "second"), ("org/tiny", "train", None, "third"),
+            home=tmp_path, endpoint=endpoint,
+        )  # fmt: skip
+    assert "['first', 'second']" in none and "give one as data.subset" in none
+    assert first["fingerprint"] == f"hub:org/tiny@{COMMIT}:first:train"
+    assert [row["where"] for row in first["rows"]][:1] == ["org/tiny/train_prefs:1"]
+    assert len(first["rows"]) == 3
+    assert second.startswith("org/tiny/train_prefs:1: no field 'rejected'")
+    assert "'third' not found" in gone
+
+
 def test_a_hub_that_does_not_know_is_quoted_with_the_remedy(tmp_path):
     with hub({"datasets/org/tiny": {"notes.txt.bak": b""}}) as (endpoint, _):
         none, revision, commit, empty = ask(
@@ -110,7 +135,7 @@ def test_a_hub_that_does_not_know_is_quoted_with_the_remedy(tmp_path):
     assert "org/none: neither a file here nor a data set on the Hub" in none
     assert "the Hub has no revision 'v2'; correct data.revision" in revision
     assert OTHER in commit and "check the id and the revision" in commit
-    assert "cannot be loaded" in empty and ".jsonl or .parquet" in empty
+    assert "cannot be loaded" in empty and "download the file you mean" in empty
 
 
 def test_no_hub_and_no_cache_says_how_to_pin(tmp_path):

@@ -105,9 +105,10 @@ WRONG = {
     "text and list": ([{**PAIR, "chosen": [GOOD]}], "both as text or both as messages"),
     "mixed": ([PAIR, {"prompt": "p", "completion": "c", "label": True}], "separate files"),
     "both kinds": ([{**PAIR, "label": True}], "keep one of the two"),
-    "label": ([{"prompt": "p", "completion": "c", "label": 1}], "'label' is 1"),
+    "label": ([{"prompt": "p", "completion": "c", "label": 2}], "'label' is 2"),
     "role": ([{**PAIR, "prompt": [{"role": "human", "content": "x"}]}], "role 'human'"),
-    "ShareGPT": ([{**PAIR, "prompt": [{"from": "human", "value": "x"}]}], "fields from, value"),
+    "no role": ([{**PAIR, "prompt": [{"who": "human", "value": "x"}]}], "fields value, who"),
+    "speaker": ([{**PAIR, "prompt": [{"from": "cat", "value": "x"}]}], "is from 'cat'; use one"),
     "ends wrongly": ([{**PAIR, "prompt": [USER, GOOD]}], "must end in a user turn"),
     "answer is a user": ([{"chosen": [USER], "rejected": [USER]}], "must end in the assistant's"),
     "part early": (
@@ -166,9 +167,9 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path):
         read.read_preferences(str(tmp_path))
     with pytest.raises(UserError, match="does not exist"):
         read.fingerprint(str(tmp_path / "none" / "a" / "train.jsonl"))
-    (tmp_path / "train.csv").write_text("a\n")
-    with pytest.raises(UserError, match=r"unknown kind of file '\.csv'"):
-        read.read_preferences(tmp_path / "train.csv")
+    (tmp_path / "train.xlsx").write_text("a\n")
+    with pytest.raises(UserError, match=r"a file of unknown kind \('\.xlsx'\); give \.jsonl"):
+        read.read_preferences(tmp_path / "train.xlsx")
 
 
 def test_a_revision_says_nothing_about_a_file(tmp_path):

@@ -74,7 +74,8 @@ def test_a_missing_field(refused: Refused) -> None:
     del rows[2]["rejected"]
     assert refused(rows) == (
         "rows.jsonl:3: no field 'rejected' (fields found: chosen, prompt); "
-        "a row has prompt, chosen, rejected"
+        "a row has prompt, chosen, rejected; other names can be given as "
+        "data.columns={NAME: rejected}"
     )
 
 
@@ -110,8 +111,8 @@ def test_a_prompt_on_both_sides(refused: Refused, tmp_path: Path) -> None:
     rows = pairs(10)
     write(tmp_path / "held.jsonl", [*rows[8:], rows[2]])
     said = refused(rows[:8], "data.test=held.jsonl")
-    assert said.startswith("1 prompts are in both the training and the test data, first ")
-    assert "rows.jsonl:3 and held.jsonl:3; remove them from one side" in said
+    assert said.startswith("1 of 8 training rows (12.5%) have a prompt of the test data, first ")
+    assert "rows.jsonl:3 and held.jsonl:3; they would be left out of" in said
 
 
 def test_a_conversation_without_a_template(refused: Refused, tmp_path: Path) -> None:
@@ -137,7 +138,10 @@ def test_a_target_that_the_model_lacks(refused: Refused) -> None:
 
 def test_a_missing_file_is_said_before_torch_is_imported(refused: Refused) -> None:
     said = refused(pairs(4), "data=row.jsonl")
-    assert said == "row.jsonl: no such file (nearest: 'rows.jsonl'); give a .jsonl or .parquet file, or a Hub id org/name"  # noqa: E501  # fmt: skip
+    assert said == (
+        "row.jsonl: no such file (nearest: 'rows.jsonl'); give .jsonl, .json, .csv or .parquet, "
+        "each also .gz or .zst, or a Hub id org/name"
+    )
 
 
 @pytest.mark.parametrize(

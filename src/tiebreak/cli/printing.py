@@ -137,5 +137,7 @@ def show_data(run: Run, num_rows: int) -> None:
         found = encode(run, examples, tokenizer, train)
         train = train or (examples if run.data.compares_sides else [])
         console.rule(f"{run.data.name}: {side}, {len(found.tokens)} rows")
+        for form, count in Counter(one.form for one in examples if one.form).items():
+            console.print(f"read as {form}: {count} rows")
         show(found.tokens, tokenizer, found.report, found.findings, rows, console, found.dropped)
         refuse_unfit(run, found)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from tiebreak.config import checks, schema
 from tiebreak.config.typed import complete, hints_of, typed, untyped
+from tiebreak.data.formats import kind_of
 from tiebreak.data.sources import SOURCES
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
@@ -176,16 +177,20 @@ def _choice(group: str, value: str) -> list[str]:
         value = _read(f"{group}={value}")[1]
     if value in options(group):
         return [value]
-    is_file = Path(value).suffix in (".jsonl", ".parquet")
-    name = Path(value).stem if is_file else Path(value).name  # Qwen2.5-0.5B has no suffix
+    is_file = kind_of(value) is not None
+    name = Path(value).name  # Qwen2.5-0.5B has no suffix
+    if is_file:
+        name = name[: name.lower().rindex(str(kind_of(value)))]
+        if not Path(value).exists():  # a pattern: what stands before its first sign
+            name = re.sub(r"\W*[*?\[].*", "", name) or Path(value).parent.name or "rows"
     if group == "model" and ("/" in value or Path(value).is_dir()):
         place = quoted(value)
         return ["checkpoint", f"model.name={quoted(name)}", f"model.base={place}",
                 f"model.instruct={place}"]  # fmt: skip
-    if group == "data" and ("/" in value or is_file):
+    if group == "data" and ("/" in value or is_file or Path(value).is_dir()):
         return ["files", f"data.name={quoted(name)}", f"data.train={quoted(value)}"]
     hint = nearest(value, options(group))
-    kinds = {"model": "a folder", "data": "a .jsonl or .parquet file"}
+    kinds = {"model": "a folder", "data": "a file (.jsonl, .json, .csv, .parquet)"}
     more = f"; or {kinds[group]}, or a Hub id ORG/NAME" if group in kinds else ""
     raise UserError(f"unknown {group} {value!r}{hint}; there are {', '.join(options(group))}{more}")
 

@@ -6,10 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tiebreak.errors import UserError
+
+# Reasons that have no part in data.max_dropped_share: such rows are as they should be.
+SHARED, NO_PREFERENCE = "prompt-in-test", "no-preference"
 
 Message = dict[str, Any]  # role, content, and whatever else its template writes: tool_calls, ...
 
@@ -27,6 +30,9 @@ class Example:
     scores: tuple[float, ...] | None = None  # of a ranked list: one number per response
     tools: list | None = None
     template_kwargs: dict | None = None
+    form: str = ""  # how the row was understood, in words
+    notes: tuple[tuple[str, str], ...] = ()  # (code of a finding, the column it is about)
+    unfit: str | None = None  # why the row cannot be used, where that was seen on reading
 
     @property
     def template(self) -> dict[str, Any]:
@@ -103,7 +109,9 @@ def drop_untrainable(examples: Sequence[Example]) -> tuple[list[Example], Droppe
 def refuse_if_many(dropped: Dropped, max_dropped_share: float = 0.01) -> None:
     """UserError when more than this share of the rows was left out, or all of them."""
     num_dropped = sum(dropped.counts.values())
-    if dropped.share <= max_dropped_share and num_dropped < dropped.total:
+    expected = dropped.counts.get(SHARED, 0) + dropped.counts.get(NO_PREFERENCE, 0)
+    share = (num_dropped - expected) / dropped.total if dropped.total else 0.0
+    if share <= max_dropped_share and num_dropped < dropped.total:
         return
     reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.counts.items())
     first = [place for places in dropped.places.values() for place in places[:3]][:5]
@@ -114,21 +122,25 @@ def refuse_if_many(dropped: Dropped, max_dropped_share: float = 0.01) -> None:
     )
 
 
-def refuse_shared_prompts(train: Sequence[Example], test: Sequence[Example]) -> None:
-    """UserError when a prompt of the test set is also in the training set."""
-    places = {prompt_key(example.prompt): example.where for example in reversed(train)}
-    shared: dict[tuple[tuple[str, str], ...], str] = {}
-    for example in test:
-        if (key := prompt_key(example.prompt)) in places:
-            shared.setdefault(key, example.where)
-    if not shared:
-        return
-    key, test_place = next(iter(shared.items()))
-    raise UserError(
-        f"{len(shared)} prompts are in both the training and the test data, first "
-        f"{places[key]} and {test_place}; remove them from one side, or give no test file and "
-        "split by prompt with data.test_share"
-    )
+def drop_shared_prompts(
+    train: Sequence[Example], test: Sequence[Example], most: float
+) -> list[Example]:
+    """The training rows, those with a prompt of the test set marked as unfit. UserError when they
+    are more than the share `most`."""
+    places = {prompt_key(example.prompt): example.where for example in reversed(test)}
+    marked = [
+        replace(one, unfit=SHARED) if prompt_key(one.prompt) in places else one for one in train
+    ]
+    shared = [one for one in marked if one.unfit == SHARED]
+    if len(shared) > most * len(train):
+        raise UserError(
+            f"{len(shared)} of {len(train)} training rows ({len(shared) / len(train):.1%}) have a "
+            f"prompt of the test data, first {shared[0].where} and "
+            f"{places[prompt_key(shared[0].prompt)]}; they would be left out of training: give "
+            f"other test data, none (data.test=null splits by prompt), or raise "
+            f"data.max_shared_prompts (now {most:g})"
+        )
+    return marked
 
 
 def split_by_prompt(
@@ -160,6 +172,8 @@ def split_by_prompt(
 
 
 def _reason(example: Example) -> str | None:
+    if example.unfit is not None:
+        return example.unfit
     prompt = example.prompt
     last = prompt if isinstance(prompt, str) else prompt[-1] if prompt else ""
     if not text_of(last).strip():

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tiebreak.errors import UserError, nearest
+from tiebreak.data.formats import no_split, table_rows
+from tiebreak.errors import UserError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _KEYS = {"dataset": "data.revision", "model": "model.revision"}
@@ -50,33 +51,18 @@ def resolve_commit(hub_id: str, revision: str | None = None, kind: str = "datase
 
 
 def load_rows(
-    hub_id: str, split: str, revision: str | None = None
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number counted from 1, row) of one split at one commit."""
-    import datasets
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-
+    hub_id: str, split: str, revision: str | None = None, subset: str | None = None
+) -> tuple[str, Iterator[tuple[int, dict[str, Any]]]]:
+    """(`org/name/split`, the rows with their numbers, counted from 1) of one split at one commit;
+    subset: the data set's configuration. Preference sets that also hold demonstrations call their
+    splits train_prefs and test_prefs: these are meant where there is no train or test."""
     commit = resolve_commit(hub_id, revision)
-    try:
-        found = datasets.load_dataset(hub_id, revision=commit)
-    except DatasetNotFoundError as error:
-        raise UserError(f"{hub_id}@{commit}: {error}; check the id and the revision") from error
-    except ConnectionError as error:
-        raise UserError(
-            f"{hub_id}@{commit}: the Hub cannot be reached and the local cache does not hold "
-            f"this data set ({error}); connect once, or give a .jsonl or .parquet file"
-        ) from error
-    except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{hub_id}@{commit}: cannot be loaded ({error}); download the file you mean and give "
-            "it as .jsonl or .parquet"
-        ) from error
+    found = _loaded(hub_id, subset, commit)
     names = [str(name) for name in found]
+    if split in ("train", "test") and split not in names and f"{split}_prefs" in names:
+        split = f"{split}_prefs"
     if split not in names:
-        raise UserError(
-            f"{hub_id}: no split {split!r}{nearest(split, names)}; it has {', '.join(names)}; "
-            "set the split in the data config"
-        )
+        raise UserError(no_split(hub_id, split, names))
     # Offline, `datasets` answers with whatever it built last, whatever revision was asked for.
     folders = {Path(file["filename"]).parent.name for file in found[split].cache_files}
     if folders != {commit}:
@@ -85,7 +71,32 @@ def load_rows(
             f"{', '.join(sorted(folders)) or 'nothing'}; connect once, or pin data.revision to the "
             "commit in the cache"
         )
-    yield from enumerate(found[split], start=1)
+    # As Arrow: images and sounds stay undecoded bytes.
+    batches = found[split].with_format("arrow").iter(batch_size=1024)
+    schema = found[split].features.arrow_schema
+    return f"{hub_id}/{split}", table_rows(schema, batches, f"{hub_id}/{split}")
+
+
+def _loaded(hub_id: str, subset: str | None, commit: str) -> Any:
+    """The data set's splits by name, as the library has them."""
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+    try:
+        return datasets.load_dataset(hub_id, subset, revision=commit)
+    except DatasetNotFoundError as error:
+        raise UserError(f"{hub_id}@{commit}: {error}; check the id and the revision") from error
+    except ConnectionError as error:
+        raise UserError(
+            f"{hub_id}@{commit}: the Hub cannot be reached and the local cache does not hold "
+            f"this data set ({error}); connect once, or give a file"
+        ) from error
+    except (DatasetsError, FileNotFoundError, ValueError, RuntimeError) as error:
+        why = error.__cause__ or error
+        raise UserError(
+            f"{hub_id}@{commit}: cannot be loaded ({why}); where it names configurations, give one "
+            "as data.subset; else download the file you mean (.jsonl, .json, .csv or .parquet)"
+        ) from error
 
 
 def _refused(hub_id: str, revision: str | None, error: Exception, kind: str) -> str:

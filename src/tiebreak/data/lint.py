@@ -70,6 +70,28 @@ def lint(
     return sorted(findings, key=lambda finding: finding.severity)
 
 
+_OF_ROWS = {
+    "columns-unread": "columns that no prompt or answer is made from; if a model should see them, "
+    "write them into the prompt, or name what they are in data.columns",
+    "scores-against-labels": "scores that prefer the rejected answer; if the labels are the wrong "
+    "way round, give data.columns={chosen: rejected, rejected: chosen}",
+}
+
+
+def of_rows(examples: Sequence[Example]) -> list[Finding]:
+    """What the reader noted of the rows, a finding for each kind."""
+    places: dict[str, dict[str, list[str]]] = {}
+    for example in examples:
+        for code, column in example.notes:
+            places.setdefault(code, {}).setdefault(column, []).append(example.where)
+    found = []
+    for code, columns in sorted(places.items()):
+        named = ", ".join(f"{name!r} ({len(rows)} rows)" for name, rows in columns.items())
+        first = next(iter(columns.values()))[0]
+        found.append(Finding("warn", code, f"{named}, first: {first}: {_OF_ROWS[code]}"))
+    return found
+
+
 def refuse(findings: Sequence[Finding]) -> None:
     """One UserError with every error found; warnings pass."""
     errors = [finding for finding in findings if finding.severity == "error"]

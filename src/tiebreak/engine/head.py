@@ -84,7 +84,7 @@ class _TokenScores(torch.autograd.Function):
                 _, log_q_CV, q_CV, _ = next(ref_chunks)
                 reference_N.copy_(_at(log_q_CV, targets_N[part]))
                 kl_N.copy_(log_q_CV.sub_(log_p_CV).mul_(q_CV).sum(1))
-                if kl_slope_ND is not None:
+                if kl_slope_ND is not None and mean_CD is not None:
                     kl_slope_ND[part] = mean_CD - _read(q_CV, slope_CV, weight_VD)
             entropy_N.copy_(-log_p_CV.mul_(p_CV).sum(1))
             if collision:

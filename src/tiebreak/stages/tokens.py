@@ -134,13 +134,13 @@ def encode(
     """Drop, tokenise and lint rows; refuses none of them, so that they can be shown first. train:
     the training rows, where these are held out."""
     from tiebreak.data.examples import drop_untrainable
-    from tiebreak.data.lint import Finding, lint
+    from tiebreak.data.lint import Finding, lint, of_rows
     from tiebreak.data.tokens import Limits, tokenise
 
     kept, dropped = drop_untrainable(_with_kwargs(run, examples))
     limits = Limits(run.data.max_length, run.data.max_prompt_length)
     tokens, report = tokenise(kept, tokenizer, limits, run.data.joined)
-    findings = lint(tokens, tokenizer, report, kept, train)
+    findings = [*lint(tokens, tokenizer, report, kept, train), *of_rows(examples)]
     shipped = run.model.chat_template is None and tokenizer.chat_template == read_template(FOR_BASE)
     if shipped and report.num_conversations:
         text = (

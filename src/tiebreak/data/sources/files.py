@@ -1,15 +1,23 @@
-"""Preferences, and demonstrations, from JSONL, Parquet or the Hub (docs/data.md)."""
+"""Preferences, and demonstrations, from files or the Hub (docs/data.md)."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
-from tiebreak.data.examples import Example, refuse_shared_prompts, split_by_prompt
-from tiebreak.data.read import fingerprint, is_hub, read_demonstrations, read_preferences
+from tiebreak.data.examples import (
+    SHARED,
+    Example,
+    drop_shared_prompts,
+    prompt_key,
+    split_by_prompt,
+)
+from tiebreak.data.formats import files_of, size_of
+from tiebreak.data.read import Columns, fingerprint, is_hub, read_demonstrations, read_preferences
 from tiebreak.data.sources.source import (
     DEMONSTRATIONS,
     TEST,
@@ -21,12 +29,14 @@ from tiebreak.data.sources.source import (
 )
 from tiebreak.store import stamps
 
+Source = tuple[str, str, str | None, str | None]  # file or Hub id, split, revision, subset
 BYTES_PER_TOKEN = 4  # of text that nobody has tokenised yet
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileData(Data):
-    """Rows that somebody wrote; those held out have a file or split of their own, or a share."""
+    """Rows that somebody wrote; those held out have a file or split of their own, or a share.
+    subset: the configuration of a Hub data set. columns: (a name of the data, our name)."""
 
     train: str
     train_split: str
@@ -40,6 +50,10 @@ class FileData(Data):
     revision: str | None
     max_rows: int | None
     max_test_rows: int | None
+    subset: str | None = None
+    demonstrations_subset: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+    max_shared_prompts: float = 0.05
     encode_together: bool = True
 
     compares_sides: ClassVar[bool] = True
@@ -60,13 +74,15 @@ class FileData(Data):
         return self.demonstrations is not None
 
     def ignored(self, side: str) -> frozenset[str]:
-        """`revision` is among them on every side: `identity` has the commit it stands for."""
+        """`revision` and the subsets are among them on every side: `identity` has what they stand
+        for."""
+        never = {"revision", "subset", "demonstrations_subset", "max_shared_prompts"}
         if side == DEMONSTRATIONS:
-            return frozenset(
-                "revision train train_split test test_split test_share validation_share max_rows "
+            return frozenset(never) | frozenset(
+                "train train_split test test_split test_share validation_share max_rows "
                 "max_test_rows".split()
             )
-        unread = {"revision", "demonstrations", "demonstrations_split"}
+        unread = never | {"demonstrations", "demonstrations_split"}
         if self.test:  # none are split off the training rows
             unread.add("test_share")
         if side == TEST:
@@ -76,30 +92,54 @@ class FileData(Data):
             unread |= {"test", "test_split", "max_test_rows" if side == TRAIN else "max_rows"}
         return frozenset(unread)
 
+    def _named(self) -> dict[str, Source]:
+        """What there is to be read. A file refuses a revision or a subset, unless they are meant
+        for a Hub data set beside it."""
+        asked = {
+            "train": (self.train, self.train_split, self.subset),
+            "test": (self.test, self.test_split, self.subset),
+            "demonstrations": (
+                self.demonstrations, self.demonstrations_split, self.demonstrations_subset,
+            ),
+        }  # fmt: skip
+        hubs = {key for key, (source, *_) in asked.items() if source and is_hub(source)}
+        named: dict[str, Source] = {}
+        for key, (source, split, subset) in asked.items():
+            if source and (key in hubs or not hubs):
+                named[key] = source, split, self.revision, subset
+            elif source:  # a file beside a Hub data set
+                own = key == "demonstrations" or hubs == {"demonstrations"}
+                named[key] = source, split, None, subset if own else None
+        return named
+
     def identity(self, side: str) -> dict[str, Any]:
-        """Each file that is read for the side, by its content in place of its name."""
-        named = {
-            "train": (self.train, self.train_split),
-            "test": (self.test, self.test_split),
-            "demonstrations": (self.demonstrations, self.demonstrations_split),
-        }
-        ignored = self.ignored(side)
-        return {
-            key: _fingerprint(source, split, self.revision)
-            for key, (source, split) in named.items()
-            if source and key not in ignored
-        }
+        """Each file that is read for the side, by its content in place of its name; and, for rows
+        that are not the test rows, the test data as far as they take prompts away."""
+        named, ignored = self._named(), self.ignored(side)
+        found = {key: _fingerprint(what) for key, what in named.items() if key not in ignored}
+        if side in (TRAIN, VALIDATION) and (shared := self._shared(named)):
+            found["shared"] = shared
+        return found
+
+    def _shared(self, named: dict[str, Source]) -> str | None:
+        """Which training prompts are test prompts too, as a hash: None for none, and where one is
+        an error. Files are read for it. Of Hub data sets it is the name of the test split, but for
+        the one that is called as the training split is."""
+        if "test" not in named or self.max_shared_prompts == 0:
+            return None
+        train, test = named["train"], named["test"]
+        if is_hub(train[0]) or is_hub(test[0]):
+            usual = (train[0], train[1].replace("train", "test"))
+            return None if test[:2] == usual else _fingerprint(test)
+        return _shared_prompts(train, test, self.columns, _stamp(train), _stamp(test))
 
     def stamps(self) -> Hashable:
-        named = (self.train, self.test, self.demonstrations)
-        return stamps(Path(source) for source in named if source and Path(source).is_file())
+        return tuple(_stamp(what) for what in self._named().values())
 
     def rows(self, side: str, sample: Sampler | None = None) -> list[Example]:
         """With `as_conversation`, a plain prompt is the only user turn of a conversation."""
         if side == DEMONSTRATIONS:
-            assert self.demonstrations is not None
-            where, split = self.demonstrations, self.demonstrations_split
-            examples = read_demonstrations(where, split, self.revision)
+            examples = read_demonstrations(*self._named()[side], columns=self.columns)
         else:
             examples = self._preferences(side)
         if not self.as_conversation:
@@ -112,12 +152,13 @@ class FileData(Data):
         ]
 
     def _preferences(self, side: str) -> list[Example]:
-        train = read_preferences(self.train, self.train_split, self.revision)
+        named = self._named()
+        train = read_preferences(*named["train"], columns=self.columns)
         if self.test is None:
             train, test = split_by_prompt(train, self.test_share, seed=0)
         else:
-            test = read_preferences(self.test, self.test_split, self.revision)
-            refuse_shared_prompts(train, test)
+            test = read_preferences(*named["test"], columns=self.columns)
+            train = drop_shared_prompts(train, test, self.max_shared_prompts)
         if side == TEST:
             return test[: self.max_test_rows]
         if self.validation_share > 0:
@@ -131,53 +172,58 @@ class FileData(Data):
     def expected(self, side: str) -> Lengths | None:
         """From the rows and bytes of a file; None for a Hub data set. A prompt and its responses
         are taken to be of one length, and cut at the limit."""
-        source, share, most = self._size(side)
-        if source is None or not Path(source).is_file():
+        key, share, most = self._size(side)
+        what = self._named().get(key)
+        if what is None or (stamp := _stamp(what)) is None:
             return None
-        rows, size = _rows_and_bytes(source, Path(source).stat().st_mtime_ns)
+        rows, size = _rows_and_bytes(what[0], what[1], stamp)
         parts = 2 if side == DEMONSTRATIONS else 3
         each = min(size / max(rows, 1) / BYTES_PER_TOKEN / parts, self.max_length / 2)
         total = rows * share if most is None else min(rows * share, most)
         return Lengths(total, each, each, parts - 1)
 
-    def _size(self, side: str) -> tuple[str | None, float, int | None]:
-        """(file, share of its rows, rows at most) of a side."""
+    def _size(self, side: str) -> tuple[str, float, int | None]:
+        """(key of the source, share of its rows, rows at most) of a side."""
         if side == DEMONSTRATIONS:
-            return self.demonstrations, 1.0, None
+            return "demonstrations", 1.0, None
         if side == TEST and self.test is not None:
-            return self.test, 1.0, self.max_test_rows
+            return "test", 1.0, self.max_test_rows
         test = self.test_share if self.test is None else 0.0
         shares = {
             TRAIN: (1 - test) * (1 - self.validation_share),
             VALIDATION: (1 - test) * self.validation_share,
             TEST: test,
         }
-        return self.train, shares[side], self.max_rows if side == TRAIN else self.max_test_rows
+        return "train", shares[side], self.max_rows if side == TRAIN else self.max_test_rows
 
 
-def _fingerprint(source: str, split: str, revision: str | None) -> str:
+def _stamp(what: Source) -> Hashable:
+    """Of the files of a source: another when one was changed; None for a Hub data set."""
+    return None if is_hub(what[0]) else stamps(files_of(*what[:2]))
+
+
+def _fingerprint(what: Source) -> str:
     """A file is read again only if it changed; a Hub is asked once per process."""
-    stamp = None if is_hub(source) or not Path(source).is_file() else stamps([Path(source)])
-    return _fingerprint_of(source, split, revision, stamp)
+    return _fingerprint_of(what, _stamp(what))
 
 
 @functools.lru_cache
-def _fingerprint_of(source: str, split: str, revision: str | None, stamp: object) -> str:
-    return fingerprint(source, split, revision)
+def _fingerprint_of(what: Source, stamp: Hashable) -> str:
+    return fingerprint(*what)
 
 
 @functools.lru_cache
-def _rows_and_bytes(source: str, stamp: int) -> tuple[int, int]:
-    path = Path(source)
-    if path.suffix == ".parquet":
-        from pyarrow import parquet
+def _shared_prompts(train: Source, test: Source, columns: Columns, *stamps: Hashable) -> str | None:
+    asked = read_preferences(*test, columns=columns)
+    marked = drop_shared_prompts(read_preferences(*train, columns=columns), asked, 1.0)
+    keys = sorted({json.dumps(prompt_key(one.prompt)) for one in marked if one.unfit == SHARED})
+    return hashlib.sha256(json.dumps(keys).encode()).hexdigest() if keys else None
 
-        about: Any = parquet.ParquetFile(path).metadata
-        groups = [about.row_group(i).total_byte_size for i in range(about.num_row_groups)]
-        return about.num_rows, sum(groups)
-    with path.open("rb") as stream:
-        rows = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-    return rows, path.stat().st_size
+
+@functools.lru_cache
+def _rows_and_bytes(source: str, split: str, stamp: Hashable) -> tuple[int, int]:
+    sizes = [size_of(path) for path in files_of(source, split)]
+    return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
 
 SOURCE = FileData
