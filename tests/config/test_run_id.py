@@ -130,7 +130,7 @@ def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
 def checkpoint(folder: Path, template: str) -> str:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(save({"w": np.zeros(2)}))
     (folder / "chat_template.jinja").write_text(template)
     return f"model={folder}"
 
