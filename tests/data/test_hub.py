@@ -166,3 +166,56 @@ def test_a_model_is_loaded_by_its_id(tmp_path, make_tokenizer):
         assert any("model.safetensors" in request for request in requests)
     assert found["weights"] == sum(p.numel() for p in model.parameters())
     assert found["ids"] == tokenizer("hi")["input_ids"]
+
+
+LOAD = """
+import json, sys
+from tiebreak.engine.models import load_model, load_tokenizer
+from tiebreak.errors import UserError
+answers = []
+for place, commit in json.loads(sys.argv[1]):
+    try:
+        model, tokenizer = load_model(place, commit), load_tokenizer(place, commit)
+        answers.append([sum(p.numel() for p in model.parameters()), len(tokenizer)])
+    except UserError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+def test_adapters_and_code_of_a_hub(tmp_path, make_tokenizer):
+    """An adapter in a folder may have its base on a Hub; one on the Hub itself is downloaded."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = make_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    count = sum(p.numel() for p in model.parameters())
+    files = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    lora: Any = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    get_peft_model(model, lora).save_pretrained(tmp_path / "adapter")
+    about = tmp_path / "adapter" / "adapter_config.json"
+    about.write_text(
+        json.dumps({**json.loads(about.read_text()), "base_model_name_or_path": "org/base"})
+    )
+    adapter = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    own = {**json.loads(files["config.json"]), "model_type": "own",
+           "auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}}  # fmt: skip
+    code = {**files, "config.json": json.dumps(own).encode(), "code.py": b"raise SystemExit(9)"}
+    served = {"models/org/base": files, "models/org/adapter": adapter, "models/org/code": code}
+    asked = [(str(tmp_path / "adapter"), COMMIT), ("org/base", COMMIT), ("org/adapter", COMMIT),
+             ("org/code", COMMIT)]  # fmt: skip
+    with hub(served) as (endpoint, _):
+        on_base, base, on_hub, custom = run(
+            LOAD, json.dumps(asked), tmp_path / "home", endpoint, offline=False
+        )
+    assert on_base == base == [count, len(tokenizer)]
+    assert "org/adapter has adapter_config.json" in on_hub
+    assert "hf download org/adapter --local-dir FOLDER" in on_hub
+    assert "it needs code of its own (auto_map), which is never run" in custom

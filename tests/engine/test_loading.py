@@ -15,7 +15,14 @@ from safetensors.torch import load_file, save_file
 from tiny import make_model
 
 from tiebreak.config.schema import Adapter, Lora
-from tiebreak.engine.models import load_model, load_policy, load_start, load_tokenizer, trainable
+from tiebreak.engine.models import (
+    _unchanging,
+    load_model,
+    load_policy,
+    load_start,
+    load_tokenizer,
+    trainable,
+)
 from tiebreak.errors import UserError
 from tiebreak.plan.sizes import checkpoint_shape
 
@@ -88,7 +95,8 @@ def test_the_remedies_help(folder: Path) -> None:
 
 
 def test_what_a_forward_over_text_does_not_use_may_be_there(folder: Path) -> None:
-    more = {"v_head.summary.weight": torch.zeros(1, 32), "model.visual.patch.weight": torch.ones(2)}
+    names = "v_head.summary.weight model.visual.patch.weight model.layers.0.self_attn.masked_bias"
+    more = {name: torch.ones(2) for name in names.split()}
     expected = load_model(folder)(IDS).logits
     rewrite(folder, lambda weights: {**weights, **more})
     assert torch.equal(load_model(folder)(IDS).logits, expected)
@@ -210,6 +218,17 @@ def test_an_adapter_on_an_adapter(folder: Path, tmp_path: Path) -> None:
     save_adapter(tmp_path / "one", folder)
     expected = save_adapter(tmp_path / "two", tmp_path / "one", seed=2)(IDS).logits
     assert_near(load_model(tmp_path / "two")(IDS).logits, expected)
+
+
+def test_a_kept_model_is_named_by_its_base_too(folder: Path, tmp_path: Path) -> None:
+    save_adapter(tmp_path / "one", folder)
+    before = _unchanging(tmp_path / "one", None)
+    assert before == _unchanging(tmp_path / "one", None)
+    rewrite(folder, lambda weights: {k: w + 1 for k, w in weights.items()})
+    assert _unchanging(tmp_path / "one", None) != before
+    settings(tmp_path / "one", "adapter_config.json", base_model_name_or_path="org/name")
+    assert _unchanging(tmp_path / "one", None) is None, "a Hub's may become another"
+    assert _unchanging(tmp_path / "one", "a" * 40) is not None
 
 
 def test_a_policy_that_is_an_adapter_on_an_adapter(folder: Path, tmp_path: Path) -> None:

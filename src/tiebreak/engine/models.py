@@ -30,9 +30,10 @@ from tiebreak.warm import kept
 
 _REMEDY = "give the folder of a checkpoint, a Hub id that this machine can reach, or fetch one"
 _NO_WORDS = "no file of its vocabulary (tokenizer.json, tokenizer.model, vocab.json) is there"
-# Weights that a forward pass over text does not use: of other inputs, of drafts, of values.
+# Weights that a forward over text does not use: of other inputs, of drafts, of values; old masks.
 _BESIDE = re.compile(
-    r"(^|\.)(visual|vision\w*|audio\w*|image\w*|multi_?modal\w*|mm_\w+|embed_(vision|audio)|mtp|v_head)\."
+    r"(^|\.)(visual|vision\w*|audio\w*|image\w*|multi_?modal\w*|mm_\w+|embed_(vision|audio)|mtp|v_head)"
+    r"\.|(attn|attention)\.(bias|masked_bias|causal_mask)$"
 )
 
 
