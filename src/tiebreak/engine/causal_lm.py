@@ -101,6 +101,59 @@ def head_replaced(causal_lm: Any, output: Callable[[Tensor], Tensor]) -> Generat
         del head.forward
 
 
+@dataclass(frozen=True)
+class Places:
+    """A table of positions from which a model takes row start + i at place i. fixed: the model
+    never trains it (a table of sines)."""
+
+    table: nn.Embedding
+    start: int
+    fixed: bool
+
+    def at(self, position_RL: Tensor) -> Tensor:
+        weight = self.table.weight.detach() if self.fixed else self.table.weight
+        return nn.functional.embedding(position_RL + self.start, weight)
+
+
+def learned_positions(causal_lm: Any) -> list[Places]:
+    """The tables that the model looks up by place, as its own forward of four tokens shows."""
+    found: list[Places] = []
+    ids = torch.arange(4, 8, device=next(causal_lm.parameters()).device)[None]
+
+    def note(table: nn.Embedding, args: Any, output: Tensor) -> None:
+        taken = output.detach().reshape(-1, output.shape[-1])[: ids.shape[1]]
+        if taken.shape[1] != table.weight.shape[1]:
+            return
+        for start in (table.weight == taken[0]).all(1).nonzero()[:, 0].tolist():
+            if torch.equal(table.weight[start : start + len(taken)], taken):
+                found.append(Places(table, start, not output.requires_grad))
+                return
+
+    words = causal_lm.get_input_embeddings()
+    hooks = [module.register_forward_hook(note) for module in causal_lm.modules()
+             if isinstance(module, nn.Embedding) and module is not words]  # fmt: skip
+    was_training = causal_lm.training
+    with torch.enable_grad():
+        if hooks:
+            plain_forward(causal_lm.eval())(input_ids=ids, use_cache=False)
+    causal_lm.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@contextmanager
+def placed(tables: list[Places], position_RL: Tensor) -> Generator[None]:
+    """While it lasts the tables give the rows of these positions, whatever they are asked for."""
+    for one in tables:
+        vars(one.table)["forward"] = lambda *args, one=one, **kwargs: one.at(position_RL)
+    try:
+        yield
+    finally:
+        for one in tables:
+            del vars(one.table)["forward"]
+
+
 def growing_rotary(causal_lm: Any) -> list[tuple[nn.Module, str]]:
     """(module, prefix of its names) of rotary positions that grow with the longest row seen."""
     return [(module, name.removesuffix("max_seq_len_cached")) for module in causal_lm.modules()

@@ -269,16 +269,36 @@ def trainable(model: Any, train: TrainConfig) -> Any:
 def linear_layers(model: Any) -> list[str]:
     """Names of what an adapter can be put on: linear layers but the LM head, each by the last part
     of its name, or of the last two where that names something else too."""
-    from transformers.pytorch_utils import Conv1D
-
     head, plain = lm_head(model), dict[str, bool]()
     for name, module in model.named_modules():
-        linear = type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
+        linear = _is_linear(module)
         *_, before, last = ["", *name.rsplit(".", 2)]
         for ending in (last, f"{before}.{last}"):
             plain[ending] = plain.get(ending, True) and linear and module is not head
     return sorted(name for name, alone in plain.items()
                   if alone and not ("." in name and plain[name.rpartition(".")[2]]))  # fmt: skip
+
+
+def _is_linear(module: Any) -> bool:
+    """Routers and grouped layers are subclasses of a linear layer, and do more or other things."""
+    from transformers.pytorch_utils import Conv1D
+
+    if type(module).forward in (torch.nn.Linear.forward, Conv1D.forward):
+        return True
+    if not isinstance(module, torch.nn.Linear):
+        return False
+    states = torch.linspace(-1, 1, 2 * module.in_features).view(1, 2, -1).to(module.weight)
+    with torch.no_grad():
+        try:
+            given = module(states)
+        except FAILURES:
+            return False
+        own = torch.nn.functional.linear(states, module.weight, module.bias)
+    return (
+        isinstance(given, torch.Tensor)
+        and given.shape == own.shape
+        and given.allclose(own, 1e-3, 1e-5)
+    )
 
 
 def load_tokenizer(

@@ -21,7 +21,9 @@ from tiebreak.engine.causal_lm import (
     forget_lengths,
     growing_rotary,
     head_replaced,
+    learned_positions,
     lm_head,
+    placed,
 )
 from tiebreak.engine.head import Hidden, TokenScores, token_scores
 from tiebreak.engine.masks import branches_apart
@@ -62,7 +64,9 @@ def install(model: Any, chunk: int = 256) -> None:
                 hidden, rows.targets, chunk, collision=ask.collision, reference=ask.against
             )
 
-    causal_lm._plain_forward, causal_lm._growing_rotary = plain, growing_rotary(causal_lm)
+    causal_lm._growing_rotary = growing_rotary(causal_lm)
+    causal_lm._learned_positions = learned_positions(causal_lm)
+    causal_lm._plain_forward = plain
     causal_lm._scoring_forward = causal_lm.forward = types.MethodType(forward, causal_lm)
 
 
@@ -126,15 +130,17 @@ def _states(causal_lm: Any, rows: Rows) -> Tensor:
     """(R, L, D): what the LM head is given at each position."""
     forget_lengths(causal_lm._growing_rotary)
     apart: AbstractContextManager[None] = nullcontext()
+    places: AbstractContextManager[None] = nullcontext()
     more: dict[str, Tensor] = {}
     if rows.layout is Layout.SHARED:
         # Without a 2-D mask, transformers takes positions that start again for another document.
         more["attention_mask"] = torch.ones_like(rows.input_ids)
         more["position_ids"] = rows.position_ids
         apart = branches_apart(rows.position_ids, rows.branch)
+        places = placed(causal_lm._learned_positions, rows.position_ids)
     elif rows.layout is Layout.SEPARATE:
         more["attention_mask"] = (rows.branch >= 0).long()
-    with apart, head_replaced(causal_lm, lambda states: states[..., :1]) as given:
+    with apart, places, head_replaced(causal_lm, lambda states: states[..., :1]) as given:
         causal_lm._plain_forward(input_ids=rows.input_ids, use_cache=False, **more)
     return given[0]
 
