@@ -50,7 +50,7 @@ LAYOUTS = {
                "n_layer": 2, "n_head": 4, "d_inner": 48, "attn_type": "uni"}, Layout.ALONE),
     "Bart": ({"vocab_size": VOCAB, "init_std": 0.2, "d_model": 32, "decoder_layers": 2,
               "decoder_attention_heads": 4, "decoder_ffn_dim": 48, "decoder_layerdrop": 0.9},
-             Layout.SEPARATE),
+             Layout.SHARED),
     "Falcon": ({"alibi": True, "new_decoder_architecture": False}, Layout.SEPARATE),
     "Phi3": ({"rope_parameters": LONG, "original_max_position_embeddings": 16}, Layout.ALONE),
 }  # fmt: skip

@@ -16,6 +16,7 @@ import torch
 from tiebreak.config.schema import Adapter, TrainConfig
 from tiebreak.data.template import read_template
 from tiebreak.engine.causal_lm import lm_head
+from tiebreak.engine.probe import FAILURES
 from tiebreak.errors import UserError
 from tiebreak.model_folder import (
     ADAPTER,
