@@ -92,6 +92,19 @@ def test_an_adapter_goes_on_linear_layers_and_nothing_else(start):
         trainable(CTRLLMHeadModel(CTRLConfig(**shape)), Train(Adapter.LORA, ("2",)))
 
 
+def test_a_linear_layer_with_a_forward_of_its_own_is_one_if_it_acts_as_one():
+    from transformers import FalconConfig, FalconForCausalLM, Llama4ForCausalLM, Llama4TextConfig
+
+    few = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    falcon = FalconForCausalLM(FalconConfig(**few))
+    assert "query_key_value" in linear_layers(falcon)
+    shape = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 16, "head_dim": 8,
+             "intermediate_size_mlp": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "num_key_value_heads": 2, "num_local_experts": 2}  # fmt: skip
+    found = linear_layers(Llama4ForCausalLM(Llama4TextConfig(**shape)))
+    assert "q_proj" in found and "router" not in found  # a router gives two things
+
+
 def test_what_peft_refuses_is_refused_in_a_line():
     from transformers import MambaConfig, MambaForCausalLM
 

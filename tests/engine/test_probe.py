@@ -75,6 +75,40 @@ def test_gpt2_is_told_nothing_beside_token_ids():
             assert (own[:, 0] - logp).abs().max() < 1e-4
 
 
+TABLES = {
+    "GPT2": {"bos_token_id": 1, "eos_token_id": 2},
+    "Roberta": {"is_decoder": True, "pad_token_id": 1},  # its first position is row 2 of the table
+    "Bart": LAYOUTS["Bart"][0],
+    "Pegasus": LAYOUTS["Bart"][0] | {"pad_token_id": 0},  # a table of sines, which is not trained
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_positions_is_read_by_position_and_trained_like_the_models_own(name):
+    model, some = of(name, **TABLES[name]), real_rows(3)
+    assert probe.probe(model, some).layout is Layout.SHARED
+    scored = scoring.score(model, rows.build(some, 0)).logp
+    torch.cat(scored).sum().backward()
+    shared = {name: weight.grad for name, weight in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    for row in some:
+        torch.cat([probe._truth(model, row, r) for r in row.responses]).sum().backward()
+    for name, weight in model.named_parameters():
+        mine, own = (torch.zeros(1) if g is None else g for g in (shared[name], weight.grad))
+        assert (mine - own).norm() <= 1e-4 * own.norm() + 1e-5, name
+
+
+def test_a_routers_noise_is_off_and_the_model_is_its_own():
+    torch.manual_seed(0)
+    more = {"num_local_experts": 4, "router_jitter_noise": 0.5, "input_jitter_noise": 0.5}
+    config = transformers.PhimoeConfig(**SHAPE, **more)
+    model, ids = transformers.AutoModelForCausalLM.from_config(config), torch.arange(3, 20)[None]
+    own = model.eval()(input_ids=ids).logits
+    scoring.disable_noise(model)
+    for _ in range(2):  # Phi-MoE draws its experts in training, and routes by the noise in eval
+        assert torch.equal(model.train()(input_ids=ids).logits, own)
+
+
 @pytest.mark.parametrize("some", [real_rows(), [Branches([5], [[6]]), Branches([5, 7], [[6]])]])
 def test_a_model_that_sees_later_tokens_is_refused(some):
     with pytest.raises(UserError, match="'bert' lets a token see those that follow"):
