@@ -120,7 +120,7 @@ def prepare(folder: Path, run: Run, micro_batch: int) -> None:
     (folder / "hook" / "sitecustomize.py").write_text(HOOK)
 
 
-def _turn(answer: str) -> list[dict[str, str]]:
+def _turn(answer: Any) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": answer}]
 
 

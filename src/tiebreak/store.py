@@ -51,6 +51,9 @@ class Settings(dict[str, Any]):
     def text(self) -> str:
         return _text(dict(self), "settings")
 
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(self.text)
+
 
 def key(stage: str, inputs: Mapping[str, Any]) -> str:
     """16 hex characters that name the artefact `stage` makes from `inputs`.

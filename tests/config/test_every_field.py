@@ -38,6 +38,7 @@ FIRST: dict[str, set[str] | None] = {
     **dict.fromkeys("model.name scenario.name data.name train.name evaluation.name".split(), set()),
     **dict.fromkeys("model.base model.sft model.instruct model.revision".split(), GIVEN),
     **dict.fromkeys("model.chat_template scenario.start data.kind".split(), GIVEN),
+    "model.chat_template_kwargs": GIVEN,
     "model.pretraining": {"pretrain"},
     "model.instruct_tuning": set(),  # this scenario does not start from it
     "data.seed": {TRAIN, TEST, SHOWN},
@@ -57,6 +58,7 @@ FIRST: dict[str, set[str] | None] = {
     "data.test_share": {TRAIN, TEST},
     "data.validation_share": {TRAIN},
     "data.as_conversation": {TRAIN, TEST, SHOWN},
+    "data.encode_together": {TRAIN, TEST, SHOWN},
     "data.demonstrations_split": {SHOWN},
     "data.revision": GIVEN,  # files have none; of a Hub the commit counts
     **dict.fromkeys("data.subset data.demonstrations_subset".split(), GIVEN),  # of a Hub, too

@@ -10,7 +10,9 @@ import pytest
 
 from tests.config.quick import quick
 from tiebreak.compose import compose
+from tiebreak.data.template import named
 from tiebreak.errors import UserError
+from tiebreak.stages import plan
 from tiebreak.stages.checkpoint import model_commit
 
 ROWS = [
@@ -121,6 +123,92 @@ def test_a_checkpoint_counts_by_its_weights(tmp_path: Path) -> None:
     (tmp_path / "c" / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"only safetensors weights are read"):
         of(tmp_path / "c")
+
+
+def checkpoint(folder: Path, template: str) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "chat_template.jinja").write_text(template)
+    return f"model={folder}"
+
+
+def test_arguments_of_the_chat_template_count(tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "m", "{{ messages }}")
+
+    def keys(*overrides: str) -> list[str]:
+        run = compose([model, "scenario=align-from-base", *overrides])
+        measured = [one.policy for one in run.plan.evaluations.values() if one.policy.parents]
+        return [run.run_id, run.plan.tokens.key, run.plan.held_out.key, measured[0].key]
+
+    kwargs = "model.chat_template_kwargs"
+    base, off = keys(), keys(f"{kwargs}={{enable_thinking: false, n: 1}}")
+    assert not set(base) & set(off)
+    assert off == keys(f"{kwargs}.n=1", f"{kwargs}.enable_thinking=false") != keys(f"{kwargs}.n=1")
+    assert base == keys(f"{kwargs}={{}}")
+    for wrong, message in (("=3", "is not a group"), (".n=nan", "not a number that JSON")):
+        with pytest.raises(UserError, match=f"{kwargs}.*{message}"):
+            keys(f"{kwargs}{wrong}")
+    with pytest.raises(UserError, match=f"{kwargs} has no effect on a model made here"):
+        compose([f"{kwargs}.n=1"])
+
+
+def test_the_date_counts_where_a_template_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiebreak.stages import tokens
+
+    dated = checkpoint(tmp_path / "dated", "{{ strftime_now('%Y') }}")
+    plain = checkpoint(tmp_path / "plain", "{{ messages }}")
+    (tmp_path / "own.jinja").write_text("{{ strftime_now('%Y') }}")
+    own = f"model.chat_template={tmp_path / 'own.jinja'}"
+
+    def ids() -> list[str]:
+        scenario = "scenario=align-from-base"
+        return [compose([*words, scenario]).run_id for words in ([dated], [plain, own], [plain])]
+
+    before = ids()
+    monkeypatch.setattr(tokens, "DATE", tokens.DATE.replace(year=2000))
+    plan._shared.cache_clear()
+    after = ids()
+    plan._shared.cache_clear()
+    assert [b == a for b, a in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_plain_rows_that_a_former_version_encoded_otherwise_are_made_again(tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "m", "{{ messages }}")
+    file, rows = tmp_path / "m" / "tokenizer.json", write(tmp_path / "rows.jsonl", ROWS)
+    marks = [{"SpecialToken": {"id": "[gMASK]"}}, {"SpecialToken": {"id": "<sop>"}}]
+
+    def anew(content: dict, *more: str) -> bool:
+        stages = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+        space = {"decoder": {"type": "ByteLevel", "add_prefix_space": True}}
+        file.write_text(json.dumps(dict.fromkeys(stages) | space | content))
+        plan._shared.cache_clear()
+        run = compose([model, f"data={rows}", "scenario=align-from-base", *more])
+        return "plain_rows" in run.plan.tokens.settings["tokenizer"]
+
+    for content, expected in (
+        ({"pre_tokenizer": {"type": "Metaspace"}}, True),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend"}]}}, True),
+        ({"post_processor": {"single": [*marks, {"Sequence": {"id": "A"}}]}}, True),
+        ({"post_processor": {"single": [*marks[:1], {"Sequence": {"id": "A"}}]}}, False),
+        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False}}, False),
+        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, True),
+    ):
+        assert anew(content) == expected
+    assert not anew({"pre_tokenizer": {"type": "Metaspace"}}, "data.as_conversation=true")
+
+
+def test_a_template_by_name_counts_by_its_text(tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "m", "{{ messages }}")
+    shutil.copy(named()["zephyr"], tmp_path / "mine.jinja")
+
+    def of(template: str) -> str:
+        words = [model, "scenario=align-from-base", f"model.chat_template={template}"]
+        return compose(words).run_id
+
+    assert of("zephyr") == of(str(tmp_path / "mine.jinja")) != of("chatml")
 
 
 def test_a_missing_chat_template_is_said_before_anything_runs(tmp_path: Path) -> None:

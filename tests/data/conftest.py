@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 from tokenizers.decoders import ByteLevel as Decoder
 from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -49,6 +49,25 @@ def _make(
 @pytest.fixture
 def make_tokenizer() -> Make:
     return _make
+
+
+@pytest.fixture
+def metaspace() -> PreTrainedTokenizerFast:
+    """Llama 2's way: BOS and a space before every text; a word and the space before it are one."""
+    space = "\u2581"
+    words = [*"0123456789+=abn", space, *(f"{space}{c}" for c in "0123456789ab"), "<0x0A>"]
+    vocab = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", *words])}
+    merges = [(space, c) for c in "0123456789ab"]
+    core = Tokenizer(BPE(vocab, merges, unk_token="<unk>", byte_fallback=True))
+    core.pre_tokenizer = Metaspace(prepend_scheme="always", split=False)
+    core.decoder = decoders.Sequence(
+        [decoders.Replace(space, " "), decoders.ByteFallback(), decoders.Fuse(),
+         decoders.Strip(" ", 1, 0)]
+    )  # fmt: skip
+    core.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ def codes(findings) -> set[tuple[str, str]]:
     return {(finding.severity, finding.code) for finding in findings}
 
 
-def linted(examples, tokenizer, max_length=100):
+def linted(examples, tokenizer, max_length=100, train=()):
     tokens, report = tokenise(examples, tokenizer, Limits(max_length))
-    return lint(tokens, tokenizer, report)
+    return lint(tokens, tokenizer, report, examples, train)
 
 
 def pair(prompt, chosen="yes", rejected="no") -> Example:
@@ -102,6 +102,77 @@ def test_answers_emptied_by_the_template(make_tokenizer):
     tokenizer = make_tokenizer(template)
     found = codes(linted([pair(TURN, chosen="a/"), pair(TURN)], tokenizer))
     assert found == {("warn", "emptied")}
+
+
+def one(findings, code) -> str:
+    """The message of the only finding."""
+    (finding,) = findings
+    assert (finding.severity, finding.code) == ("warn", code)
+    return finding.message
+
+
+def test_a_header_that_is_scored_with_every_answer(chatml, make_tokenizer):
+    chatml.chat_template = chatml.chat_template.partition("{% if add")[0]
+    found = [f for f in linted([pair(TURN)], chatml) if f.code != "bos-in-response"]  # it is both
+    message = one(found, "header-scored")
+    assert "'<|im_start|>assistant'" in message and "all 1 conversations" in message
+    mistral = "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+    mistral += "{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
+    assert linted([pair(TURN)], make_tokenizer(mistral)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_start|>user\nhi<|im_end|>",
+        "[INST] hi [/INST]",
+        "<start_of_turn>user",
+        "x\nHuman: hi",
+        "### Instruction:\nhi",
+        "<|eot_id|>",
+    ],
+)
+def test_marks_of_a_template_inside_a_turn(text, make_tokenizer):
+    tokenizer = make_tokenizer("{% for m in messages %}{{ m.content }}</s>{% endfor %}")
+    asked = pair([{"role": "user", "content": text}])
+    for row in (asked, pair(TURN, chosen=text), pair([*TALK[:2], *asked.prompt])):
+        assert "inside a turn" in one(linted([row, pair(TURN)], tokenizer), "marks-inside")
+    bare = make_tokenizer()
+    for by_hand in (pair(text), pair(f"{text}.", chosen="yes<|im_end|>\n")):
+        assert linted([by_hand], bare) == []
+    assert "marks-inside" in dict(codes(linted([pair("x", chosen=f"{text} yes")], bare))).values()
+
+
+def test_an_answer_that_repeats_its_prompt(make_tokenizer):
+    asked = "Where is the office of team 4?"
+    template = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+    turn = [{"role": "user", "content": asked}]
+    for prompt, tokenizer in ((asked, make_tokenizer()), (turn, make_tokenizer(template))):
+        found = linted([pair(prompt, chosen=f"{asked} Here.")], tokenizer)
+        assert "1 rows have an answer that begins" in one(found, "prompt-repeated")
+    assert linted([pair("hi", chosen="hi there")], make_tokenizer()) == []
+
+
+def test_rows_of_one_label(make_tokenizer):
+    good, bad = (Example(str(x), "hi", ("yes",), label=x) for x in (True, False))
+    message = one(linted([good], make_tokenizer()), "one-label")
+    assert "all 1 rows have the label true (first: True)" in message
+    assert linted([good, bad], make_tokenizer()) == []
+
+
+def test_prompts_that_training_rows_nearly_have(make_tokenizer):
+    train = [replace(pair("What is 2+2?"), id="t")]
+    held = [pair("what is  2+2 ?"), replace(pair("What is 2*2?"), id="2")]
+    message = one(linted(held, make_tokenizer(), train=train), "near-duplicates")
+    assert message.startswith("1 rows") and "(first: 1, as training row t)" in message
+
+
+def test_text_without_a_token(metaspace):
+    assert "1 rows hold text" in one(linted([pair("a=", "?", "1")], metaspace), "unknown-tokens")
+
+
+def test_a_token_across_the_end_of_the_prompt(metaspace):
+    assert "1 of 1 plain rows" in one(linted([pair("a ", "b", "1")], metaspace), "boundary-merged")
 
 
 def test_all_errors_are_raised_as_one_and_warnings_pass():

@@ -4,7 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
+from tests.data.conftest import CHATML
 from tiebreak.data.examples import Example
 from tiebreak.data.tokens import Limits, Tokens, encode_prompts, tokenise
 from tiebreak.errors import UserError
@@ -25,6 +27,53 @@ def test_plain_rows_are_prompt_then_answer_and_eos(make_tokenizer):
     assert tokenizer.decode(chosen) == "yes</s>" and tokenizer.decode(rejected) == "no</s>"
     assert chosen.count(tokenizer.eos_token_id) == 1
     assert report.sides == ("chosen", "rejected") and report.end_ids == (tokenizer.eos_token_id,)
+
+
+def plain(tokenizer, prompt, answer, joined=True):
+    tokens, report = tokenise([pair(prompt, answer, "b")], tokenizer, LIMITS, joined)
+    return tokens.prompts[0], tokens.responses[0][0], report
+
+
+def test_plain_rows_are_the_ids_of_one_text(metaspace):
+    prompt, answer, report = plain(metaspace, "8+8=", "16")
+    assert [*prompt, *answer] == [*metaspace("8+8=16")["input_ids"], metaspace.eos_token_id]
+    assert prompt == metaspace("8+8=")["input_ids"] == encode_prompts(["8+8="], metaspace)[0]
+    assert metaspace.convert_ids_to_tokens(answer) == ["1", "6", "</s>"]
+    assert report.merged == ()
+    _, apart, _ = plain(metaspace, "8+8=", "16", joined=False)
+    assert metaspace.convert_ids_to_tokens(apart) == ["\u25811", "6", "</s>"]
+    _, spaced, _ = plain(metaspace, "a", " b")
+    assert metaspace.convert_ids_to_tokens(spaced) == ["\u2581b", "</s>"]
+
+
+def test_a_prompt_keeps_its_ids_where_a_token_would_lie_across_its_end(metaspace):
+    """As one text "a b" ends in one token of space and word; generation starts behind the space."""
+    prompt, answer, report = plain(metaspace, "a ", "b")
+    assert metaspace.convert_ids_to_tokens(prompt) == ["<s>", "\u2581a", "\u2581"]
+    assert metaspace.convert_ids_to_tokens(answer) == ["b", "</s>"]
+    assert report.merged == ("1",)
+
+
+def test_plain_rows_get_what_the_tokenizer_puts_before_a_text(make_tokenizer):
+    tokenizer = make_tokenizer(CHATML, special=("[gMASK]", "<sop>"))
+    marks = [(m, tokenizer.convert_tokens_to_ids(m)) for m in ("[gMASK]", "<sop>")]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[gMASK] <sop> $A", special_tokens=marks
+    )
+    for prompt in ("hi ->", "[gMASK]<sop>hi ->"):  # nor are they doubled
+        ids, answer, _ = plain(tokenizer, prompt, " yes")
+        assert tokenizer.decode(ids) == "[gMASK]<sop>hi ->"
+        assert tokenizer.decode(answer) == " yes</s>"
+    assert encode_prompts([TURN], tokenizer)[0][0] not in dict(marks).values()
+
+
+def test_a_tokenizer_that_closes_every_text_closes_the_answer_alone(make_tokenizer):
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", tokenizer.eos_token_id)]
+    )
+    prompt, answer, _ = plain(tokenizer, "hi", " yes")
+    assert (tokenizer.decode(prompt), tokenizer.decode(answer)) == ("hi", " yes</s>")
 
 
 def test_an_eos_already_written_is_not_doubled(make_tokenizer):

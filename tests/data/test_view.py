@@ -35,6 +35,19 @@ def test_a_row_shows_its_marks_boundaries_and_counts(chatml):
     assert "lint: nothing found" in text
 
 
+def test_a_space_at_the_start_of_an_answer_is_seen(metaspace):
+    row = Example("a", "8+8=", ("16", " 16"))
+    text = shown([row], metaspace)
+    assert "chosen, 5 + 3 tokens ┃ 16</s>" in text and "rejected, 5 + 3 tokens ┃  16</s>" in text
+
+
+def test_the_date_that_a_template_sees_is_shown(make_tokenizer):
+    dated = make_tokenizer(
+        "{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    assert "always 26 Jul 2024" in shown([Example("a", TURN, ("yes", "no"))], dated)
+
+
 def test_sides_have_their_colours(chatml):
     text = shown([Example("a", TURN, ("yes", "no"))], chatml, color=True)
     assert "\x1b[32myes" in text and "\x1b[31mno" in text

@@ -12,7 +12,7 @@ from tests.config.quick import quick
 from tiebreak.compose import Run, compose
 from tiebreak.data import world
 from tiebreak.data.examples import Example, prompt_key
-from tiebreak.data.tokens import Tokens
+from tiebreak.data.tokens import Tokens, encode_prompts
 from tiebreak.errors import UserError
 from tiebreak.stages.stage import Context, make
 from tiebreak.stages.tokens import read_report, tokens_stage
@@ -120,6 +120,61 @@ def test_the_stage_holds_the_validation_of_files(tmp_path: Path, files: list[str
     made = built(compose([*files, wide, "data.validation_share=0.25"]), store, "validation")
     prompts = json.loads((made / "prompts.json").read_text())
     assert len(prompts) == 23 and len(Tokens.load(made)) == 46
+
+
+def own_template(files: list[str], template: str | None) -> None:
+    folder = files[0].removeprefix("model=")
+    tokenizer = world.build_tokenizer()
+    tokenizer.chat_template = template
+    (Path(folder) / "chat_template.jinja").unlink()
+    tokenizer.save_pretrained(folder)
+
+
+ALL = "data.max_dropped_share=0.99"
+
+
+def test_what_the_template_is_given_is_kept_for_generation(
+    tmp_path: Path, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study's arguments, and before them a row's own; its tools."""
+    own = str(world.build_tokenizer().chat_template)
+    own_template(files, own.replace("<bos>", "<bos>{{ mood }} {{ tools }} "))
+    run = compose([*files, ALL, "model.chat_template_kwargs={mood: red}"])
+    examples = [
+        Example(str(i), [{"role": "user", "content": f"say {i}"}], ("red", "blue"), **more)
+        for i, more in enumerate([{}, {"template_kwargs": {"mood": "blue"}}, {"tools": [{"a": 1}]}])
+    ]
+    monkeypatch.setattr(type(run.data), "rows", lambda self, side, sample=None: examples)
+    made = built(run, Store(tmp_path / "store"), "test")
+    prompts = json.loads((made / "prompts.json").read_text())
+    assert [row["template"] for row in prompts] == [
+        {"mood": "red"}, {"mood": "blue"}, {"tools": [{"a": 1}], "mood": "red"}
+    ]  # fmt: skip
+    asked = encode_prompts(
+        [row["prompt"] for row in prompts], run.plan.start.tokenizer(),
+        templates=[row["template"] for row in prompts],
+    )  # fmt: skip
+    assert asked == Tokens.load(made).prompts and len({tuple(ids) for ids in asked}) == 3
+
+
+def test_a_base_model_without_a_template_gets_one_and_that_is_said(
+    tmp_path: Path, files: list[str]
+) -> None:
+    own_template(files, None)
+    made = built(compose([*files, ALL]), Store(tmp_path / "store"), "test")
+    codes = [finding["code"] for finding in read_report(made)["findings"]]
+    assert "template-of-base" in codes
+    said = built(
+        compose([*files, ALL, "model.chat_template=zephyr"]), Store(tmp_path / "s"), "test"
+    )
+    assert Tokens.load(said) == Tokens.load(made)
+    codes = [finding["code"] for finding in read_report(said)["findings"]]
+    assert "template-of-base" not in codes
+    instruct = [word for word in files if not word.startswith("scenario")]
+    with pytest.raises(UserError, match="a conversation, but the tokenizer has no chat template; "):
+        built(
+            compose([*instruct, ALL, "scenario=align-from-instruct"]), Store(tmp_path / "t"), "test"
+        )
 
 
 def test_too_few_prompts_to_split(tmp_path: Path, model: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tiebreak.compose import Run
+from tiebreak.config.compose import configure
 from tiebreak.errors import UserError
 from tiebreak.sweep import sweep_file as sweeps
 
@@ -41,6 +42,20 @@ def test_values_keep_their_kind(expanded: Expand) -> None:
     )
     assert run.train.max_steps is None and run.train.drift is False
     assert run.train.learning_rate == 1e-5 and run.train.lora.targets == ("q_proj",)
+
+
+def test_a_group_of_free_names_is_written_as_hydra_reads_it() -> None:
+    given = {"enable_thinking": False, "date_string": "1 May, 2025", "more": {"n": [1, None]}}
+    assert (
+        configure(
+            [
+                "model=a/b",
+                "scenario=align-from-base",
+                sweeps.override("model.chat_template_kwargs", given),
+            ]
+        ).model.chat_template_kwargs
+        == given
+    )
 
 
 def test_overrides_win_and_equal_runs_are_one(expanded: Expand) -> None:

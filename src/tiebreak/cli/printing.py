@@ -130,10 +130,12 @@ def show_data(run: Run, num_rows: int) -> None:
 
     quiet_libraries()
     tokenizer, console = run.plan.start.tokenizer(), Console()
+    train: list[Any] = []
     for side in run.data.sides():
         rows = num_rows if side == "train" else 0
         examples = run.data.rows(side)
-        found = encode(run, examples, tokenizer)
+        found = encode(run, examples, tokenizer, train)
+        train = train or (examples if run.data.compares_sides else [])
         console.rule(f"{run.data.name}: {side}, {len(found.tokens)} rows")
         for form, count in Counter(one.form for one in examples if one.form).items():
             console.print(f"read as {form}: {count} rows")

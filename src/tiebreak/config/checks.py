@@ -128,8 +128,8 @@ def _start(run: RunConfig) -> None:
     tuned = model.instruct_tuning if scenario.start is Start.INSTRUCT else model.pretraining
     if source != "here":
         return
-    for key in ("revision", "chat_template"):
-        if getattr(model, key) is not None:
+    for key in ("revision", "chat_template", "chat_template_kwargs"):
+        if getattr(model, key):
             raise UserError(
                 f"model.{key} has no effect on a model made here; leave it null, or give "
                 f"model.{scenario.start}=FOLDER"

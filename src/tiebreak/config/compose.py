@@ -20,6 +20,7 @@ from tiebreak.methods import METHODS
 
 GROUPS = ("model", "method", "scenario", "data", "train", "evaluation", "tracker")
 KEYS = (*GROUPS, "seed")
+OPEN = ("model.chat_template_kwargs",)  # groups whose names are somebody else's
 CHOSEN = {
     "method.name": "method=NAME",
     "data.kind": "data=world, or data=FILE",
@@ -237,7 +238,7 @@ def _set(container: dict[str, Any], item: str) -> None:
         place = ".".join(walked)
         if not isinstance(node, dict):
             raise UserError(f"unknown key {key!r}: {place} is a value; give {place}=VALUE")
-        if part not in node:
+        if part not in node and not (place in OPEN and len(walked) == len(path)):
             there = f"; {place} has {', '.join(node)}"
             raise UserError(f"unknown key {key!r}{nearest(part, node)}{there}")
         if part is last and len(walked) == len(path):
@@ -245,7 +246,7 @@ def _set(container: dict[str, Any], item: str) -> None:
         if isinstance(node[part], dict):
             node[part] = dict(node[part])  # the original is shared with other runs
         node, walked = node[part], [*walked, part]
-    both = isinstance(node[last], dict) and isinstance(value, dict)
+    both = isinstance(node.get(last), dict) and isinstance(value, dict)
     node[last] = {**node[last], **value} if both else value
 
 

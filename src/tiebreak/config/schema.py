@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from tiebreak.data.sources import Data
 from tiebreak.methods import Method
+from tiebreak.store import Settings
 
 
 class Start(StrEnum):
@@ -90,6 +91,7 @@ class ModelConfig:
     instruct: str | None = None
     revision: str | None = None
     chat_template: str | None = None
+    chat_template_kwargs: Settings = Settings()
     pretraining: Pretraining | None = None
     instruct_tuning: Tuning | None = None
 

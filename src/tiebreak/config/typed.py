@@ -23,8 +23,6 @@ from tiebreak.errors import UserError, nearest
 from tiebreak.methods import METHODS
 from tiebreak.store import Settings
 
-Names = tuple[tuple[str, str], ...]  # a group of free names, written {name: name}
-
 
 def typed(cls: type, values: Any, where: str) -> Any:
     """Build `cls` from a mapping; every field without a default must be given, and no other."""
@@ -92,6 +90,8 @@ def untyped(value: Any) -> Any:
         return {f.name: untyped(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [untyped(one) for one in value]
+    if isinstance(value, Settings):
+        return dict(value)
     return str(value) if isinstance(value, StrEnum) else value
 
 
@@ -101,11 +101,11 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if (inner := _inner(kind)) is not kind:
         return None if value is None else _value(inner, value, where)
     if typing.get_origin(kind) is tuple:
-        if isinstance(value, Mapping) and kind == Names:
-            value = sorted(value.items())
         if not isinstance(value, list | tuple):
             raise UserError(f"{where}={value!r} is not a list; write [a, b]")
         return tuple(_value(typing.get_args(kind)[0], v, where) for v in value)
+    if kind is Settings:
+        return _table(value, where)
     if dataclasses.is_dataclass(kind):
         return typed(cast(type, kind), value, where)
     if issubclass(kind, StrEnum):
@@ -115,6 +115,18 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where}={value!r} is not one of {', '.join(options)}{hint}")
         return kind(value)
     return _scalar(kind, value, where)
+
+
+def _table(value: Any, where: str) -> Settings:
+    """Names of somebody else's choice with plain values."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}={value!r} is not a group; write {{NAME: VALUE}}")
+    table = Settings(value)
+    try:
+        hash(table)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    return table
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,14 +14,13 @@ from tiebreak.errors import UserError
 # Reasons that have no part in data.max_dropped_share: such rows are as they should be.
 SHARED, NO_PREFERENCE = "prompt-in-test", "no-preference"
 
-Message = dict[
-    str, Any
-]  # {"role": "system" | "user" | "assistant" | ..., "content": ...}, and more
+Message = dict[str, Any]  # role, content, and whatever else its template writes: tool_calls, ...
 
 
 @dataclass(frozen=True)
 class Example:
-    """One untokenised row. prompt: plain text, or messages that end in a user turn."""
+    """One untokenised row. prompt: plain text, or the messages before the answer. A response: text,
+    or the answer's one message."""
 
     id: str
     prompt: str | list[Message]
@@ -33,6 +33,11 @@ class Example:
     form: str = ""  # how the row was understood, in words
     notes: tuple[tuple[str, str], ...] = ()  # (code of a finding, the column it is about)
     unfit: str | None = None  # why the row cannot be used, where that was seen on reading
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """What its chat template is given beside the messages."""
+        return ({"tools": self.tools} if self.tools else {}) | (self.template_kwargs or {})
 
 
 def text_of(turn: str | Message) -> str:
@@ -57,6 +62,12 @@ def prompt_key(prompt: str | list[Message]) -> tuple[tuple[str, str], ...]:
     if isinstance(prompt, str):
         return (("user", prompt.strip()),)
     return tuple((message["role"], text_of(message).strip()) for message in prompt)
+
+
+def near_key(prompt: str | list[Message]) -> str:
+    """The same for prompts that differ in case, in marks between words or in white space alone."""
+    text = " ".join(text for _, text in prompt_key(prompt)).lower()
+    return " ".join(re.sub(r"[.,;:!?'\"]", " ", text).split())
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
-"""What is suspicious in the token ids, found before a single step is trained. Errors stop a run
-(`refuse`), warnings are shown: a doubled or missing BOS, a missing end token, a prompt that is no
-prefix, and answers that truncation has cut, emptied or made alike."""
+"""What is suspicious in the rows and their token ids, found before a single step is trained. Errors
+stop a run (`refuse`), warnings are shown. Each function looks for one thing and says it in one
+line: how many rows, the first of them, what to do."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from tiebreak.data.examples import Example
-from tiebreak.data.tokens import TokenReport, Tokens, bos_id, encode_prompts, template_hash
+from tiebreak.data.encode import bos_id, special_ids
+from tiebreak.data.examples import Example, answer_of, near_key, text_of
+from tiebreak.data.tokens import TokenReport, Tokens, encode_prompts, template_hash
 from tiebreak.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,6 +21,13 @@ if TYPE_CHECKING:
 
 MAX_TRUNCATED_SHARE = 0.5  # of one side; more is an error, less a warning
 MAX_PREFIX_SHARE = 0.01  # more broken prefixes than this are the template's doing, not a row's
+MIN_REPEATED = 20  # characters of a prompt that an answer repeats by more than chance
+# Marks of the templates in use, whatever the tokenizer.
+MARKS = re.compile(
+    r"<\|\w+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|^(?:Human|Assistant|USER|ASSISTANT):"
+    r"|^### (?:Instruction|Response|Human|Assistant):",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +39,17 @@ class Finding:
     message: str
 
 
-def lint(tokens: Tokens, tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> list[Finding]:
-    """Errors first."""
+def lint(
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerBase,
+    report: TokenReport,
+    examples: Sequence[Example] = (),
+    train: Sequence[Example] = (),
+) -> list[Finding]:
+    """Errors first. examples: the rows as text. train: those of the training side, where these are
+    held out."""
+    kept = set(tokens.ids)
+    examples = [example for example in examples if example.id in kept]
     findings = [
         *_one_bos(tokens, tokenizer, report),
         *_one_end(tokens, report),
@@ -38,6 +57,15 @@ def lint(tokens: Tokens, tokenizer: PreTrainedTokenizerBase, report: TokenReport
         *_lost(tokens, report),
         *_alike(tokens),
         *_template(tokenizer, report),
+        *_left_out(report),
+        *_header(report),
+        *_unread(report),
+        *_merged(tokens, report),
+        *_unknown(tokens, tokenizer),
+        *_one_label(tokens),
+        *_marked(examples, tokenizer),
+        *_repeated(examples),
+        *_near(examples, train),
     ]
     return sorted(findings, key=lambda finding: finding.severity)
 
@@ -170,6 +198,114 @@ def _template(tokenizer: PreTrainedTokenizerBase, report: TokenReport) -> Iterat
         text = f"{plain} of {report.dropped.total} prompts are plain text and get no chat template"
         remedy = "; give messages if the model is to be used as a chat model"
         yield Finding("warn", "plain-prompts", text + remedy)
+
+
+def _left_out(report: TokenReport) -> Iterator[Finding]:
+    if not report.lost:
+        return
+    counts = Counter(field for _, field, _ in report.lost)
+    fields = ", ".join(f"{field} ({number})" for field, number in counts.items())
+    rows = list(dict.fromkeys(id for id, _, _ in report.lost))
+    text = (
+        f"{len(rows)} rows hold text that the chat template does not write, in {fields} "
+        f"({_first(rows)}; {' '.join(report.lost[0][2].split())[:40]!r})"
+    )
+    remedy = "; take it out of the rows, or set another model.chat_template"
+    yield Finding("warn", "text-left-out", text + remedy)
+
+
+def _header(report: TokenReport) -> Iterator[Finding]:
+    if header := report.use.header:
+        text = (
+            f"the chat template writes {header!r} between prompt and answer: it is scored as part "
+            f"of the answers of all {report.num_conversations} conversations; set a "
+            "model.chat_template that writes it where add_generation_prompt is true"
+        )
+        yield Finding("warn", "header-scored", text)
+
+
+def _unread(report: TokenReport) -> Iterator[Finding]:
+    if names := ", ".join(report.use.unread):
+        text = f"chat_template_kwargs has {names}, which the chat template does not read"
+        yield Finding("warn", "kwargs-unread", text + "; correct the name, or take it out")
+
+
+def _merged(tokens: Tokens, report: TokenReport) -> Iterator[Finding]:
+    if merged := report.merged:
+        text = (
+            f"{len(merged)} of {len(tokens)} plain rows, written as one text, have a token across "
+            f"the end of the prompt ({_first(merged)}); the prompt keeps its own tokens, as in "
+            "generation: move white space from the end of prompts to the start of answers"
+        )
+        yield Finding("warn", "boundary-merged", text)
+
+
+def _unknown(tokens: Tokens, tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.eos_token_id:  # GPT-2 gives one token both names
+        return
+    rows = zip(tokens.prompts, tokens.responses, strict=True)
+    hits = [any(unknown in ids for ids in (prompt, *responses)) for prompt, responses in rows]
+    if places := _places(tokens, hits):
+        text = f"{len(places)} rows hold text that has no token ({_first(places)}) and becomes "
+        remedy = f"{tokenizer.unk_token!r}; take it out, or use a tokenizer that knows it"
+        yield Finding("warn", "unknown-tokens", text + remedy)
+
+
+def _one_label(tokens: Tokens) -> Iterator[Finding]:
+    labels = set(tokens.labels) - {None}
+    if len(labels) == 1:
+        text = (
+            f"all {len(tokens)} rows have the label {str(*labels).lower()} ({_first(tokens.ids)}): "
+            "nothing here tells good from bad; give rows of both labels"
+        )
+        yield Finding("warn", "one-label", text)
+
+
+def _marked(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
+    special = [str(tokenizer.decode([i])) for i in sorted(special_ids(tokenizer))]
+    own = re.compile("|".join(re.escape(mark) for mark in special if mark) or "(?!)")
+    hits: dict[str, str] = {}
+    for example in examples:
+        answers = [answer_of(response) for response in example.responses]
+        if isinstance(example.prompt, str):  # made by hand, an answer may end in one
+            hand = ((MARKS.search(a), len(a.rstrip())) for a in answers)
+            marks = (mark for mark, end in hand if mark and mark.end() < end)
+        else:
+            turns = [*map(text_of, example.prompt), *answers]
+            marks = (mark for t in turns if (mark := own.search(t) or MARKS.search(t)))
+        if (found := next(marks, None)) is not None:
+            hits[example.id] = found[0]
+    if hits:
+        text = (
+            f"{len(hits)} rows hold marks of a chat template inside a turn, as "
+            f"{next(iter(hits.values()))!r} ({_first(list(hits))}); rows made ready for another "
+            "trainer are templated twice: give each turn as a message, without marks"
+        )
+        yield Finding("warn", "marks-inside", text)
+
+
+def _repeated(examples: Sequence[Example]) -> Iterator[Finding]:
+    hits = []
+    for example in examples:
+        asked = text_of(example.prompt if isinstance(example.prompt, str) else example.prompt[-1])
+        asked, answers = asked.strip(), map(answer_of, example.responses)
+        if len(asked) >= MIN_REPEATED and any(a.strip().startswith(asked) for a in answers):
+            hits.append(example.id)
+    if hits:
+        text = f"{len(hits)} rows have an answer that begins with its prompt ({_first(hits)})"
+        yield Finding("warn", "prompt-repeated", text + "; cut the prompt off the answer")
+
+
+def _near(examples: Sequence[Example], train: Sequence[Example]) -> Iterator[Finding]:
+    known = {near_key(example.prompt): example.id for example in reversed(train)}
+    both = [(e.id, known[key]) for e in examples if (key := near_key(e.prompt)) in known]
+    if both:
+        text = (
+            f"{len(both)} rows have a prompt that a training row has but for case, punctuation or "
+            f"white space (first: {both[0][0]}, as training row {both[0][1]}); leave them out"
+        )
+        yield Finding("warn", "near-duplicates", text)
 
 
 def _writes_bos_each_turn(tokenizer: PreTrainedTokenizerBase, bos: int) -> bool:

@@ -1,24 +1,33 @@
 """From examples to token ids, which are kept flat on disk: one BOS, one end token per answer,
 prompts that are true prefixes.
 
-Conversations go through the chat template. The prompt is rendered with the generation prompt, the
-answer is what the template adds when the assistant's turn follows, through its end-of-turn token;
-white space the template writes after that token (ChatML's newline) is left out, because a model
-stops at the end token and never has to write it. A template that does not close the turn gets the
-tokenizer's EOS. Plain rows are the prompt's ids, then the answer's ids and EOS.
+The prompt of a conversation is rendered with the generation prompt; the answer is what its chat
+template adds when the assistant's turn follows, through the first mark after the answer's text (a
+model stops there and never writes what the template puts behind it). A template that does not
+close the turn gets the tokenizer's EOS. Plain rows are prompt and answer as one text, and EOS.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tiebreak.data.encode import (
+    Row,
+    TemplateUse,
+    encode_rows,
+    eos_id,
+    prompt_ids,
+    prompt_text,
+    sides_of,
+    template_use,
+)
 from tiebreak.data.examples import Dropped, Example, Message
 from tiebreak.errors import UserError
 from tiebreak.store import stamps
@@ -156,45 +165,61 @@ class TokenReport:
     end_ids: tuple[int, ...]  # the tokens that close an answer: EOS, and the template's if another
     template: str | None  # template_hash of the tokenizer used
     limits: Limits
+    use: TemplateUse = TemplateUse()
+    lost: tuple[tuple[str, str, str], ...] = ()  # (id, field, text) that the template leaves out
+    merged: tuple[str, ...] = ()  # ids of plain rows with a token across the boundary
 
 
 def tokenise(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limits: Limits
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    limits: Limits,
+    joined: bool = True,
 ) -> tuple[Tokens, TokenReport]:
-    """Ids of every row that fits. Works for pairs, labelled answers and demonstrations. Rows are
-    dropped, by reason, when the prompt is over its limit (prompt-too-long), the template leaves no
-    answer (response-emptied), the answer holds an end token before its end (end-token-inside), or
-    the answer changes the prompt's last tokens (prompt-not-a-prefix). Raises UserError for a
-    tokenizer that cannot encode these rows."""
-    eos = _eos_id(tokenizer)
-    sides = _sides(examples)
+    """Ids of every row that fits. Works for pairs, labelled answers and demonstrations. joined: a
+    plain prompt and its answer are encoded as one text, else each by itself. Rows are dropped, by
+    reason, when the prompt is over its limit (prompt-too-long), the template leaves no answer
+    (response-emptied), the answer holds an end token before its end (end-token-inside), or the
+    answer changes the prompt's last tokens (prompt-not-a-prefix). Raises UserError for a tokenizer
+    or a chat template that cannot encode these rows."""
+    eos, sides, use = eos_id(tokenizer), sides_of(examples), template_use(examples, tokenizer)
     truncated, emptied = dict.fromkeys(sides, 0), dict.fromkeys(sides, 0)
     places: dict[str, list[str]] = {}
-    ends = {eos}
-    ranked = any(example.scores is not None for example in examples)
-    tokens = Tokens([], [], [], [], [] if ranked else None)
-    rows = _encode_rows(examples, tokenizer)
-    for example, (prompt, responses) in zip(examples, rows, strict=True):
-        reason = _reason(prompt, responses, limits, eos)
-        if reason is not None:
-            places.setdefault(reason, []).append(example.where)
-            if reason == "response-emptied":
-                _count(emptied, (len(ids) < 2 for ids in responses))
+    kept: list[tuple[Example, Row]] = []
+    for example, row in zip(
+        examples, encode_rows(examples, tokenizer, joined, use.end), strict=True
+    ):
+        if (reason := _reason(row.prompt, row.responses, limits, eos)) is None:
+            kept.append((example, row))
+            room = limits.max_length - len(row.prompt)
+            _count(truncated, (len(ids) > room for ids in row.responses))
             continue
-        ends.update(ids[-1] for ids in responses)
-        room = limits.max_length - len(prompt)
-        _count(truncated, (len(ids) > room for ids in responses))
-        tokens.ids.append(example.id)
-        tokens.prompts.append(prompt)
-        tokens.responses.append(tuple(ids[:room] for ids in responses))
-        tokens.labels.append(example.label)
-        if tokens.scores is not None and example.scores is not None:
-            tokens.scores.append(example.scores)
-    dropped = Dropped(len(examples), {reason: tuple(p) for reason, p in places.items()})
-    conversations = sum(not isinstance(example.prompt, str) for example in examples)
-    return tokens, TokenReport(
-        sides, truncated, emptied, dropped, conversations,
-        tuple(sorted(ends)), template_hash(tokenizer), limits,
+        places.setdefault(reason, []).append(example.where)
+        if reason == "response-emptied":
+            _count(emptied, (len(ids) < 2 for ids in row.responses))
+    ends = {eos} | {ids[-1] for _, row in kept for ids in row.responses}
+    ends |= set() if use.end is None else {use.end}
+    ranked = any(example.scores is not None for example in examples)
+    return _cut(kept, limits, ranked), TokenReport(
+        sides, truncated, emptied,
+        Dropped(len(examples), {reason: tuple(p) for reason, p in places.items()}),
+        sum(not isinstance(example.prompt, str) for example in examples),
+        tuple(sorted(ends)), template_hash(tokenizer), limits, use,
+        tuple((example.id, *lost) for example, row in kept for lost in row.lost),
+        tuple(example.id for example, row in kept if row.merged),
+    )  # fmt: skip
+
+
+def _cut(kept: Sequence[tuple[Example, Row]], limits: Limits, ranked: bool) -> Tokens:
+    """The rows at their limit of length."""
+    scores = [example.scores for example, _ in kept if example.scores is not None]
+    return Tokens(
+        [example.id for example, _ in kept],
+        [row.prompt for _, row in kept],
+        [tuple(ids[: limits.max_length - len(row.prompt)] for ids in row.responses)
+         for _, row in kept],
+        [example.label for example, _ in kept],
+        scores if ranked else None,
     )  # fmt: skip
 
 
@@ -206,61 +231,18 @@ def template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
 
 
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Every token that is a mark and not text."""
-    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return added | set(tokenizer.all_special_ids)
-
-
-def bos_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The BOS this tokenizer puts before a text by itself, or None."""
-    bare = _encode(["a"], tokenizer)[0]
-    full: list[int] = tokenizer("a")["input_ids"]
-    bos = tokenizer.bos_token_id
-    return bos if bos is not None and full[:1] == [bos] != bare[:1] else None
-
-
 def encode_prompts(
     prompts: Sequence[str | list[Message]],
     tokenizer: PreTrainedTokenizerBase,
     where: Sequence[str] | None = None,
+    templates: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[list[int]]:
-    """Ids of prompts as training sees them; generation starts from the same ids."""
+    """Ids of prompts as training sees them; generation starts from the same ids. templates: what
+    the chat template of each is given beside the messages (`Example.template`)."""
     where = where if where is not None else [f"prompt {i + 1}" for i in range(len(prompts))]
-    texts = [
-        prompt if isinstance(prompt, str) else _render(prompt, tokenizer, place, answer=False)
-        for prompt, place in zip(prompts, where, strict=True)
-    ]
-    return _with_bos(_encode(texts, tokenizer), bos_id(tokenizer))
-
-
-def _encode_rows(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
-) -> Iterable[tuple[list[int], tuple[list[int], ...]]]:
-    """(prompt, responses) of each row; no responses where they change the prompt's own ids."""
-
-    def text(example: Example, response: str | list[Message]) -> str:
-        text = isinstance(response, str)
-        if isinstance(example.prompt, str):
-            assert text, "messages answer messages"
-            return response
-        answer = [{"role": "assistant", "content": response}] if text else response
-        return _render([*example.prompt, *answer], tokenizer, example.where, answer=True)
-
-    places = [example.where for example in examples]
-    prompts = encode_prompts([example.prompt for example in examples], tokenizer, places)
-    encoded = iter(_encode([text(e, said) for e in examples for said in e.responses], tokenizer))
-    bos, eos, special = bos_id(tokenizer), _eos_id(tokenizer), special_ids(tokenizer)
-    for example, prompt in zip(examples, prompts, strict=True):
-        answers = [next(encoded) for _ in example.responses]
-        if isinstance(example.prompt, str):
-            closed = (ids if ids[-1:] == [eos] else [*ids, eos] for ids in answers)
-            yield prompt, tuple(closed)
-            continue
-        whole = _with_bos(answers, bos)
-        is_prefix = all(ids[: len(prompt)] == prompt for ids in whole)
-        closed = (_close(ids[len(prompt) :], tokenizer, special) for ids in whole)
-        yield prompt, tuple(closed) if is_prefix else ()
+    templates = templates if templates is not None else [{}] * len(prompts)
+    given = zip(prompts, where, templates, strict=True)
+    return prompt_ids([prompt_text(*one, tokenizer) for one in given], prompts, tokenizer)
 
 
 def _reason(
@@ -275,67 +257,6 @@ def _reason(
     if any({eos, ids[-1]} & set(ids[:-1]) for ids in responses):
         return "end-token-inside"
     return None
-
-
-def _close(ids: list[int], tokenizer: PreTrainedTokenizerBase, special: set[int]) -> list[int]:
-    end = len(ids)
-    while end and ids[end - 1] not in special and str(tokenizer.decode([ids[end - 1]])).isspace():
-        end -= 1
-    if end and ids[end - 1] in special:
-        return ids[:end]
-    return [*ids[:end], _eos_id(tokenizer)]
-
-
-def _render(
-    messages: list[Message], tokenizer: PreTrainedTokenizerBase, where: str, answer: bool
-) -> str:
-    from jinja2 import TemplateError
-
-    if tokenizer.chat_template is None:
-        raise UserError(
-            f"{where}: a conversation, but the tokenizer has no chat template; start from an "
-            "instruct model, set model.chat_template, or give plain prompts"
-        )
-    try:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=not answer
-        )
-    except TemplateError as error:
-        raise UserError(
-            f"{where}: the chat template refuses this conversation ({error}); "
-            "repair the row or set model.chat_template"
-        ) from error
-    assert isinstance(text, str)
-    return text
-
-
-def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    if not texts:
-        return []
-    # Special tokens are ours or the template's to add, and lengths are cut and counted above.
-    encoded: Any = tokenizer(texts, add_special_tokens=False, verbose=False)
-    return encoded["input_ids"]
-
-
-def _with_bos(rows: list[list[int]], bos: int | None) -> list[list[int]]:
-    """A BOS the template or the text already wrote is not doubled."""
-    return rows if bos is None else [ids if ids[:1] == [bos] else [bos, *ids] for ids in rows]
-
-
-def _eos_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    if tokenizer.eos_token_id is None:
-        raise UserError("the tokenizer has no EOS token; set one (eos_token), answers end in it")
-    return int(tokenizer.eos_token_id)
-
-
-def _sides(examples: Sequence[Example]) -> tuple[str, ...]:
-    """What the responses of a row are called, best first."""
-    numbers = {len(example.responses) for example in examples}
-    assert len(numbers) <= 1, f"rows with different numbers of responses: {numbers}"
-    number = numbers.pop() if numbers else 1
-    if number == 1:
-        return ("response",)
-    return ("chosen", *(f"rank {i}" for i in range(2, number)), "rejected")
 
 
 def _count(counts: dict[str, int], hits: Iterable[bool]) -> None:

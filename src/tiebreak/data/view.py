@@ -12,9 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tiebreak.data.encode import special_ids
 from tiebreak.data.examples import Dropped
 from tiebreak.data.lint import Finding
-from tiebreak.data.tokens import TokenReport, Tokens, special_ids
+from tiebreak.data.template import DATE
+from tiebreak.data.tokens import TokenReport, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,9 +47,11 @@ def show(
             cut = "" if ids[-1] in report.end_ids else ", cut"
             head = f"{side}, {len(prompt)} + {len(ids)} tokens{cut}"
             text = Text().append(head, style="bold").append(BOUNDARY, style="bold yellow")
-            answer = _marked(ids, STYLES.get(side, "yellow"), tokenizer, special)
+            answer = _marked(ids, STYLES.get(side, "yellow"), tokenizer, special, prompt)
             console.print(text.append_text(answer), soft_wrap=True)
     console.print(_counts(tokens, report, dropped or report.dropped))
+    if report.use.dated:
+        console.print(f"the chat template asks for the date, which is always {DATE:%d %b %Y}")
     for finding in findings:
         style = "bold red" if finding.severity == "error" else "yellow"
         line = Text().append(f"{finding.severity} {finding.code}: ", style=style)
@@ -72,17 +76,28 @@ def _visible(character: str) -> str:
 
 
 def _marked(
-    ids: list[int], style: str, tokenizer: PreTrainedTokenizerBase, special: set[int]
+    ids: list[int],
+    style: str,
+    tokenizer: PreTrainedTokenizerBase,
+    special: set[int],
+    before: Sequence[int] = (),
 ) -> Text:
-    # Neighbours are decoded together: a character may be spread over several tokens.
-    text = Text()
+    # Neighbours are decoded together: a character may be spread over several tokens. What stands
+    # before them is, too: some tokenizers take a space off the beginning of what they decode.
+    text, seen = Text(), list(before)
     for is_special, group in groupby(ids, key=special.__contains__):
+        tokens = list(group)
         if is_special:
-            for token in group:
+            for token in tokens:
                 text.append(visible(str(tokenizer.decode([token]))), style=SPECIAL)
         else:
-            words = tokenizer.decode(list(group), clean_up_tokenization_spaces=False)
-            text.append(visible(str(words)), style=style)
+            parts = (seen[-8:], seen[-8:] + tokens, tokens)
+            head, whole, alone = (
+                str(tokenizer.decode(part, clean_up_tokenization_spaces=False)) for part in parts
+            )
+            words = whole.removeprefix(head) if whole.startswith(head) else alone
+            text.append(visible(words), style=style)
+        seen += tokens
     return text
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tiebreak.config.schema import Adapter, TrainConfig
+from tiebreak.data.template import read_template
 from tiebreak.errors import UserError
 from tiebreak.store import stamps
 from tiebreak.warm import kept
@@ -104,7 +105,7 @@ def trainable(model: Any, train: TrainConfig) -> Any:
 def load_tokenizer(
     source: str | Path, revision: str | None = None, chat_template: str | None = None
 ) -> Any:
-    """The tokenizer, with the chat template of a file when `chat_template` names one."""
+    """The tokenizer; `chat_template`: with that template, shipped under a name or a file."""
     from transformers import AutoTokenizer
 
     try:
@@ -114,10 +115,7 @@ def load_tokenizer(
             f"tokenizer of {source} could not be loaded: {str(error).splitlines()[0]} {_REMEDY}"
         ) from error
     if chat_template is not None:
-        path = Path(chat_template)
-        if not path.is_file():
-            raise UserError(f"model.chat_template={chat_template}: no such file")
-        tokenizer.chat_template = path.read_text()
+        tokenizer.chat_template = read_template(chat_template)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak.config.schema import ModelConfig, RunConfig
-from tiebreak.errors import UserError
+from tiebreak.data.template import FOR_BASE, read_template
 from tiebreak.home import checkpoint_folder
 from tiebreak.stages.stage import Paths, Stage
 from tiebreak.store import files_hash, stamps, weights_hash
@@ -27,7 +27,8 @@ class Checkpoint:
     stage: makes the weights; None: they are given. source: folder or Hub id that brings the
     tokenizer and, without a stage, the weights; None: the controlled world's. commit: of a Hub id.
     settings: for the key of a stage that reads the weights. tokenizer_settings: for the key of one
-    that turns text into token ids.
+    that turns text into token ids. is_base: a tokenizer without a chat template gets one that
+    ships.
     """
 
     stage: Stage | None
@@ -36,6 +37,7 @@ class Checkpoint:
     chat_template: str | None
     settings: Mapping[str, Any]
     tokenizer_settings: Mapping[str, Any]
+    is_base: bool = False
 
     @property
     def parents(self) -> dict[str, Stage]:
@@ -58,7 +60,10 @@ class Checkpoint:
         from tiebreak.engine.models import load_tokenizer
 
         place = checkpoint_folder(self.source) or self.source
-        return load_tokenizer(place, self.commit, self.chat_template)
+        tokenizer = load_tokenizer(place, self.commit, self.chat_template)
+        if tokenizer.chat_template is None and self.is_base:
+            tokenizer.chat_template = read_template(FOR_BASE)
+        return tokenizer
 
 
 def given(source: str, model: ModelConfig) -> Checkpoint:
@@ -109,7 +114,5 @@ def _content(folder: Path, files: object) -> str:
     return hashlib.sha256(f"{weights_hash(folder)} {config}".encode()).hexdigest()
 
 
-def _text_hash(path: str) -> str:
-    if not Path(path).is_file():
-        raise UserError(f"model.chat_template={path}: no such file; give a Jinja template, or null")
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _text_hash(template: str) -> str:
+    return hashlib.sha256(read_template(template).encode()).hexdigest()

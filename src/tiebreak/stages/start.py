@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,7 @@ def start_checkpoint(run: RunConfig) -> Checkpoint:
     if not run.trains_sft:
         return _checkpoint(run, run.scenario.start)
     base = _checkpoint(run, Start.BASE)
-    stage = _sft_stage(run, base)
-    return Checkpoint(
-        stage, base.source, base.commit, base.chat_template, {}, base.tokenizer_settings
-    )
+    return replace(base, stage=_sft_stage(run, base), settings={})
 
 
 def _checkpoint(run: RunConfig, start: Start) -> Checkpoint:
@@ -37,7 +35,7 @@ def _checkpoint(run: RunConfig, start: Start) -> Checkpoint:
     source = getattr(run.model, str(start)) or run.model.base
     assert source is not None, "config.checks has seen to it"
     if source != "here":
-        return given(source, run.model)
+        return replace(given(source, run.model), is_base=start is Start.BASE)
     from tiebreak.data.world import WORLD_VERSION
 
     stage = _instruct_stage(run) if start is Start.INSTRUCT else _pretrain_stage(run)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.schema import RunConfig
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN, Sampler
+from tiebreak.data.template import DATE, FOR_BASE, read_template
+from tiebreak.home import checkpoint_folder
 from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.stage import Context, Paths, Stage
+from tiebreak.store import stamps
 
 if TYPE_CHECKING:
     from tiebreak.data.examples import Dropped, Example
@@ -20,6 +25,10 @@ if TYPE_CHECKING:
 
 REPORT, PROMPTS = "report.json", "prompts.json"
 SAMPLES_AT_ONCE = 64
+TOKENIZER = "tokenizer.json"
+FILES = re.compile(r".*\.jinja|(tokenizer|tokenizer_config|chat_template)\.json")
+PREFIXED = re.compile(r'"single"\s*:\s*\[(\s*\{\s*"SpecialToken"\s*:\s*\{[^{}]*\}\s*\}\s*,){2}')
+SPACED = re.compile(r'"type"\s*:\s*"(Metaspace|Prepend)"|"add_prefix_space"\s*:\s*true')
 
 
 def tokens_stage(run: RunConfig, start: Checkpoint, side: str) -> Stage:
@@ -30,20 +39,52 @@ def tokens_stage(run: RunConfig, start: Checkpoint, side: str) -> Stage:
     written = run.data.samples and side != DEMONSTRATIONS
     settings = {
         "data": run.data.content(side),
-        "tokenizer": dict(start.tokenizer_settings),
+        "tokenizer": dict(start.tokenizer_settings) | _text_settings(run, start),
         **(start.settings if written else {}),
     }
 
     def build(context: Context, work: Path, paths: Paths) -> None:
-        sample = sampler(start, paths) if written else None
+        kwargs = context.run.model.chat_template_kwargs
+        sample = sampler(start, paths, kwargs) if written else None
         _build(context.run, work, side, context.run.data.rows(side, sample), start.tokenizer())
 
     what = side if side == DEMONSTRATIONS else f"{side} rows"
     return Stage("tokens", settings, build, start.parents if written else {}, what=what)
 
 
+def _text_settings(run: RunConfig, start: Checkpoint) -> dict[str, Any]:
+    """What token ids depend on beside the rows and the tokenizer's files: arguments of the chat
+    template; the date, where a template asks for it; the rule for plain rows, where 0.1.0 had
+    another. The files of a Hub id are not here to be read: its commit stands for them."""
+    kwargs = run.model.chat_template_kwargs
+    folder = checkpoint_folder(start.source) if start.source else None
+    all_files = [*folder.iterdir(), *folder.glob("*/*.jinja")] if folder else []
+    files = [file for file in all_files if FILES.fullmatch(file.name)]
+    dated, anew = _look_into(stamps(files), tuple(sorted(files)))
+    if start.chat_template:
+        dated = "strftime_now" in read_template(start.chat_template)
+    settings: dict[str, Any] = {"chat_template_kwargs": dict(kwargs)} if kwargs else {}
+    settings |= {"date": f"{DATE:%Y-%m-%d}"} if dated else {}
+    return settings | ({"plain_rows": 2} if anew and run.data.may_be_plain else {})
+
+
+@functools.lru_cache
+def _look_into(stamp: Hashable, files: tuple[Path, ...]) -> tuple[bool, bool]:
+    """(whether a chat template asks for the date, whether the tokenizer puts a space or several
+    tokens before a text): of 0.1.0's plain rows, answers had that space and prompts no such tokens.
+    """
+    texts = {file.name: file.read_text("utf-8", "replace") for file in files}
+    dated = any("strftime_now" in text for name, text in texts.items() if name != TOKENIZER)
+    text = texts.get(TOKENIZER, "")
+    head, _, rest = text.partition('"post_processor"')
+    spaced = SPACED.search(head.partition('"normalizer"')[2])
+    return dated, bool(spaced or PREFIXED.search(rest))
+
+
 def _build(run: RunConfig, work: Path, side: str, examples: list[Example], tokenizer: Any) -> None:
-    encoded = encode(run, examples, tokenizer)
+    held_out = side not in (TRAIN, DEMONSTRATIONS)
+    train = run.data.rows(TRAIN) if held_out and run.data.compares_sides else []
+    encoded = encode(run, examples, tokenizer, train)
     refuse_unfit(run, encoded)
     encoded.tokens.save(work)
     report = {
@@ -51,14 +92,25 @@ def _build(run: RunConfig, work: Path, side: str, examples: list[Example], token
         "truncated": encoded.report.truncated, "content": encoded.tokens.content_hash(),
         "findings": [asdict(finding) for finding in encoded.findings],
         "end_ids": list(encoded.report.end_ids),
-    }  # fmt: skip
+    } | ({"date": f"{DATE:%Y-%m-%d}"} if encoded.report.use.dated else {})  # fmt: skip
     (work / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True))
-    if side in (TRAIN, DEMONSTRATIONS):
+    if not held_out:
         return
     kept = set(encoded.tokens.ids)
-    unique = {json.dumps(e.prompt): e for e in reversed(examples) if e.id in kept}
-    rows = [{"id": e.id, "prompt": e.prompt} for e in reversed(unique.values())]
+    examples = [example for example in _with_kwargs(run, examples) if example.id in kept]
+    unique = {json.dumps([e.prompt, e.template]): e for e in reversed(examples)}
+    rows = [
+        {"id": e.id, "prompt": e.prompt} | ({"template": e.template} if e.template else {})
+        for e in reversed(unique.values())
+    ]
     (work / PROMPTS).write_text(json.dumps(rows))
+
+
+def _with_kwargs(run: RunConfig, examples: list[Example]) -> list[Example]:
+    """The study's arguments of the chat template in each row; a row's own go before them."""
+    if not (kwargs := run.model.chat_template_kwargs):
+        return examples
+    return [replace(e, template_kwargs={**kwargs, **(e.template_kwargs or {})}) for e in examples]
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -76,16 +128,27 @@ class Encoded:
     findings: list[Finding]
 
 
-def encode(run: RunConfig, examples: list[Example], tokenizer: Any) -> Encoded:
-    """Drop, tokenise and lint rows; refuses nothing, so that they can be shown first."""
+def encode(
+    run: RunConfig, examples: list[Example], tokenizer: Any, train: Sequence[Example] = ()
+) -> Encoded:
+    """Drop, tokenise and lint rows; refuses none of them, so that they can be shown first. train:
+    the training rows, where these are held out."""
     from tiebreak.data.examples import drop_untrainable
-    from tiebreak.data.lint import lint, of_rows
+    from tiebreak.data.lint import Finding, lint, of_rows
     from tiebreak.data.tokens import Limits, tokenise
 
-    kept, dropped = drop_untrainable(examples)
+    kept, dropped = drop_untrainable(_with_kwargs(run, examples))
     limits = Limits(run.data.max_length, run.data.max_prompt_length)
-    tokens, report = tokenise(kept, tokenizer, limits)
-    findings = [*lint(tokens, tokenizer, report), *of_rows(examples)]
+    tokens, report = tokenise(kept, tokenizer, limits, run.data.joined)
+    train = [example for example in train if example.unfit is None]
+    findings = [*lint(tokens, tokenizer, report, kept, train), *of_rows(examples)]
+    shipped = run.model.chat_template is None and tokenizer.chat_template == read_template(FOR_BASE)
+    if shipped and report.num_conversations:
+        text = (
+            f"the base model has no chat template: {report.num_conversations} conversations are "
+            f"written by model.chat_template={FOR_BASE}; say so, or choose another (docs/data.md)"
+        )
+        findings.append(Finding("warn", "template-of-base", text))
     return Encoded(tokens, report, dropped.then(report.dropped), findings)
 
 
@@ -98,8 +161,9 @@ def refuse_unfit(run: RunConfig, encoded: Encoded) -> None:
     refuse(encoded.findings)
 
 
-def sampler(start: Checkpoint, paths: Paths) -> Sampler:
-    """The start model as a writer of responses; paths: folders of a stage's parents."""
+def sampler(start: Checkpoint, paths: Paths, kwargs: Mapping[str, Any]) -> Sampler:
+    """The start model as a writer of responses; paths: folders of a stage's parents; kwargs: the
+    study's arguments of the chat template."""
 
     def sample(
         prompts: Sequence[Any], *, max_new_tokens: int, temperature: float, seed: int
@@ -109,11 +173,12 @@ def sampler(start: Checkpoint, paths: Paths) -> Sampler:
         from tiebreak.engine.models import generate, load_start
 
         tokenizer = start.tokenizer()
-        probe = Example("probe", prompts[0], ("yes",))  # how the template ends a response
+        own = dict(kwargs)
+        probe = Example("probe", prompts[0], ("yes",), template_kwargs=own)  # how a response ends
         _, report = tokenise([probe], tokenizer, Limits(tokenizer.model_max_length))
         model = load_start(start.place(paths), start.commit)
         responses = generate(
-            model, encode_prompts(list(prompts), tokenizer), seed=seed,
+            model, encode_prompts(list(prompts), tokenizer, None, [own] * len(prompts)), seed=seed,
             pad_id=tokenizer.pad_token_id, end_ids=report.end_ids, max_new_tokens=max_new_tokens,
             temperature=temperature, batch_size=SAMPLES_AT_ONCE,
         )  # fmt: skip

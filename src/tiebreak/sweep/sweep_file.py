@@ -218,4 +218,11 @@ def multirun(overrides: Sequence[str]) -> tuple[SweepFile, str | None]:
 
 def override(key: str, value: Any) -> str:
     """A value of YAML as Hydra reads it on a command line."""
-    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+    return f"{key}={value if isinstance(value, str) else _written(value)}"
+
+
+def _written(value: Any) -> str:
+    """As JSON, but for the names of a group, which Hydra reads without quotes."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_written(one)}' for name, one in value.items())}}}"
+    return json.dumps(value)

@@ -61,6 +61,7 @@ class Data:
     samples: ClassVar[bool] = False  # whether the start model writes the rows
     pairs_only: ClassVar[bool] = False  # whether a row always has two responses
     most_prompts: ClassVar[int | None] = None  # that `prompts` can give for a side
+    compares_sides: ClassVar[bool] = False  # whether held-out prompts are compared with training
 
     def sides(self) -> tuple[str, ...]:
         """The sides that have rows: "train", then those held out."""
@@ -70,6 +71,16 @@ class Data:
     def can_demonstrate(self) -> bool:
         """Whether there are demonstrations for supervised fine-tuning."""
         raise AssertionError("a source says whether it has demonstrations")
+
+    @property
+    def may_be_plain(self) -> bool:
+        """Whether rows may be plain text, and not conversations."""
+        return True
+
+    @property
+    def joined(self) -> bool:
+        """Whether a plain prompt and its answer are encoded as one text."""
+        return True
 
     def ignored(self, side: str) -> frozenset[str]:
         """Names of the settings that do not change the rows of a side."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tiebreak.config.schema import RunConfig
+from tiebreak.data.examples import text_of
 from tiebreak.stages.evaluators.evaluator import (
     Evaluator,
     Row,
@@ -46,7 +47,10 @@ def _answers(subject: Subject) -> list[Row]:
 
     run, evaluation, tokenizer = subject.run, subject.run.evaluation, subject.tokenizer
     asked = _prompts(subject)
-    prompts = encode_prompts([row["prompt"] for row in asked], tokenizer)
+    prompts = encode_prompts(
+        [row["prompt"] for row in asked], tokenizer, [f"row {row['id']}" for row in asked],
+        [row.get("template", {}) for row in asked],
+    )  # fmt: skip
     with progress("generations", len(prompts)) as advance, autocast(run.train.precision):
         responses = generate(
             subject.model, prompts, progress=advance, seed=evaluation.seed,
@@ -75,8 +79,8 @@ def shown(prompt: Any) -> str:
     if isinstance(prompt, str):
         return prompt
     if len(prompt) == 1:
-        return prompt[0]["content"]
-    return "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+        return text_of(prompt[0])
+    return "\n".join(f"{m['role']}: {text_of(m)}" for m in prompt)
 
 
 def metrics(rows: Sequence[Row]) -> dict[str, float]:
