@@ -215,19 +215,19 @@ def test_scores_that_contradict_the_label_are_named_and_the_remedy_works(tmp_pat
     row = {"prompt": Q, **BOTH, one: 2.0, other: 8.5}
     assert [f.code for f in of_rows(read(tmp_path, row))] == ["scores-against-labels"]
     assert not of_rows(read(tmp_path, {**row, one: 9}))
-    swap = (("chosen", "rejected"), ("rejected", "chosen"))
+    swap = {"chosen": "rejected", "rejected": "chosen"}
     (turned,) = read(tmp_path, {**row, "margin": -1}, columns=swap)
     assert turned.responses == (BAD, GOOD) and turned.notes == ()
 
 
 def test_columns_are_called_as_the_config_says(tmp_path):
     row = {"frage": Q, "gut": GOOD, "schlecht": BAD}
-    names = (("frage", "prompt"), ("gut", "chosen"), ("schlecht", "rejected"))
+    names = {"frage": "prompt", "gut": "chosen", "schlecht": "rejected"}
     assert read(tmp_path, row, columns=names)[0].responses == (GOOD, BAD)
     with pytest.raises(UserError, match=r"has no column 'frag' \(nearest: 'frage'\); it has"):
-        read(tmp_path, {"prompt": Q, **BOTH, "frage": ""}, columns=(("frag", "prompt"),))
+        read(tmp_path, {"prompt": Q, **BOTH, "frage": ""}, columns={"frag": "prompt"})
     with pytest.raises(UserError, match=r"rows.jsonl:1: .*'prompt' stands twice"):
-        read(tmp_path, {"prompt": Q, "frage": Q, **BOTH}, columns=(("frage", "prompt"),))
+        read(tmp_path, {"prompt": Q, "frage": Q, **BOTH}, columns={"frage": "prompt"})
     with pytest.raises(UserError, match=r"no field 'prompt'.*data.columns=\{NAME: prompt\}"):
         read(tmp_path, {"frage": Q, **BOTH})
 

@@ -78,10 +78,12 @@ def test_columns_are_a_key_of_the_config(train: Path, tmp_path: Path) -> None:
     test = write(tmp_path / "a.jsonl", "new")
     test.write_text(test.read_text().replace('"prompt"', '"frage"'))
     data = source(train, test, "data.columns={frage: prompt}")
-    assert data.columns == (("frage", "prompt"),)
+    assert data.columns == {"frage": "prompt"}
     assert data.rows("test")[0].prompt == "new"
     with pytest.raises(UserError, match="data.columns=5"):
         source(train, test, "data.columns=5")
+    with pytest.raises(UserError, match="frage: 5 is no name"):
+        source(train, test, "data.columns={frage: 5}")
 
 
 def test_a_file_may_stand_beside_a_hub_data_set_with_a_revision(train: Path) -> None:

@@ -23,8 +23,6 @@ from tiebreak.errors import UserError, nearest
 from tiebreak.methods import METHODS
 from tiebreak.store import Settings
 
-Names = tuple[tuple[str, str], ...]  # a group of free names, written {name: name}
-
 
 def typed(cls: type, values: Any, where: str) -> Any:
     """Build `cls` from a mapping; every field without a default must be given, and no other."""
@@ -103,8 +101,6 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if (inner := _inner(kind)) is not kind:
         return None if value is None else _value(inner, value, where)
     if typing.get_origin(kind) is tuple:
-        if isinstance(value, Mapping) and kind == Names:
-            value = sorted(value.items())
         if not isinstance(value, list | tuple):
             raise UserError(f"{where}={value!r} is not a list; write [a, b]")
         return tuple(_value(typing.get_args(kind)[0], v, where) for v in value)

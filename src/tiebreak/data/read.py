@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tiebreak.data import formats, forms
@@ -18,7 +19,6 @@ from tiebreak.data.examples import Example
 from tiebreak.data.formats import Numbered, Row
 from tiebreak.errors import UserError, nearest
 
-Columns = tuple[tuple[str, str], ...]  # (a name of the data, our name)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Fields and texts that version 0.1.0 read in another way, in the two formats it read.
 _FIELDS = (
@@ -46,7 +46,7 @@ _MESSAGES = re.compile(r'\s*\[?\s*\{\s*"(role|content|from|value)"\s*:')
 
 def read_preferences(
     source: str | Path, split: str = "train", revision: str | None = None,
-    subset: str | None = None, columns: Columns = (),
+    subset: str | None = None, columns: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Example]:  # fmt: skip
     """Pairs, ranked lists or single labelled answers. source: a file, a pattern of files, a folder
     of `datasets`, or a Hub id; split, revision and subset (its configuration) select within a Hub
@@ -65,7 +65,7 @@ def read_preferences(
 
 def read_demonstrations(
     source: str | Path, split: str = "train", revision: str | None = None,
-    subset: str | None = None, columns: Columns = (),
+    subset: str | None = None, columns: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Example]:  # fmt: skip
     """Conversations to imitate. responses is (answer,): the last assistant turn; the turns before
     it are the prompt."""
@@ -131,7 +131,7 @@ def _is_read_anew(path: Path) -> bool:
 
 def _examples(
     parse: Callable[[Row, str], Example], source: str | Path, split: str, revision: str | None,
-    subset: str | None, columns: Columns,
+    subset: str | None, columns: Mapping[str, str],
 ) -> Iterator[Example]:  # fmt: skip
     """Each row as `parse` makes it of its fields and its id."""
     unseen = dict(columns)
@@ -190,14 +190,13 @@ def _files(source: str | Path, split: str, revision: str | None, subset: str | N
     return files
 
 
-def _renamed(row: Row, columns: Columns) -> Row:
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
     """The row under our names. Where pairs are turned round, their scores go: they are of the pairs
     as they stood."""
-    ours = dict(columns)
     there = {name: value for name, value in row.items() if value is not None}
-    if (ours.get("chosen"), ours.get("rejected")) == ("rejected", "chosen"):
+    if (columns.get("chosen"), columns.get("rejected")) == ("rejected", "chosen"):
         there = {name: value for name, value in there.items() if not forms.GOOD.search(name)}
-    names = [ours.get(name, name) for name in there]
+    names = [columns.get(name, name) for name in there]
     if len(set(names)) < len(names):
         raise UserError(f"after data.columns, {formats.twice(names)}, by mapping the other as well")
     return dict(zip(names, there.values(), strict=True))

@@ -140,6 +140,7 @@ def encode(
     kept, dropped = drop_untrainable(_with_kwargs(run, examples))
     limits = Limits(run.data.max_length, run.data.max_prompt_length)
     tokens, report = tokenise(kept, tokenizer, limits, run.data.joined)
+    train = [example for example in train if example.unfit is None]
     findings = [*lint(tokens, tokenizer, report, kept, train), *of_rows(examples)]
     of_base = None if run.model.chat_template else run.model.base_chat_template
     if of_base and report.num_conversations and tokenizer.chat_template == read_template(of_base):

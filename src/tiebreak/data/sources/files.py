@@ -17,7 +17,7 @@ from tiebreak.data.examples import (
     split_by_prompt,
 )
 from tiebreak.data.formats import files_of, size_of
-from tiebreak.data.read import Columns, fingerprint, is_hub, read_demonstrations, read_preferences
+from tiebreak.data.read import fingerprint, is_hub, read_demonstrations, read_preferences
 from tiebreak.data.sources.source import (
     DEMONSTRATIONS,
     TEST,
@@ -27,7 +27,8 @@ from tiebreak.data.sources.source import (
     Lengths,
     Sampler,
 )
-from tiebreak.store import stamps
+from tiebreak.errors import UserError
+from tiebreak.store import Settings, stamps
 
 Source = tuple[str, str, str | None, str | None]  # file or Hub id, split, revision, subset
 BYTES_PER_TOKEN = 4  # of text that nobody has tokenised yet
@@ -36,7 +37,7 @@ BYTES_PER_TOKEN = 4  # of text that nobody has tokenised yet
 @dataclass(frozen=True, kw_only=True)
 class FileData(Data):
     """Rows that somebody wrote; those held out have a file or split of their own, or a share.
-    subset: the configuration of a Hub data set. columns: (a name of the data, our name)."""
+    subset: the configuration of a Hub data set. columns: names of the data -> ours."""
 
     train: str
     train_split: str
@@ -52,7 +53,7 @@ class FileData(Data):
     max_test_rows: int | None
     subset: str | None = None
     demonstrations_subset: str | None = None
-    columns: tuple[tuple[str, str], ...] = ()
+    columns: Settings = Settings()
     max_shared_prompts: float = 0.05
     encode_together: bool = True
 
@@ -111,6 +112,12 @@ class FileData(Data):
                 own = key == "demonstrations" or hubs == {"demonstrations"}
                 named[key] = source, split, None, subset if own else None
         return named
+
+    def check(self) -> None:
+        super().check()
+        for name, ours in self.columns.items():
+            if not isinstance(ours, str):
+                raise UserError(f"data.columns: {name}: {ours!r} is no name; write {{NAME: OURS}}")
 
     def identity(self, side: str) -> dict[str, Any]:
         """Each file that is read for the side, by its content in place of its name; and, for rows
@@ -198,8 +205,12 @@ class FileData(Data):
 
 
 def _stamp(what: Source) -> Hashable:
-    """Of the files of a source: another when one was changed; None for a Hub data set."""
-    return None if is_hub(what[0]) else stamps(files_of(*what[:2]))
+    """Of the files of a source: another when one was changed; None for a Hub data set, and for
+    files that are gone, which reading names."""
+    try:
+        return None if is_hub(what[0]) else stamps(files_of(*what[:2]))
+    except UserError:
+        return None
 
 
 def _fingerprint(what: Source) -> str:
@@ -213,7 +224,9 @@ def _fingerprint_of(what: Source, stamp: Hashable) -> str:
 
 
 @functools.lru_cache
-def _shared_prompts(train: Source, test: Source, columns: Columns, *stamps: Hashable) -> str | None:
+def _shared_prompts(
+    train: Source, test: Source, columns: Settings, *stamps: Hashable
+) -> str | None:
     asked = read_preferences(*test, columns=columns)
     marked = drop_shared_prompts(read_preferences(*train, columns=columns), asked, 1.0)
     keys = sorted({json.dumps(prompt_key(one.prompt)) for one in marked if one.unfit == SHARED})
