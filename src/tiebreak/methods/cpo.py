@@ -5,11 +5,11 @@
 Paper: Xu et al. 2024, arXiv 2401.08417, equations 3 to 5.
 Official code: fe1ixxu/ALMA, `utils/cpo_trainer.py` (its head carries later additions).
 
-Convention: the preference term takes token sums; sources disagree on the NLL. `nll="batch"`
-(default) is a mean over all chosen tokens of the optimiser batch, as ALMA and TRL compute it and
-with it every published number; `nll="sum"` is equation 4 as it is written, the log-prob of the
-whole response, tens of times larger at the same alpha; `nll="response"` is a mean per token of each
-response, so that long responses weigh no more than short ones.
+Convention: the preference term takes token sums; the NLL is a mean per token. Sources disagree:
+`nll="batch"` (default) is a mean over all chosen tokens of the optimiser batch, as ALMA and TRL
+compute it and with it every published number; `nll="sum"` is equation 4 as it is written, the
+log-prob of the whole response, tens of times larger at the same alpha; `nll="response"` is a mean
+per token of each response, so that long responses weigh no more than short ones.
 No reference. Implicit reward: beta * log-prob of the response.
 Training: 1e-4, inverse square root, 1% warm-up, one epoch, 512 tokens, LoRA (machine translation);
 comparison studies use DPO's rates and beta from 0.01.
