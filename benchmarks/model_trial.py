@@ -121,6 +121,8 @@ class Trial:
         if found["saved"] is not True:
             return
         layout = attempt(self.layout)
+        if isinstance(layout, str) and not layout.startswith("UserError"):
+            raise RuntimeError(f"neither scored nor refused: {layout}")
         if isinstance(layout, str):
             found |= {"layout": "refused", "why": layout}
             return
@@ -139,7 +141,7 @@ class Trial:
         loaded = load_model(self.folder)
         with torch.no_grad():
             off = apart(flat([plain(loaded, row) for row in self.rows]), flat(self.truth))
-        return off <= ROUNDING or f"{off:.2g} nats off"
+        return off <= ROUNDING or "other log-probs"
 
     def scores(self, model: Any, layout: Layout) -> list[Tensor]:
         return score(model, row_layout.build(self.rows, 0, layout=layout)).logp

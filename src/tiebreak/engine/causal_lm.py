@@ -120,7 +120,9 @@ def learned_positions(causal_lm: Any) -> list[Places]:
     found: list[Places] = []
     ids = torch.arange(4, 8, device=next(causal_lm.parameters()).device)[None]
 
-    def note(table: nn.Embedding, args: Any, output: Tensor) -> None:
+    def note(table: nn.Embedding, args: Any, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            return
         taken = output.detach().reshape(-1, output.shape[-1])[: ids.shape[1]]
         if taken.shape[1] != table.weight.shape[1]:
             return
