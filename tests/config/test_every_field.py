@@ -39,6 +39,7 @@ FIRST: dict[str, set[str] | None] = {
     **dict.fromkeys("model.base model.sft model.instruct model.revision".split(), GIVEN),
     **dict.fromkeys("model.chat_template scenario.start data.kind".split(), GIVEN),
     "model.chat_template_kwargs": GIVEN,
+    "model.base_chat_template": GIVEN,
     "model.pretraining": {"pretrain"},
     "model.instruct_tuning": set(),  # this scenario does not start from it
     "data.seed": {TRAIN, TEST, SHOWN},

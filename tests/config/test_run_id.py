@@ -216,6 +216,10 @@ def test_a_missing_chat_template_is_said_before_anything_runs(tmp_path: Path) ->
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     with pytest.raises(UserError, match=r"model.chat_template=no.jinja: no such file; give"):
         compose([f"model={tmp_path}", "scenario=align-from-base", "model.chat_template=no.jinja"])
+    with pytest.raises(UserError, match=r"model.base_chat_template=zephir: .*'zephyr'"):
+        compose(
+            [f"model={tmp_path}", "scenario=align-from-base", "model.base_chat_template=zephir"]
+        )
 
 
 def test_a_model_that_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -157,24 +157,23 @@ def test_what_the_template_is_given_is_kept_for_generation(
     assert asked == Tokens.load(made).prompts and len({tuple(ids) for ids in asked}) == 3
 
 
-def test_a_base_model_without_a_template_gets_one_and_that_is_said(
+def test_a_base_model_without_a_template_gets_the_one_of_its_config(
     tmp_path: Path, files: list[str]
 ) -> None:
     own_template(files, None)
-    made = built(compose([*files, ALL]), Store(tmp_path / "store"), "test")
-    codes = [finding["code"] for finding in read_report(made)["findings"]]
-    assert "template-of-base" in codes
-    said = built(
-        compose([*files, ALL, "model.chat_template=zephyr"]), Store(tmp_path / "s"), "test"
-    )
+    base, store = [*files, ALL, "model.base_chat_template=zephyr"], Store(tmp_path / "store")
+    made = built(compose(base), store, "test")
+    said = built(compose([*files, ALL, "model.chat_template=zephyr"]), store, "test")
     assert Tokens.load(said) == Tokens.load(made)
-    codes = [finding["code"] for finding in read_report(said)["findings"]]
-    assert "template-of-base" not in codes
-    instruct = [word for word in files if not word.startswith("scenario")]
-    with pytest.raises(UserError, match="a conversation, but the tokenizer has no chat template; "):
-        built(
-            compose([*instruct, ALL, "scenario=align-from-instruct"]), Store(tmp_path / "t"), "test"
-        )
+    codes = [[one["code"] for one in read_report(folder)["findings"]] for folder in (made, said)]
+    assert ["template-of-base" in found for found in codes] == [True, False]
+    assert compose([*base, "model.chat_template=zephyr"]).run_id not in {
+        compose(base).run_id, compose([*files, ALL]).run_id
+    }  # fmt: skip
+    instruct = [word for word in base if not word.startswith("scenario")]
+    for other in ([*files, ALL], [*instruct, "scenario=align-from-instruct"]):
+        with pytest.raises(UserError, match="a conversation, but the tokenizer has no chat templ"):
+            built(compose(other), store, "test")
 
 
 def test_too_few_prompts_to_split(tmp_path: Path, model: str) -> None:

@@ -128,7 +128,7 @@ def _start(run: RunConfig) -> None:
     tuned = model.instruct_tuning if scenario.start is Start.INSTRUCT else model.pretraining
     if source != "here":
         return
-    for key in ("revision", "chat_template", "chat_template_kwargs"):
+    for key in ("revision", "chat_template", "chat_template_kwargs", "base_chat_template"):
         if getattr(model, key):
             raise UserError(
                 f"model.{key} has no effect on a model made here; leave it null, or give "

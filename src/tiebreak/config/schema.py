@@ -83,7 +83,8 @@ class Pretraining:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Where training starts. `base`, `sft`, `instruct` name checkpoints (folder or Hub id), or
-    "here": made by this project's own stages (the controlled world's model)."""
+    "here": made by this project's own stages (the controlled world's model). base_chat_template: of
+    a base model whose tokenizer brings none; chat_template: in place of any."""
 
     name: str
     base: str | None = None
@@ -92,6 +93,7 @@ class ModelConfig:
     revision: str | None = None
     chat_template: str | None = None
     chat_template_kwargs: Settings = Settings()
+    base_chat_template: str | None = None
     pretraining: Pretraining | None = None
     instruct_tuning: Tuning | None = None
 

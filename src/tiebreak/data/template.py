@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DATE = datetime(2024, 7, 26)  # the day that Llama 3.1's template writes where it is told none
-FOR_BASE = "zephyr"  # of a base model that brings no template: its turns end in EOS
 # Fields that name things, and that many templates have no place for.
 _NAMES = frozenset({"role", "type", "id", "tool_call_id"})
 
@@ -30,17 +29,15 @@ def named() -> dict[str, Path]:
     return {path.stem: path for path in sorted((shipped("conf") / "chat_template").glob("*.jinja"))}
 
 
-def read_template(given: str) -> str:
+def read_template(given: str, key: str = "model.chat_template") -> str:
     """The text of the template that ships as `given`, or of that file. UserError without one."""
     path = named().get(given, Path(given))
     if not path.is_file():
-        raise UserError(
-            f"model.chat_template={given}: no such file; give {_others()}{nearest(given, named())}"
-        )
+        raise UserError(f"{key}={given}: no such file; give {_others()}{nearest(given, named())}")
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"model.chat_template={given}: not UTF-8 ({error}); save it so") from error
+        raise UserError(f"{key}={given}: not UTF-8 ({error}); save it so") from error
 
 
 def active(tokenizer: PreTrainedTokenizerBase, template: Mapping[str, Any]) -> str | None:

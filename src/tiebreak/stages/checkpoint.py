@@ -6,12 +6,12 @@ import functools
 import hashlib
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tiebreak.config.schema import ModelConfig, RunConfig
-from tiebreak.data.template import FOR_BASE, read_template
+from tiebreak.data.template import read_template
 from tiebreak.home import checkpoint_folder
 from tiebreak.stages.stage import Paths, Stage
 from tiebreak.store import files_hash, stamps, weights_hash
@@ -27,8 +27,8 @@ class Checkpoint:
     stage: makes the weights; None: they are given. source: folder or Hub id that brings the
     tokenizer and, without a stage, the weights; None: the controlled world's. commit: of a Hub id.
     settings: for the key of a stage that reads the weights. tokenizer_settings: for the key of one
-    that turns text into token ids. is_base: a tokenizer without a chat template gets one that
-    ships.
+    that turns text into token ids. default_template: for a tokenizer that
+    brings no chat template.
     """
 
     stage: Stage | None
@@ -37,7 +37,7 @@ class Checkpoint:
     chat_template: str | None
     settings: Mapping[str, Any]
     tokenizer_settings: Mapping[str, Any]
-    is_base: bool = False
+    default_template: str | None = None
 
     @property
     def parents(self) -> dict[str, Stage]:
@@ -61,9 +61,21 @@ class Checkpoint:
 
         place = checkpoint_folder(self.source) or self.source
         tokenizer = load_tokenizer(place, self.commit, self.chat_template)
-        if tokenizer.chat_template is None and self.is_base:
-            tokenizer.chat_template = read_template(FOR_BASE)
+        if tokenizer.chat_template is None and self.default_template:
+            tokenizer.chat_template = read_template(self.default_template)
         return tokenizer
+
+
+def given_base(source: str, model: ModelConfig) -> Checkpoint:
+    """The same for a base model, which may bring no chat template."""
+    found, template = given(source, model), model.base_chat_template
+    if template is None or model.chat_template:
+        return found
+    named = {
+        **found.tokenizer_settings,
+        "base_chat_template": _text_hash(template, "model.base_chat_template"),
+    }
+    return replace(found, tokenizer_settings=named, default_template=template)
 
 
 def given(source: str, model: ModelConfig) -> Checkpoint:
@@ -114,5 +126,5 @@ def _content(folder: Path, files: object) -> str:
     return hashlib.sha256(f"{weights_hash(folder)} {config}".encode()).hexdigest()
 
 
-def _text_hash(template: str) -> str:
-    return hashlib.sha256(read_template(template).encode()).hexdigest()
+def _text_hash(template: str, key: str = "model.chat_template") -> str:
+    return hashlib.sha256(read_template(template, key).encode()).hexdigest()

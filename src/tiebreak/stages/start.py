@@ -9,7 +9,7 @@ from typing import Any
 from tiebreak.config.schema import RunConfig, Start
 from tiebreak.config.typed import settings_of
 from tiebreak.data.sources.source import DEMONSTRATIONS
-from tiebreak.stages.checkpoint import Checkpoint, given
+from tiebreak.stages.checkpoint import Checkpoint, given, given_base
 from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
 from tiebreak.stages.tokens import tokens_stage
 
@@ -35,7 +35,7 @@ def _checkpoint(run: RunConfig, start: Start) -> Checkpoint:
     source = getattr(run.model, str(start)) or run.model.base
     assert source is not None, "config.checks has seen to it"
     if source != "here":
-        return replace(given(source, run.model), is_base=start is Start.BASE)
+        return (given_base if start is Start.BASE else given)(source, run.model)
     from tiebreak.data.world import WORLD_VERSION
 
     stage = _instruct_stage(run) if start is Start.INSTRUCT else _pretrain_stage(run)

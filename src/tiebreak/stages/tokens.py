@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.schema import RunConfig
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN, Sampler
-from tiebreak.data.template import DATE, FOR_BASE, read_template
+from tiebreak.data.template import DATE, read_template
 from tiebreak.home import checkpoint_folder
 from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.stage import Context, Paths, Stage
@@ -142,11 +142,11 @@ def encode(
     tokens, report = tokenise(kept, tokenizer, limits, run.data.joined)
     train = [example for example in train if example.unfit is None]
     findings = [*lint(tokens, tokenizer, report, kept, train), *of_rows(examples)]
-    shipped = run.model.chat_template is None and tokenizer.chat_template == read_template(FOR_BASE)
-    if shipped and report.num_conversations:
+    of_base = None if run.model.chat_template else run.model.base_chat_template
+    if of_base and report.num_conversations and tokenizer.chat_template == read_template(of_base):
         text = (
             f"the base model has no chat template: {report.num_conversations} conversations are "
-            f"written by model.chat_template={FOR_BASE}; say so, or choose another (docs/data.md)"
+            f"written by model.base_chat_template={of_base}; another is model.chat_template=NAME"
         )
         findings.append(Finding("warn", "template-of-base", text))
     return Encoded(tokens, report, dropped.then(report.dropped), findings)
