@@ -155,6 +155,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     return server
 
 
+@pytest.mark.slow
 def test_eight_runs_share_what_they_can(tmp_path: Path, context: Any) -> None:
     """The first to pretrain is killed; seven runs are done, and then its own."""
     home, methods = (

@@ -15,6 +15,7 @@ from tests.end_to_end.commands import MICRO, Command
 FEW = {"scenario": ["align-from-base"], "method": ["dpo", "ipo"], "seed": [1]}
 
 
+@pytest.mark.slow
 def test_three_kills_change_nothing(
     prepared: Path, tmp_path: Path, tiebreak: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
