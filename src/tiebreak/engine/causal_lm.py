@@ -40,15 +40,10 @@ def after_head(causal_lm: Any) -> AfterHead:
     ladder_V = torch.linspace(-60, 60, head.weight.shape[0], device=device)
     ladder_V[:4] = torch.tensor([SMALL, -SMALL, LARGE, -LARGE], device=device)
     ids = torch.zeros((1, 2), dtype=torch.long, device=device)
-    modes = [(module, module.training) for module in causal_lm.modules()]
-    causal_lm_forward = plain_forward(causal_lm)
-    with torch.no_grad(), head_replaced(
+    with torch.no_grad(), in_eval(causal_lm), head_replaced(
         causal_lm, lambda states: ladder_V.expand(*states.shape[:-1], -1)
     ) as given:  # fmt: skip
-        causal_lm.eval()
-        out = causal_lm_forward(input_ids=ids, use_cache=False)
-    for module, training in modes:
-        module.training = training
+        out = plain_forward(causal_lm)(input_ids=ids, use_cache=False)
     logits_V = out.logits[0, -1].float()
     scale, most = float(logits_V[0]) / SMALL, float(logits_V[2])
     cap = None if abs(most) >= 0.5 * LARGE * abs(scale) else most
@@ -59,6 +54,18 @@ def after_head(causal_lm: Any) -> AfterHead:
             "not know (it knows a scale and a soft cap); use another model"
         )
     return found
+
+
+@contextmanager
+def in_eval(causal_lm: Any) -> Generator[None]:
+    """The model in eval mode; afterwards each module is in the mode it was in."""
+    modes = [(module, module.training) for module in causal_lm.modules()]
+    causal_lm.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def lm_head(causal_lm: Any) -> nn.Linear:
@@ -134,11 +141,9 @@ def learned_positions(causal_lm: Any) -> list[Places]:
     words = causal_lm.get_input_embeddings()
     hooks = [module.register_forward_hook(note) for module in causal_lm.modules()
              if isinstance(module, nn.Embedding) and module is not words]  # fmt: skip
-    was_training = causal_lm.training
-    with torch.enable_grad():
+    with torch.enable_grad(), in_eval(causal_lm):
         if hooks:
-            plain_forward(causal_lm.eval())(input_ids=ids, use_cache=False)
-    causal_lm.train(was_training)
+            plain_forward(causal_lm)(input_ids=ids, use_cache=False)
     for hook in hooks:
         hook.remove()
     return found
