@@ -240,3 +240,10 @@ def test_a_row_longer_than_the_model_is_refused():
     gpt2 = of("GPT2", max_position_embeddings=16, bos_token_id=1, eos_token_id=2)
     with pytest.raises(UserError, match=r"takes 23 positions.*has 16; give data.max_length=16"):
         probe.probe(gpt2, [Branches([5, 6, 7], [[8] * 20, [9] * 4])])
+
+
+def test_the_longest_conversation_need_not_be_in_the_longest_row():
+    gpt2 = of("GPT2", max_position_embeddings=16, bos_token_id=1, eos_token_id=2)
+    rows_ = [Branches([5, 6, 7], [[8] * 13, [9] * 13]), Branches([5, 6, 7], [[8] * 15, [9] * 2])]
+    with pytest.raises(UserError, match=r"takes 18 positions.*give data.max_length=16"):
+        probe.probe(gpt2, rows_)

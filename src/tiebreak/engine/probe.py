@@ -2,8 +2,8 @@
 
 The model's own forward, one conversation at a time, with the logits that it gives itself, is the
 truth. Rows are scored in float32 and must agree within `TOLERANCE` nats for each token; the first
-layout that does is used. What is compared: the longest row, and beside it in one padded
-micro-batch the shortest, one whose responses differ early among them.
+layout that does is used. What is compared: the longest row and the longest conversation, and beside
+them in one padded micro-batch the shortest, one whose responses differ early among them.
 """
 
 from __future__ import annotations
@@ -118,10 +118,16 @@ def _check_causal(causal_lm: Any, row: Branches) -> None:
 def _chosen(branches: Sequence[Branches]) -> list[int]:
     """Numbers of the rows that are compared."""
     by_length = sorted(range(len(branches)), key=lambda i: branches[i].positions())
-    ends = [by_length[-1], by_length[0]]
+    by_conversation = sorted(range(len(branches)), key=lambda i: _longest(branches[i]))
+    ends = [by_length[-1], by_conversation[-1], by_length[0]]
     if not any(_differ_early(branches[i]) for i in ends):
         ends += [i for i in by_length if _differ_early(branches[i])][:1]
     return list(dict.fromkeys(ends))
+
+
+def _longest(row: Branches) -> int:
+    """Tokens of the row's longest conversation."""
+    return len(row.prompt) + max(len(response) for response in row.responses)
 
 
 def _differ_early(row: Branches) -> bool:
