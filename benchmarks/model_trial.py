@@ -21,7 +21,7 @@ from benchmarks.model_shapes import FIRST, VOCAB, random_weights, small_config
 from tiebreak.engine import rows as row_layout
 from tiebreak.engine.generation import generate
 from tiebreak.engine.models import linear_layers, load_model, trainable
-from tiebreak.engine.probe import probe
+from tiebreak.engine.probe import FAILURES, probe
 from tiebreak.engine.rows import Branches, Layout
 from tiebreak.engine.scoring import causal_lm_of, disable_noise, install, score
 from tiebreak.errors import UserError
@@ -72,10 +72,10 @@ def apart(found: list[Tensor], truth: list[Tensor]) -> float:
 
 
 def attempt(step: Callable[[], Any]) -> Any:
-    """What `step` gives, or the first line of how it failed. The one place that catches broadly."""
+    """What `step` gives, or the first line of how it failed."""
     try:
         return step()
-    except Exception as error:
+    except (*FAILURES, ArithmeticError, ImportError, LookupError, OSError) as error:
         line = str(error).strip().split("\n")[0]
         return f"{type(error).__name__}: {line}"[:300]
 

@@ -179,3 +179,26 @@ def test_a_chat_template_from_a_file_and_a_pad_token_for_all(start, tmp_path):
     turn = [{"role": "user", "content": "hi"}]
     assert tokenizer.apply_chat_template(turn, tokenize=False) == "hi"
     assert tokenizer.pad_token_id is not None
+
+
+def test_the_check_of_generation_takes_few_forwards():
+    """Four tokens and a plain forward of each prompt, where positions do not depend on lengths."""
+    model, steps, forwards = make_model(), 40, []
+    model.register_forward_hook(lambda *_: forwards.append(1))
+    generate(model, [[4, 5, 6], [7, 8, 9, 10]], pad_id=0, end_ids=[2], max_new_tokens=steps,
+             temperature=0, batch_size=2, seed=0)  # fmt: skip
+    assert len(forwards) <= steps + generation.CHECKED + 2
+
+
+def test_no_memory_is_no_reason_for_another_layout(monkeypatch):
+    from tiebreak.engine import probe
+    from tiebreak.engine.rows import Branches
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("full")
+
+    model = make_model()
+    install(model)
+    monkeypatch.setattr(probe.row_layout, "build", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        probe.probe(model, [Branches([4, 5], [[6, 7], [8]])])

@@ -123,8 +123,12 @@ def _class(key: str, given: Mapping[str, Any]) -> type:
     return hints_of(schema.RunConfig)[key]
 
 
-@functools.lru_cache(maxsize=4096)
 def _said(item: str) -> tuple[str, str | None, tuple[str, ...]]:
+    """`_parsed`, kept where it does not depend on which files are there."""
+    return (_parsed if item.partition("=")[0] in PLACES else _parsed_once)(item)
+
+
+def _parsed(item: str) -> tuple[str, str | None, tuple[str, ...]]:
     """(group, the configuration that is chosen of it, values inside it); of a path or a Hub id the
     configuration is a template, and the values are what it needs."""
     key, equals, value = item.partition("=")
@@ -144,6 +148,9 @@ def _said(item: str) -> tuple[str, str | None, tuple[str, ...]]:
         return head, None, (_as_text(item) if key in PLACES else item,)
     choice, *needed = _choice(key, value)
     return head, choice, tuple(needed)
+
+
+_parsed_once = functools.lru_cache(maxsize=4096)(_parsed)
 
 
 def paths(item: str) -> tuple[str, ...]:

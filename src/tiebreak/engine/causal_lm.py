@@ -162,9 +162,16 @@ def placed(tables: list[Places], position_RL: Tensor) -> Generator[None]:
 
 
 def growing_rotary(causal_lm: Any) -> list[tuple[nn.Module, str]]:
-    """(module, prefix of its names) of rotary positions that grow with the longest row seen."""
-    return [(module, name.removesuffix("max_seq_len_cached")) for module in causal_lm.modules()
+    """(module, prefix of its names) of rotary positions that depend on how long a row is."""
+    rotary = [module for module in causal_lm.modules() if _grows(module)]
+    return [(module, name.removesuffix("max_seq_len_cached")) for module in rotary
             for name in vars(module) if name.endswith("max_seq_len_cached")]  # fmt: skip
+
+
+def _grows(rotary: nn.Module) -> bool:
+    kinds = getattr(rotary, "rope_type", "")  # of layers of several types: one each
+    kinds = kinds.values() if isinstance(kinds, dict) else [kinds]
+    return any(kind == "longrope" or "dynamic" in kind for kind in kinds)
 
 
 def forget_lengths(growing: list[tuple[nn.Module, str]]) -> None:

@@ -77,6 +77,8 @@ def _way_to_generate(
         parts = [pair] if padded else [[one] for one in pair]
         try:
             off = max(_generation_off(model, part, pad_id, steps, cached) for part in parts)
+        except torch.OutOfMemoryError:
+            raise
         except FAILURES as error:
             why.append(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
             continue

@@ -145,6 +145,8 @@ def _compared(
         built = row_layout.build(rows, 0, layout=layout).to(_device(model))
         # Not by `model(...)`: what wraps it in training may compute in another precision.
         scored = built.split(causal_lm_of(model)._scoring_forward(rows=built).logp)
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the layout
     except FAILURES as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     expected = [t for responses in truth.values() for t in responses]
@@ -159,6 +161,8 @@ def _truth(causal_lm: Any, row: Branches, response: Sequence[int]) -> Tensor:
     forget_lengths(causal_lm._growing_rotary)
     try:
         out = plain_forward(causal_lm)(input_ids=ids, use_cache=False)
+    except torch.OutOfMemoryError:
+        raise
     except FAILURES as error:
         raise _too_long(causal_lm, ids.shape[1], error) from error
     logits_TV = out.logits[0, len(row.prompt) - 1 : -1].double()

@@ -91,7 +91,7 @@ def _build(context: Context, start: Checkpoint, work: Path, paths: Paths) -> Non
 
     trainer, found = make_trainer(run, start, paths, work / "checkpoints", on_step)
     if main:
-        about = {"layout": str(found.layout), "difference": found.difference}
+        about = {"layout": found.layout, "difference": found.difference, "why": found.why}
         (work / LAYOUT).write_text(json.dumps(about))
     quiet_trainer(trainer, f"align, {run.method_name}")
     if log is not None:

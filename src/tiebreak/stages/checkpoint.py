@@ -53,8 +53,7 @@ class Checkpoint:
     stage: makes the weights; None: they are given. source: folder or Hub id that brings the
     tokenizer and, without a stage, the weights; None: the controlled world's. commit: of a Hub id.
     settings: for the key of a stage that reads the weights. tokenizer_settings: for the key of one
-    that turns text into token ids. default_template: for a tokenizer that
-    brings no chat template.
+    that turns text into token ids. default_template: for a tokenizer without a chat template.
     """
 
     stage: Stage | None
@@ -93,7 +92,8 @@ class Checkpoint:
 
 
 def given_base(source: str, model: ModelConfig) -> Checkpoint:
-    """The same for a base model, which may bring no chat template."""
+    """The checkpoint of a base model, with `model.base_chat_template` for a tokenizer that brings
+    no chat template."""
     found, template = given(source, model), model.base_chat_template
     if template is None or model.chat_template:
         return found
@@ -170,13 +170,16 @@ def _class_by_config(folder: Path) -> dict[str, str]:
 
 def source_stamps(run: RunConfig) -> Hashable:
     """What tells that the files of the checkpoint a run starts from were changed."""
-    source, template = run.start_source, run.model.chat_template
+    source, model = run.start_source, run.model
     if source == "here":
         return None
     folder = checkpoint_folder(source)
     if folder is None:
-        return model_commit(source, run.model.revision)
-    return _stamps(folder), template and _text_hash(template)
+        return model_commit(source, model.revision)
+    of_base = model.base_chat_template and _text_hash(
+        model.base_chat_template, "model.base_chat_template"
+    )
+    return _stamps(folder), model.chat_template and _text_hash(model.chat_template), of_base
 
 
 def _stamps(folder: Path) -> Hashable:

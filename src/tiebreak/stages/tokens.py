@@ -14,6 +14,7 @@ from tiebreak.config.schema import RunConfig
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN, Sampler
 from tiebreak.data.template import DATE, read_template
 from tiebreak.home import checkpoint_folder
+from tiebreak.model_folder import tokenizer_place
 from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.stage import Context, Paths, Stage
 from tiebreak.store import stamps
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 REPORT, PROMPTS = "report.json", "prompts.json"
 SAMPLES_AT_ONCE = 64
-TOKENIZER = "tokenizer.json"
+WORDS = "tokenizer.json"  # holds the vocabulary: no text of a template
 FILES = re.compile(r".*\.jinja|(tokenizer|tokenizer_config|chat_template)\.json")
 PREFIXED = re.compile(r'"single"\s*:\s*\[(\s*\{\s*"SpecialToken"\s*:\s*\{[^{}]*\}\s*\}\s*,){2}')
 SPACED = re.compile(r'"type"\s*:\s*"(Metaspace|Prepend)"|"add_prefix_space"\s*:\s*true')
@@ -57,7 +58,8 @@ def _text_settings(run: RunConfig, start: Checkpoint) -> dict[str, Any]:
     template; the date, where a template asks for it; the rule for plain rows, where 0.1.0 had
     another. The files of a Hub id are not here to be read: its commit stands for them."""
     kwargs = run.model.chat_template_kwargs
-    folder = checkpoint_folder(start.source) if start.source else None
+    place = start.source and tokenizer_place(checkpoint_folder(start.source) or start.source)
+    folder = checkpoint_folder(str(place)) if place else None
     all_files = [*folder.iterdir(), *folder.glob("*/*.jinja")] if folder else []
     files = [file for file in all_files if FILES.fullmatch(file.name)]
     dated, anew = _look_into(stamps(files), tuple(sorted(files)))
@@ -74,8 +76,8 @@ def _look_into(stamp: Hashable, files: tuple[Path, ...]) -> tuple[bool, bool]:
     tokens before a text): of 0.1.0's plain rows, answers had that space and prompts no such tokens.
     """
     texts = {file.name: file.read_text("utf-8", "replace") for file in files}
-    dated = any("strftime_now" in text for name, text in texts.items() if name != TOKENIZER)
-    text = texts.get(TOKENIZER, "")
+    dated = any("strftime_now" in text for name, text in texts.items() if name != WORDS)
+    text = texts.get(WORDS, "")
     head, _, rest = text.partition('"post_processor"')
     spaced = SPACED.search(head.partition('"normalizer"')[2])
     return dated, bool(spaced or PREFIXED.search(rest))
