@@ -9,6 +9,7 @@ import pytest
 # Read by the libraries when they are imported.
 os.environ.update(
     HF_HUB_OFFLINE="1",
+    HF_DATASETS_DISABLE_PROGRESS_BARS="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
     TRL_EXPERIMENTAL_SILENCE="1",  # the parity tests use its experimental CPOTrainer on purpose

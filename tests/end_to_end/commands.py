@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.forked import Popen
+
 # The whole line in seconds: a model of some ten thousand weights, a hundred pairs.
 MICRO = (
     "tracker=none model.pretraining.documents=300 model.pretraining.hidden_size=32 "
@@ -51,7 +53,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 def start(home: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
     """The command in a process group of its own."""
-    return subprocess.Popen(
+    return Popen(
         [sys.executable, "-m", "tiebreak.cli", *arguments],
         env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, **more,

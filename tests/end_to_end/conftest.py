@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.end_to_end.commands import MICRO, Answer, Command, call
 
 
@@ -38,9 +40,11 @@ def home(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
-def tiebreak(capfd: pytest.CaptureFixture[str]) -> Command:
+def tiebreak(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run a command in this process, where torch is imported once for all tests."""
     from tiebreak.cli import main
+
+    monkeypatch.setattr(subprocess, "Popen", forked.Popen)  # a sweep's workers
 
     def command(*arguments: str) -> Answer:
         code = 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.end_to_end.commands import MICRO, Answer, environment, read_lines
 from tiebreak.methods import METHODS
 
@@ -39,10 +39,9 @@ def say(home: Path, tmp_path: Path) -> Say:
         program, *arguments = line.split()
         module = {"tiebreak": "tiebreak.cli", "pytest": "pytest"}[program]
         copy = tmp_path / "copy"
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments, *more], cwd=copy, text=True,
-            env=environment(home, PYTHONPATH=f"{copy / 'src'}:{copy}"), capture_output=True,
-        )  # fmt: skip
+        run = forked.run if program == "tiebreak" else forked.run_afresh
+        done = run([sys.executable, "-m", module, *arguments, *more], cwd=copy,
+                          env=environment(home, PYTHONPATH=f"{copy / 'src'}:{copy}"))  # fmt: skip
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return command

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.commands import BASE, environment
+from tests.forked import Popen
 
 EIGHT = 8
 STEPS = 30
@@ -58,7 +59,7 @@ make(top, Store(Path(sys.argv[1])), context,
 def eight(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     """They wait for one line each, so that they begin together."""
     processes = [
-        subprocess.Popen(
+        Popen(
             [sys.executable, "-c", PROCESS, str(tmp_path / "store")], env=environment(tmp_path),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.end_to_end.commands import BASE, Answer, environment, read_json
 
 ROOT = Path(__file__).parents[2]
@@ -74,10 +74,8 @@ def add(copy: Path, section: str) -> None:
 
 
 def say(copy: Path, home: Path, *arguments: str, cwd: Path | None = None) -> Answer:
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd or copy, text=True, capture_output=True,
-        env=environment(home, PYTHONPATH=str(copy / "src")),
-    )  # fmt: skip
+    done = forked.run([sys.executable, *arguments], cwd=cwd or copy,
+                      env=environment(home, PYTHONPATH=str(copy / "src")))  # fmt: skip
     return Answer(done.returncode, done.stdout, done.stderr)
 
 

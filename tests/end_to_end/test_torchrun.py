@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.closeness import assert_rows_near
 from tests.end_to_end.commands import MICRO, Answer, Command, environment, read_json, read_lines
 
@@ -21,7 +21,7 @@ def torchrun(home: Path, *arguments: str) -> Answer:
     ]  # fmt: skip
     # gloo binds to the name of the machine unless told otherwise.
     loopback = environment(home, GLOO_SOCKET_IFNAME="lo")
-    done = subprocess.run(command, env=loopback, capture_output=True, text=True)
+    done = forked.run(command, env=loopback)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 

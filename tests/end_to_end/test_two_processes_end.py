@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import forked
 from tests.end_to_end.commands import (
     BASE,
     Answer,
@@ -31,6 +32,7 @@ from tests.end_to_end.test_launchers import NEEDS
 from tests.end_to_end.test_stopped import answer_when, fresh, stopped_at, trained
 from tests.end_to_end.test_torchrun import torchrun
 from tests.end_to_end.test_two_processes import ROUNDED
+from tests.forked import Popen
 from tiebreak.compose import compose
 from tiebreak.store import Store
 
@@ -193,7 +195,7 @@ def test_torchrun_that_is_stopped(fresh: Path) -> None:
     """Somebody's own torchrun: its ranks leave after the same step."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
                "2", "-m", "tiebreak.cli", "run", *LONG]  # fmt: skip
-    process = subprocess.Popen(
+    process = Popen(
         command, env=environment(fresh, GLOO_SOCKET_IFNAME="lo"), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -216,7 +218,7 @@ def test_torchrun_while_another_process_builds_the_same(home: Path, tmp_path: Pa
     with open(home / "artefacts" / "align" / f".{key}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         said = tmp_path / "said"
-        with said.open("w") as file, subprocess.Popen(
+        with said.open("w") as file, Popen(
             [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
              "2", "-m", "tiebreak.cli", "run", *words],
             env=environment(home, GLOO_SOCKET_IFNAME="lo"), stderr=file, stdout=file,
@@ -235,10 +237,8 @@ def test_launchers_that_start_something_else(home: Path) -> None:
     silent = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
               "--module", "tiebreak.cli", "run"]  # fmt: skip
     env = environment(home)
-    done = subprocess.run([*silent, *BASE], env=env, capture_output=True, text=True)
+    done = forked.run([*silent, *BASE], env=env)
     assert done.returncode != 0
     assert "accelerate launch was asked for several processes and started one" in done.stderr
-    done = subprocess.run(
-        [*silent, *LONG, "train.epochs=1"], env=env, capture_output=True, text=True
-    )
+    done = forked.run([*silent, *LONG, "train.epochs=1"], env=env)
     assert Answer(done.returncode, done.stdout, done.stderr).code == 0, done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import ranks
 from closeness import OF_GRADIENTS, assert_near, assert_rows_near, size_of
 from safetensors.torch import load_file
 from tiny import make_model
+
+from tests import forked
 
 HERE = Path(__file__).parent
 CASES = list(ranks.CASES)
@@ -29,7 +30,7 @@ def launch(folder: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2",
                 "--master-addr", "127.0.0.1", "--master-port", str(port)]  # fmt: skip
     command = [sys.executable, *torchrun, str(HERE / "ranks.py"), str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = forked.run(command, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
