@@ -36,6 +36,9 @@ CHOSEN = {
 }
 
 
+Part = tuple[Any, Any]  # a group as its dataclass and as plain values; the seed twice
+
+
 @functools.cache
 def options(group: str) -> list[str]:
     """The configurations a group offers: its files, or the methods."""
@@ -47,6 +50,25 @@ def options(group: str) -> list[str]:
 def configure(overrides: Sequence[str]) -> schema.RunConfig:
     """`["method=kto", "train.learning_rate=1e-4"]`, typed and checked; no file is read but conf/.
     Raises UserError for any mistake. `tiebreak.compose` makes it a run with ids."""
+    seeds = tuple(item for item in overrides if item.startswith(("seed=", "seed.")))
+    others = tuple(item for item in overrides if not item.startswith(("seed=", "seed.")))
+    if any("${" in item for item in overrides):  # may mean a key of any group
+        own = _groups((*seeds, *others))
+        container = {key: _plain(key, *what) for key, what in own.items()}
+        return read_config(_interpolated(container, [v for _, vs in own.values() for v in vs]))
+    parts = (_chosen_parts if all(map(_lasts, others)) else _chosen_parts.__wrapped__)(others)
+    return _run({**parts, "seed": _chosen("seed", None, seeds)})
+
+
+@functools.lru_cache(maxsize=256)
+def _chosen_parts(overrides: tuple[str, ...]) -> dict[str, Part]:
+    """Every group but the seed, in which most runs of a plan differ alone."""
+    own = _groups(overrides)
+    return {key: _chosen(key, *what) for key, what in own.items() if key != "seed"}
+
+
+def _groups(overrides: Sequence[str]) -> dict[str, tuple[str | None, tuple[str, ...]]]:
+    """Of each key at the top: the configuration that is chosen, and what is set in it."""
     choices: dict[str, str] = {}
     places: dict[str, tuple[str, ...]] = {}
     values: dict[str, tuple[str, ...]] = {}
@@ -58,11 +80,7 @@ def configure(overrides: Sequence[str]) -> schema.RunConfig:
         if head in choices:
             raise UserError(f"{item!r}: {head} is chosen twice; give it once")
         choices[head], places[head] = choice, said
-    own = {key: (choices.get(key), places.get(key, ()) + values.get(key, ())) for key in KEYS}
-    if any("${" in item for item in overrides):  # may mean a key of any group
-        container = {key: _plain(key, *what) for key, what in own.items()}
-        return read_config(_interpolated(container, [v for _, vs in own.values() for v in vs]))
-    return _run({key: _chosen(key, *what) for key, what in own.items()})
+    return {key: (choices.get(key), places.get(key, ()) + values.get(key, ())) for key in KEYS}
 
 
 def read_config(container: dict[str, Any]) -> schema.RunConfig:
@@ -72,9 +90,6 @@ def read_config(container: dict[str, Any]) -> schema.RunConfig:
         if key not in KEYS:
             raise UserError(f"unknown key {key}{nearest(key, KEYS)}")
     return _run({key: _read_part(key, json.dumps(container[key])) for key in KEYS})
-
-
-Part = tuple[Any, Any]  # a group as its dataclass and as plain values; the seed twice
 
 
 def _run(parts: dict[str, Part]) -> schema.RunConfig:
@@ -124,8 +139,14 @@ def _class(key: str, given: Mapping[str, Any]) -> type:
 
 
 def _said(item: str) -> tuple[str, str | None, tuple[str, ...]]:
-    """`_parsed`, kept where it does not depend on which files are there."""
-    return (_parsed if item.partition("=")[0] in PLACES else _parsed_once)(item)
+    """`_parsed`, kept where it can be."""
+    return (_parsed_once if _lasts(item) else _parsed)(item)
+
+
+def _lasts(item: str) -> bool:
+    """Whether what an override means does not depend on which files are there."""
+    key, _, value = item.partition("=")
+    return key not in PLACES or (key in GROUPS and value in options(key))
 
 
 def _parsed(item: str) -> tuple[str, str | None, tuple[str, ...]]:

@@ -196,7 +196,7 @@ class _Counter:
         self.speeds, self.machine = read_speeds(root / "runs", self._store, machine)
         self._sizes = SizeCache()
         self._alike: dict[Hashable, tuple[RunSize, int, dict[tuple[str, str], Cost]]] = {}
-        self._patterns: dict[Hashable, list[NeededStage | int]] = {}
+        self._patterns: dict[Hashable, list[NeededStage | tuple[int, Cost]]] = {}
 
     def add(self, run: Run) -> RunCost:
         # Runs that differ in the method's settings only share the object `start`, and all costs.
@@ -210,23 +210,27 @@ class _Counter:
         at = alike, parents, tuple(stage in self._stored for stage in own)
         if at not in self._patterns:
             self._patterns[at] = self._pattern(run, size, costs)
+        twice = run.run_id in self._twice
         needed = []
         for entry in self._patterns[at]:
-            if isinstance(entry, int):
-                stage = own[entry]
+            if isinstance(entry, tuple):
+                place, cost = entry
+                stage = own[place]
                 # A key takes time, and only a run that is measured twice shares such a stage.
-                named = (stage.name, stage.key) if run.run_id in self._twice else id(stage)
-                entry = self._needed(named, stage, size, costs)
+                named = (stage.name, stage.key) if twice else id(stage)
+                entry = self.stages.get(named) or NeededStage(stage, cost)
+                self.stages[named] = entry
             needed.append(entry)
         return RunCost(run, tuple(needed), record)
 
     def _pattern(
         self, run: Run, size: RunSize, costs: dict[tuple[str, str], Cost]
-    ) -> list[NeededStage | int]:
-        """The stages to build, parents first: shared ones, and places among the run's own."""
+    ) -> list[NeededStage | tuple[int, Cost]]:
+        """The stages to build, parents first: shared ones, and of the run's own the places among
+        them and what they cost."""
         places = {id(stage): place for place, stage in enumerate(run.plan.own)}
         return [
-            places[id(stage)]
+            (places[id(stage)], self._cost_of(stage, size, costs))
             if id(stage) in places
             else self._needed((stage.name, stage.key), stage, size, costs)
             for stage in order(run.plan.targets(), self._stored.__contains__)
@@ -241,13 +245,15 @@ class _Counter:
     def _needed(
         self, named: Hashable, stage: Stage, size: RunSize, costs: dict[tuple[str, str], Cost]
     ) -> NeededStage:
-        needed = self.stages.get(named)
-        if needed is None:
-            kind = stage.name, stage.what
-            if kind not in costs:
-                costs[kind] = self._cost(stage, size)
-            needed = self.stages[named] = NeededStage(stage, costs[kind])
-        return needed
+        if named not in self.stages:
+            self.stages[named] = NeededStage(stage, self._cost_of(stage, size, costs))
+        return self.stages[named]
+
+    def _cost_of(self, stage: Stage, size: RunSize, costs: dict[tuple[str, str], Cost]) -> Cost:
+        kind = stage.name, stage.what
+        if kind not in costs:
+            costs[kind] = self._cost(stage, size)
+        return costs[kind]
 
     def _cost(self, stage: Stage, size: RunSize) -> Cost:
         machine, cost = self.machine, stage_cost(stage.name, stage.what, size)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -222,7 +222,8 @@ def multirun(overrides: Sequence[str]) -> tuple[SweepFile, str | None]:
 
 def override(key: str, value: Any) -> str:
     """A value of YAML as Hydra reads it on a command line."""
-    return f"{key}={value if isinstance(value, str) else _written(value)}"
+    written = _OF_TYPE.get(type(value), _written)
+    return f"{key}={written(value)}"
 
 
 def _written(value: Any) -> str:
@@ -230,3 +231,9 @@ def _written(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{name}: {_written(one)}' for name, one in value.items())}}}"
     return json.dumps(value)
+
+
+# A plan of many runs writes the same few numbers again and again.
+_OF_TYPE: dict[type, Callable[[Any], str]] = {
+    str: str, int: str, float: functools.lru_cache(maxsize=4096)(json.dumps)
+}  # fmt: skip
