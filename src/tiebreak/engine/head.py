@@ -72,8 +72,8 @@ class _TokenScores(torch.autograd.Function):
         store = needs_hidden and not needs_weight
         slope_ND = torch.empty_like(hidden_ND) if store else None
         kl_slope_ND = torch.empty_like(hidden_ND) if store and against else None
-        ref_chunks = _chunks(reference, chunk) if against else None
-        for part, log_p_CV, p_CV, slope_CV in _chunks(Hidden(hidden_ND, weight_VD, cap), chunk):
+        ref_chunks = chunks(reference, chunk) if against else None
+        for part, log_p_CV, p_CV, slope_CV in chunks(Hidden(hidden_ND, weight_VD, cap), chunk):
             logp_N, entropy_N, collision_N, kl_N, reference_N = (row[part] for row in out)
             logp_N.copy_(_at(log_p_CV, targets_N[part]))
             mean_CD = _read(p_CV, slope_CV, weight_VD) if slope_ND is not None else None
@@ -115,8 +115,8 @@ def _again(ctx: Any, grad_N: Tensor, kl_grad_N: Tensor) -> tuple[Tensor, Tensor]
     grad_weight_VD = torch.zeros_like(weight_VD)
     ref_chunks = None
     if ref_hidden_ND is not None:
-        ref_chunks = _chunks(Hidden(ref_hidden_ND, ref_weight_VD, ctx.ref_cap), ctx.chunk)
-    for part, _, p_CV, of_cap_CV in _chunks(Hidden(hidden_ND, weight_VD, ctx.cap), ctx.chunk):
+        ref_chunks = chunks(Hidden(ref_hidden_ND, ref_weight_VD, ctx.ref_cap), ctx.chunk)
+    for part, _, p_CV, of_cap_CV in chunks(Hidden(hidden_ND, weight_VD, ctx.cap), ctx.chunk):
         slope_CV = p_CV.mul_((kl_grad_N[part] - grad_N[part])[:, None])
         if ref_chunks is not None:
             _, _, q_CV, _ = next(ref_chunks)
@@ -129,7 +129,7 @@ def _again(ctx: Any, grad_N: Tensor, kl_grad_N: Tensor) -> tuple[Tensor, Tensor]
     return grad_hidden_ND, grad_weight_VD
 
 
-def _chunks(hidden: Hidden, chunk: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor | None]]:
+def chunks(hidden: Hidden, chunk: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor | None]]:
     """(positions, their log-softmax (C, V), its exponential (C, V), slope of the soft cap (C, V)),
     chunk by chunk. The tensors are overwritten by the next chunk: on a CPU, fresh pages cost more
     than the arithmetic on them."""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from tiebreak.engine.causal_lm import (
-    AfterHead,
     after_head,
     forget_lengths,
     growing_rotary,
@@ -48,7 +47,7 @@ def install(model: Any, chunk: int = 256) -> None:
     causal_lm = causal_lm_of(model)
     if "_plain_forward" in causal_lm.__dict__:
         return
-    plain, after = causal_lm.forward, after_head(causal_lm)
+    plain, causal_lm._after_head = causal_lm.forward, after_head(causal_lm)
 
     @functools.wraps(type(causal_lm).forward)  # generation asks for its signature
     def forward(
@@ -56,7 +55,7 @@ def install(model: Any, chunk: int = 256) -> None:
     ) -> Any:
         if rows is None:
             return self._plain_forward(*args, **kwargs)
-        hidden, ask = _hidden(self, rows, after), ask or Ask()
+        hidden, ask = _hidden(self, rows), ask or Ask()
         if ask.hidden:
             return hidden
         with torch.autocast(hidden.states_ND.device.type, enabled=False):
@@ -99,13 +98,16 @@ def hidden_states(model: Any, rows: Rows) -> Hidden:
     return model(rows=rows, ask=Ask(hidden=True))
 
 
-def _hidden(causal_lm: Any, rows: Rows, after: AfterHead) -> Hidden:
+def _hidden(causal_lm: Any, rows: Rows) -> Hidden:
     if rows.layout is Layout.ALONE:
         parts = [_states(causal_lm, one)[one.scored] for one in _one_by_one(rows)]
-        states_ND = torch.cat(parts)
-    else:
-        states_ND = _states(causal_lm, rows)[rows.scored]
-    head = lm_head(causal_lm)
+        return read_by_head(causal_lm, torch.cat(parts))
+    return read_by_head(causal_lm, _states(causal_lm, rows)[rows.scored])
+
+
+def read_by_head(causal_lm: Any, states_ND: Tensor) -> Hidden:
+    """What the model's LM head is given, with that head and what the model does after it."""
+    head, after = lm_head(causal_lm), causal_lm._after_head
     weight_VD = head.weight[: after.vocabulary]
     if head.bias is not None:  # as one more input that is always 1
         weight_VD = torch.cat([weight_VD, head.bias[: after.vocabulary, None]], dim=1)
