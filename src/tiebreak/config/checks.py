@@ -79,7 +79,7 @@ model.pretraining.heads model.pretraining.intermediate_size
 model.instruct_tuning.learning_rate model.instruct_tuning.batch_size model.instruct_tuning.epochs
 model.instruct_tuning.examples
 data.num_test_pairs data.num_demonstrations data.max_rows data.max_test_rows
-evaluation.num_prompts evaluation.max_new_tokens evaluation.batch_size
+evaluation.num_prompts evaluation.max_new_tokens evaluation.batch_size evaluation.questions
 """
 _FROM_0 = """
 train.weight_decay train.execution.cut_overhead evaluation.temperature evaluation.seed

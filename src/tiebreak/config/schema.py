@@ -151,7 +151,9 @@ class TrainConfig:
 class EvaluationConfig:
     """What is measured on a model, and how; no part of a run's id. evaluators: names of the files
     in stages/evaluators. split: a search judges its trials on rows of their own, so that the test
-    rows are met once, by what it chose."""
+    rows are met once, by what it chose. benchmarks: tasks of lm-eval, TASK or TASK@SHOTS.
+    questions: of each benchmark at most. chat_template: whether benchmarks are asked through it.
+    mirror: the folder with the data of benchmarks; else the Hub."""
 
     name: str
     split: Split
@@ -161,6 +163,10 @@ class EvaluationConfig:
     batch_size: int
     seed: int
     evaluators: tuple[str, ...] = ("generations", "gold", "pairs")
+    benchmarks: tuple[str, ...] = ()
+    questions: int | None = None
+    chat_template: bool = False
+    mirror: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

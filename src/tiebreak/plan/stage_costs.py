@@ -16,7 +16,7 @@ from tiebreak.data.sources import Lengths
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
 from tiebreak.data.sources.world import PROMPT, RESPONSE
 from tiebreak.plan.sizes import NotKnown, RunSize, Shape, side_of
-from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators import evaluator_of
 from tiebreak.stages.start import PRETRAIN_CHECKPOINTS
 
 FORWARD = 2  # FLOPs per parameter and position
@@ -63,13 +63,11 @@ class _Formulas(NamedTuple):
 
 def stage_cost(name: str, what: str, size: RunSize) -> StageCost:
     """Cost of the stage `name` of a run; `what` tells two of one name apart."""
-    if name in EVALUATORS:
-        return _evaluator_cost(name, what == "policy", size)
     if name == "tokens" and size.run.data.samples and what != DEMONSTRATIONS:
         data = size.run.data.name
         return StageCost("unknown", missing=f"what writing the rows of data={data} needs")
     if name not in _STAGES:
-        return StageCost("unknown", missing=f"what the stage {name} needs")
+        return _evaluator_cost(name, what == "policy", size)
     kind, *formulas = _STAGES[name]
     values: list[float | None] = []
     missing = ""
@@ -85,7 +83,7 @@ def stage_cost(name: str, what: str, size: RunSize) -> StageCost:
 
 
 def _evaluator_cost(name: str, of_policy: bool, size: RunSize) -> StageCost:
-    cost = EVALUATORS[name].cost
+    cost = evaluator_of(name).cost
     if cost is None:
         return StageCost("unknown", missing=f"what the evaluator {name} needs")
     try:

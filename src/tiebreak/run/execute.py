@@ -22,7 +22,7 @@ from tiebreak.home import artefacts_dir, checkout, home, runs_dir
 from tiebreak.interrupt import Pruned, Stopped
 from tiebreak.run import distributed
 from tiebreak.stages.align import check_kind
-from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators import evaluator_of
 from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
 from tiebreak.stages.tokens import read_report
@@ -232,7 +232,7 @@ def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
     metrics: dict[str, float] = {}
     of_start: dict[str, float] = {}
     for name, measured in run.plan.evaluations.items():
-        evaluator = EVALUATORS[name]
+        evaluator = evaluator_of(name)
         start, policy = (
             read_rows(store.path(stage.name, stage.key) / ITEMS)
             for stage in (measured.start, measured.policy)

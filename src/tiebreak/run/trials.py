@@ -16,7 +16,7 @@ from tiebreak.config.schema import RunConfig
 from tiebreak.config.typed import Choice, Interval, Space
 from tiebreak.home import artefacts_dir
 from tiebreak.interrupt import Pruned
-from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators import evaluator_of
 from tiebreak.stages.evaluators.evaluator import Row, Subject
 from tiebreak.stages.plan import plan_of
 from tiebreak.stages.stage import OnStep, Paths
@@ -136,8 +136,8 @@ def validate(run: RunConfig, tokens: Path, model: Any) -> dict[str, float]:
     with _undisturbed(model):
         for name in plan.evaluations:
             subject = Subject(run, tokens, plan.start.tokenizer(), lambda: model, items=items)
-            items[name] = EVALUATORS[name].items(subject)
-            metrics |= EVALUATORS[name].metrics(items[name])
+            items[name] = evaluator_of(name).items(subject)
+            metrics |= evaluator_of(name).metrics(items[name])
     return metrics
 
 

@@ -14,9 +14,10 @@ from tiebreak.config.schema import (
 from tiebreak.config.typed import settings_of
 from tiebreak.data.sources.source import TRAIN
 from tiebreak.errors import UserError, nearest
+from tiebreak.harness.tasks import benchmarks_of
 from tiebreak.stages.align import align_stage, train_settings
 from tiebreak.stages.checkpoint import Checkpoint, source_stamps
-from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators import EVALUATORS, evaluator_of
 from tiebreak.stages.reference import References
 from tiebreak.stages.stage import Stage, order
 from tiebreak.stages.start import start_checkpoint
@@ -56,8 +57,9 @@ class RunPlan:
         """By evaluator; made when first asked for, since a name of a run takes none of them."""
         measured: dict[str, Measured] = {}
         for name, start in self.of_start.items():
-            needed = {need: measured[need].policy for need in EVALUATORS[name].needs}
-            policy = EVALUATORS[name].of_policy(start, self.align, needed)
+            evaluator = evaluator_of(name)
+            needed = {need: measured[need].policy for need in evaluator.needs}
+            policy = evaluator.of_policy(start, self.align, needed)
             measured[name] = Measured(self.evaluators[name], start, policy)
         return measured
 
@@ -162,7 +164,7 @@ def _shared(question: _Question) -> _Shared:
 
 def _evaluation_id(run: RunConfig) -> str:
     rows = run.data.content(str(run.evaluation.split))
-    how = settings_of(run.evaluation, frozenset({"name", "evaluators"}))
+    how = settings_of(run.evaluation, frozenset({"name", "evaluators", "benchmarks", "mirror"}))
     return store.key("evaluation", {"rows": rows, "how": how})[:8]
 
 
@@ -171,7 +173,7 @@ def _measured(run: RunConfig, start: Checkpoint, rows: Stage) -> dict[str, tuple
     measured: dict[str, tuple[str, Stage]] = {}
 
     def add(name: str) -> None:
-        evaluator = EVALUATORS[name]
+        evaluator = evaluator_of(name)
         if name in measured or not evaluator.applies(run):
             return
         for need in evaluator.needs:
@@ -187,5 +189,9 @@ def _measured(run: RunConfig, start: Checkpoint, rows: Stage) -> dict[str, tuple
                 f"evaluation.evaluators: unknown evaluator {name!r}{nearest(name, EVALUATORS)}; "
                 f"there are {', '.join(EVALUATORS)}"
             )
+        add(name)
+    for name in benchmarks_of(run.evaluation):
+        if name in EVALUATORS:
+            raise UserError(f"evaluation.benchmarks: {name} is an evaluator's name, and no task's")
         add(name)
     return measured

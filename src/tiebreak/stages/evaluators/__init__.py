@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from tiebreak.stages.evaluators.benchmark import benchmark
 from tiebreak.stages.evaluators.evaluator import Evaluator
 
 _names = (entry.name for entry in pkgutil.iter_modules(__path__))
@@ -13,4 +14,11 @@ EVALUATORS: dict[str, Evaluator] = {
     module.EVALUATOR.name: module.EVALUATOR for module in _modules if hasattr(module, "EVALUATOR")
 }
 
-__all__ = ["EVALUATORS", "Evaluator"]
+
+
+def evaluator_of(name: str) -> Evaluator:
+    """The evaluator of that name; any other name is a benchmark of lm-eval."""
+    return EVALUATORS.get(name) or benchmark(name)
+
+
+__all__ = ["EVALUATORS", "Evaluator", "evaluator_of"]

@@ -26,8 +26,10 @@ Row = dict[str, Any]
 ITEMS = "items.jsonl"
 # Settings of the group `evaluation` that belong to answers a model writes, and to nothing else.
 OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
+# Those that belong to benchmarks, and to nothing else.
+OF_BENCHMARKS = frozenset({"benchmarks", "questions", "chat_template", "mirror"})
 # A label; what else is measured; which rows, that the key of their token ids tells.
-_NEVER = frozenset({"name", "evaluators", "split"})
+_NEVER = frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS
 
 
 @dataclass
@@ -36,7 +38,8 @@ class Subject:
 
     model: the causal LM, loaded when it is first read. start: the start model in the same way,
     while the model is a policy; else None. tokens: folder of the held-out rows as token ids.
-    items: rows of the evaluators that this one needs, by name.
+    items: rows of the evaluators that this one needs, by name. work: the folder of the artefact
+    that is being made, in which what a killed build left is found.
     """
 
     run: RunConfig
@@ -45,7 +48,7 @@ class Subject:
     load: Callable[[], Any]
     load_start: Callable[[], Any] | None = None
     items: Mapping[str, list[Row]] = field(default_factory=dict)
-    what: str = ""
+    work: Path | None = None
     _model: Any = None
 
     @property
@@ -101,7 +104,10 @@ class Evaluator:
     ignores                  settings of the group `evaluation` that do not change its items
     reads_model              whether it runs the model, or only reads what others left
     applies(run)             whether this run can be asked for it
+    asks(run)                what its items depend on beside the model, in place of the group
+                             `evaluation` and the held-out rows
     cost(size, of_policy)    what it takes on a policy, or on a start model; None: nobody knows
+    scratch                  folders of its artefact that go when it is complete
     version                  raised when the same settings start to give other items
     """
 
@@ -116,12 +122,14 @@ class Evaluator:
     ignores: frozenset[str] = frozenset()
     reads_model: bool = True
     applies: Callable[[RunConfig], bool] = lambda run: True
+    asks: Callable[[RunConfig], Mapping[str, Any]] | None = None
     cost: Callable[[RunSize, bool], Work] | None = None
+    scratch: tuple[str, ...] = ()
     version: int = 1
 
     def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
         """What its items depend on beside the model and the rows."""
-        settings = dict(settings_of(run.evaluation, _NEVER | self.ignores))
+        settings = self._asked(run)
         if self.reads_model:
             settings |= settings_of(run.train, OF_TRAINING)
             settings["tokenizer"] = dict(start.tokenizer_settings)
@@ -130,13 +138,16 @@ class Evaluator:
     def definition(self, run: RunConfig, needed: Mapping[str, str]) -> str:
         """8 hex digits that are the same for every model measured in the same way. A table never
         mixes two of them in a column."""
-        content: dict[str, Any] = {
-            "settings": settings_of(run.evaluation, _NEVER | self.ignores),
-            "rows": run.data.content(str(run.evaluation.split)),
-            "needs": dict(needed),
-        }
+        content: dict[str, Any] = {"settings": self._asked(run), "needs": dict(needed)}
+        if self.asks is None:
+            content["rows"] = run.data.content(str(run.evaluation.split))
         content |= {"version": self.version} if self.version != 1 else {}
         return store.key(self.name, content)[:8]
+
+    def _asked(self, run: RunConfig) -> dict[str, Any]:
+        if self.asks is not None:
+            return dict(self.asks(run))
+        return dict(settings_of(run.evaluation, _NEVER | self.ignores))
 
     def stage(
         self, run: RunConfig, start: Checkpoint, rows: Stage, needed: Mapping[str, Stage]
@@ -144,14 +155,16 @@ class Evaluator:
         """Its items for the start model."""
 
         def build(context: Context, work: Path, paths: Paths) -> None:
-            write_rows(work / ITEMS, self.items(_subject(context.run, self, start, paths)))
+            subject = _subject(context.run, self, start, paths)
+            subject.work = work
+            write_rows(work / ITEMS, self.items(subject))
 
         parents, settings = dict(needed), self.settings(run, start)
         if self.reads_model:
-            parents |= {**start.parents, "tokens": rows}
+            parents |= start.parents if self.asks else {**start.parents, "tokens": rows}
             settings |= start.settings
         return Stage(
-            self.name, store.Settings(settings), build, parents, version=self.version,
+            self.name, store.Settings(settings), build, parents, self.version, self.scratch,
             what="start model",
         )  # fmt: skip
 
@@ -159,7 +172,8 @@ class Evaluator:
         """The same for the policy, given the stage for the start model."""
         parents = {**start.parents, **needed} | ({"policy": policy} if self.reads_model else {})
         return Stage(
-            start.name, start.settings, start.build, parents, start.version, what="policy"
+            start.name, start.settings, start.build, parents, start.version, start.scratch,
+            what="policy",
         )  # fmt: skip
 
 
@@ -174,10 +188,11 @@ def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Pat
     def load_this_start() -> Any:
         return load_start(place, start.commit)
 
+    tokens = paths.get("tokens", Path())
     if "policy" not in paths:
-        return Subject(run, paths["tokens"], start.tokenizer(), load_this_start, items=items)
+        return Subject(run, tokens, start.tokenizer(), load_this_start, items=items)
     return Subject(
-        run, paths["tokens"], start.tokenizer(),
+        run, tokens, start.tokenizer(),
         lambda: load_policy(place, paths["policy"], start.commit), load_this_start, items,
     )  # fmt: skip
 

@@ -1,0 +1,132 @@
+"""One benchmark by shared prefixes and by lm-eval's own class: the same numbers, and what they took.
+
+    python benchmarks/evaluation.py --model DIR --mirror DIR --task arc_challenge --shots 25 \\
+        --limit 100 --json
+
+lm-eval's side is timed at each of --batch-sizes, and the fastest counts. positions_per_unique_token:
+positions through the network over the tokens of the tree of all requests. max_abs_difference: of the
+log-probs of the requests (nats). Memory is not compared here: the two share a process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from tiebreak.harness.tasks import Benchmark  # noqa: E402
+
+
+class Requests:
+    """The log-prob requests that a benchmark makes, as token ids."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, ...]] = []
+
+    def add(self, requests: list[Any]) -> None:
+        self.seen += [(*context, *answer) for _, context, answer in requests]
+
+    def unique_tokens(self) -> int:
+        """Tokens that predict another, each once however many requests begin with it."""
+        tokens, before = 0, ()
+        for ids in sorted(ids[:-1] for ids in self.seen):
+            pairs = enumerate(zip(before, ids, strict=False))
+            shared = next((n for n, (a, b) in pairs if a != b), min(len(before), len(ids)))
+            tokens, before = tokens + len(ids) - shared, ids
+        return tokens
+
+
+def measured(lm: Any, args: argparse.Namespace) -> tuple[list[dict[str, Any]], float]:
+    """(rows of `ask`, seconds that the model's part of it took)."""
+    from tiebreak.harness.ask import ask
+
+    taken = 0.0
+    for name in ("_loglikelihood_tokens", "generate_until"):
+        own = getattr(lm, name)
+
+        def timed(*given: Any, own: Any = own, **more: Any) -> Any:
+            nonlocal taken
+            start = time.perf_counter()
+            found = own(*given, **more)
+            taken += time.perf_counter() - start
+            return found
+
+        setattr(lm, name, timed)
+    rows = ask(
+        lm, Benchmark(args.task, args.shots), questions=args.limit, chat_template=False,
+        mirror=args.mirror,
+    )  # fmt: skip
+    return rows, taken
+
+
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+    from lm_eval.models.huggingface import HFLM
+
+    from tiebreak.engine.models import load_model, load_tokenizer
+    from tiebreak.harness.model import PrefixLM
+
+    model, tokenizer = load_model(args.model), load_tokenizer(args.model)
+    requests = Requests()
+    with tempfile.TemporaryDirectory() as folder:
+        ours = PrefixLM(model, tokenizer, 8, Path(folder) / "kept", budget=args.budget)
+        scored = ours._loglikelihood_tokens
+        ours._loglikelihood_tokens = lambda asked, *more, **how: (
+            requests.add(asked), scored(asked, *more, **how))[1]  # fmt: skip
+        rows, seconds = measured(ours, args)
+    theirs: dict[int, float] = {}
+    for size in args.batch_sizes:
+        lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size)
+        other, theirs[size] = measured(lm, args)
+    best = min(theirs, key=theirs.__getitem__)
+    logps = [(a, b) for r, o in zip(rows, other, strict=True)
+             for a, b in zip(r.get("logp", ()), o.get("logp", ()), strict=True)]  # fmt: skip
+    unique = requests.unique_tokens()
+    return {
+        "task": args.task, "shots": args.shots, "questions": len(rows), "how": ours.how,
+        "ratio_wall": theirs[best] / seconds,
+        "positions_per_unique_token": ours.positions / unique if unique else None,
+        "max_abs_difference": max((abs(a - b) for a, b in logps), default=0.0),
+        "different_scores": sum(r["scores"] != o["scores"] for r, o in zip(rows, other, strict=True)),
+        "different_answers": sum(r.get("answer") != o.get("answer")
+                                 for r, o in zip(rows, other, strict=True)),
+        "scores": means(rows), "scores_lm_eval": means(other), "seconds": seconds,
+        "seconds_lm_eval": theirs, "batch_size_lm_eval": best,
+    }  # fmt: skip
+
+
+def means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    return {name: sum(r["scores"][name] for r in rows) / len(rows) for name in rows[0]["scores"]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", required=True, help="folder of a model")
+    parser.add_argument("--mirror", required=True, help="folder of tiebreak mirror make")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--shots", type=int)
+    parser.add_argument("--limit", type=int, help="questions; without it all")
+    parser.add_argument("--budget", type=int, default=512, help="new tokens of a forward, ours")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    args = parser.parse_args()
+    found = compare(args)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print(
+            f"{found['task']}: {found['ratio_wall']:.1f} times as fast as lm-eval at batch size "
+            f"{found['batch_size_lm_eval']}; {found['positions_per_unique_token']:.3f} positions "
+            f"per unique token; log-probs at most {found['max_abs_difference']:.1e} nats apart"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

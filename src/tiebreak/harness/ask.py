@@ -1,0 +1,146 @@
+"""Ask a model the questions of one benchmark: rows of scores, question by question."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tiebreak.errors import UserError
+from tiebreak.harness.tasks import Benchmark, folder_of
+
+Row = dict[str, Any]
+SEED = 1234  # lm-eval's own, of the few-shot examples
+
+
+def ask(
+    lm: Any, benchmark: Benchmark, *, questions: int | None, chat_template: bool, mirror: str | None
+) -> list[Row]:
+    """A row per question: id, subject (of a group of tasks), scores by metric, log-probs of the
+    choices or the text that was written, and the right answer. UserError: the data cannot be read,
+    or the task has no numbers by question."""
+    from lm_eval.evaluator import evaluate
+
+    with _quietly(), _from_mirror(mirror):
+        loaded = load(benchmark)
+        chosen = chosen_questions(
+            {name: len(task.eval_docs) for name, task in loaded["tasks"].items()}, questions
+        )
+        loaded["tasks"] = {name: loaded["tasks"][name] for name in chosen}
+        found = evaluate(
+            lm, {"tasks": loaded["tasks"], "groups": {}, "group_map": {}}, samples=chosen,
+            bootstrap_iters=0, log_samples=True, apply_chat_template=chat_template,
+            fewshot_as_multiturn=chat_template,
+        )  # fmt: skip
+    assert found is not None
+    several = len(chosen) > 1
+    return [
+        row
+        for name, samples in found["samples"].items()
+        for row in _rows(samples, name if several else None)
+    ]
+
+
+def load(benchmark: Benchmark) -> Any:
+    """lm-eval's tasks of a benchmark, with the shots asked for. UserError: no data for them."""
+    import numpy as np
+    from lm_eval.tasks import TaskManager
+
+    random.seed(0)
+    np.random.seed(SEED)
+    manager = TaskManager(include_path=str(folder_of(benchmark.task)), include_defaults=False)
+    try:
+        loaded: Any = manager.load([benchmark.task])
+    except (OSError, ValueError, KeyError, ConnectionError) as error:
+        said = str(error).partition("\n")[0]
+        raise UserError(
+            f"evaluation.benchmarks: the data of {benchmark.task} cannot be read "
+            f"({type(error).__name__}: {said}); make a mirror of them (tiebreak mirror make) and "
+            "give evaluation.mirror=FOLDER"
+        ) from error
+    for task in loaded["tasks"].values():
+        own = task.get_config("num_fewshot")
+        if benchmark.shots is not None and own != 0:  # 0 in a definition is never changed
+            task.set_config(key="num_fewshot", value=benchmark.shots)
+        elif own is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=SEED)
+    return loaded
+
+
+def chosen_questions(sizes: Mapping[str, int], most: int | None) -> dict[str, list[int]]:
+    """Numbers of the questions of each task of a benchmark: all, or `most` of them drawn at random
+    with the same share of each task, the same at every time."""
+    total = sum(sizes.values())
+    if most is None or most >= total:
+        return {name: list(range(size)) for name, size in sizes.items()}
+    exact = {name: most * size / total for name, size in sizes.items()}
+    counts = {name: int(share) for name, share in exact.items()}
+    rest = sorted(sizes, key=lambda name: (counts[name] - exact[name], name))
+    for name in rest[: most - sum(counts.values())]:
+        counts[name] += 1
+    return {
+        name: sorted(random.Random(f"{name} {SEED}").sample(range(sizes[name]), count))
+        for name, count in counts.items()
+        if count
+    }
+
+
+def _rows(samples: Sequence[Mapping[str, Any]], subject: str | None) -> list[Row]:
+    """One row per question, whatever filters its answer went through."""
+    rows: dict[int, Row] = {}
+    for sample in samples:
+        number = sample["doc_id"]
+        row = rows.setdefault(number, _row(sample, subject, number))
+        ending = "" if sample["filter"] == "none" else f"-{sample['filter']}"
+        for metric in sample["metrics"]:
+            value = sample[metric]
+            if isinstance(value, bool | int | float):
+                row["scores"][f"{metric}{ending}"] = float(value)
+    return list(rows.values())
+
+
+def _row(sample: Mapping[str, Any], subject: str | None, number: int) -> Row:
+    row: Row = {"id": str(number) if subject is None else f"{subject}/{number}", "scores": {}}
+    row |= {} if subject is None else {"subject": subject}
+    row["prompt_hash"], row["target"] = sample["prompt_hash"], str(sample["target"])
+    answers = [answer for (answer, *_) in sample["resps"]]
+    if all(isinstance(answer, list | tuple) for answer in answers):
+        row["logp"] = [float(answer[0]) for answer in answers]
+    else:
+        row["answer"] = str(answers[0])
+    return row
+
+
+@contextlib.contextmanager
+def _from_mirror(mirror: str | None) -> Generator[None]:
+    """Data sets that are in the mirror are read there, others where they would be."""
+    import datasets
+
+    plain = datasets.load_dataset
+
+    def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
+        place = Path(mirror or "") / path
+        return plain(str(place.resolve()) if place.is_dir() else path, *args, **kwargs)
+
+    with mock.patch.object(datasets, "load_dataset", load_dataset if mirror else plain):
+        yield
+
+
+@contextlib.contextmanager
+def _quietly() -> Generator[None]:
+    """lm-eval says nothing, draws no bars, and leaves what it sets as it was."""
+    logger, state = logging.getLogger("lm_eval"), random.getstate()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with mock.patch.dict(os.environ, {"TQDM_DISABLE": "1"}):
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            random.setstate(state)

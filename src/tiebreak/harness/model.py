@@ -1,0 +1,148 @@
+"""The model that lm-eval asks: its own tokens and its own generation, log-probs by shared prefixes.
+
+Requests are turned into token ids by lm-eval's class for models of transformers, so that they are
+the same as everywhere; what is scored goes through `engine.prefixes`, in which few-shot examples and
+questions that several requests begin with are computed once. The first packs are held against the
+model's own forward; where they differ, lm-eval's own way is taken. Answers are kept in a file as
+they come: a benchmark that was killed goes on in the middle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from tiebreak.engine.causal_lm import plain_forward
+from tiebreak.engine.prefixes import Pack, PrefixScorer, Text, TextScore
+from tiebreak.engine.probe import FAILURES, TOLERANCE
+from tiebreak.engine.progress import progress
+from tiebreak.engine.scoring import causal_lm_of, install
+
+BUDGET = 512  # new tokens of a forward; more is not faster on a CPU
+TOGETHER = 4  # batches between two writes
+
+
+class Different(Exception):
+    """Scores by shared prefixes are not the model's own."""
+
+
+class Kept:
+    """Answers by request, in a JSONL file to which each is added when it is known."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, Any] = {}
+        if path.is_file():
+            for line in path.read_bytes().splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue  # the end of a write that was cut off
+                self._known[row["request"]] = row["answer"]
+
+    def get(self, request: str) -> Any:
+        return self._known.get(request)
+
+    def add(self, answers: dict[str, Any]) -> None:
+        rows = ({"request": name, "answer": answer} for name, answer in answers.items())
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" + "".join(json.dumps(row) + "\n" for row in rows))
+        self._known |= answers
+
+
+class PrefixLM(HFLM):
+    """positions, unique_tokens: what log-prob requests took through the network, and the least
+    that they could have taken. how: "prefixes", or why it is lm-eval's own way."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, batch_size: int, kept: Path, *, budget: int = BUDGET,
+        head_chunk: int = 256, what: str = "benchmark",
+    ) -> None:  # fmt: skip
+        install(model, head_chunk)
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        self._kept, self._budget, self._what = Kept(kept), budget, what
+        self.positions, self.how = 0, "prefixes"
+        self._checked = {"first": False, "cached": False}
+
+    def _loglikelihood_tokens(
+        self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        texts = [self._text(context, answer) for _, context, answer in requests]
+        names = [_name(text) for text in texts]
+        missing = [i for i, name in enumerate(names) if self._kept.get(name) is None]
+        with progress(self._what, len(missing)) as advance:
+            if missing and self.how == "prefixes":
+                try:
+                    asked = [texts[i] for i in missing], [names[i] for i in missing]
+                    self._by_prefixes(*asked, advance)
+                except Different as error:
+                    self.how = str(error)
+            missing = [i for i in missing if self._kept.get(names[i]) is None]
+            together = TOGETHER * int(self.batch_size)
+            for at in range(0, len(missing), together):
+                part = missing[at : at + together]
+                found = super()._loglikelihood_tokens([requests[i] for i in part], True)
+                self._kept.add({names[i]: list(one) for i, one in zip(part, found, strict=True)})
+                advance(len(part))
+        return [(logp, greedy) for logp, greedy in map(self._kept.get, names)]
+
+    def _text(self, context: list[int], answer: list[int]) -> Text:
+        """Cut on the left to what the model takes, as lm-eval cuts it."""
+        return Text([*context, *answer][-(self.max_length + 1) :], len(answer))
+
+    def _by_prefixes(
+        self, texts: Sequence[Text], names: Sequence[str], advance: Callable[[int], object]
+    ) -> None:
+        scorer = PrefixScorer(self.model, texts, self._budget)
+        try:
+            for pack, scores in scorer:
+                self._check(texts, pack, scores)
+                answers = zip(pack.texts, scores, strict=True)
+                self._kept.add({names[number]: list(score) for number, score in answers})
+                advance(len(pack.texts))
+        except torch.OutOfMemoryError:
+            raise
+        except FAILURES as error:
+            raise Different(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
+        self.positions += scorer.positions
+
+    def _check(self, texts: Sequence[Text], pack: Pack, scores: Sequence[TextScore]) -> None:
+        """Hold one text of the first pack, and one of the first that begins in the cache, against
+        the model's own forward of that text alone."""
+        kind = "cached" if pack.cached else "first"
+        if self._checked[kind]:
+            return
+        self._checked[kind] = True
+        text, score = texts[pack.texts[-1]], scores[-1]
+        ids = torch.tensor([list(text.ids)], device=self.device)
+        mixed = torch.is_autocast_enabled(self.device.type)
+        with torch.no_grad():
+            logits_TV = plain_forward(causal_lm_of(self.model))(ids, use_cache=False).logits[0]
+        logp_TV = logits_TV[-text.scored - 1 : -1].float().log_softmax(-1)
+        own = float(logp_TV.gather(1, ids[0, -text.scored :, None]).sum())
+        off = abs(own - score.logp) / text.scored
+        if not off <= (0.1 if mixed else TOLERANCE):
+            raise Different(f"scores by shared prefixes are {off:.2g} nats per token off")
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        names = [_name(one.args) for one in requests]
+        missing = [i for i, name in enumerate(names) if self._kept.get(name) is None]
+        missing.sort(key=lambda i: -len(requests[i].args[0]))
+        together = TOGETHER * int(self.batch_size)
+        with progress(self._what, len(missing)) as advance:
+            for at in range(0, len(missing), together):
+                part = missing[at : at + together]
+                found = super().generate_until([requests[i] for i in part], True)
+                self._kept.add({names[i]: text for i, text in zip(part, found, strict=True)})
+                advance(len(part))
+        return [self._kept.get(name) for name in names]
+
+
+def _name(request: Any) -> str:
+    return hashlib.sha256(json.dumps(request).encode()).hexdigest()[:32]
