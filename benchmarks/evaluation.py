@@ -1,11 +1,11 @@
-"""One benchmark by shared prefixes and by lm-eval's own class: the same numbers, and what they took.
+"""One benchmark by shared prefixes and by lm-eval's own class: equal numbers, and what they took.
 
     python benchmarks/evaluation.py --model DIR --mirror DIR --task arc_challenge --shots 25 \\
         --limit 100 --json
 
-lm-eval's side is timed at each of --batch-sizes, and the fastest counts. positions_per_unique_token:
-positions through the network over the tokens of the tree of all requests. max_abs_difference: of the
-log-probs of the requests (nats). Memory is not compared here: the two share a process.
+The fastest of lm-eval at --batch-sizes counts. positions_per_unique_token:
+positions through the network over the tokens of the tree of all requests. max_abs_difference: of
+the log-probs of the requests (nats). Memory is not compared here: the two share a process.
 """
 
 from __future__ import annotations
@@ -88,14 +88,16 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     logps = [(a, b) for r, o in zip(rows, other, strict=True)
              for a, b in zip(r.get("logp", ()), o.get("logp", ()), strict=True)]  # fmt: skip
     unique = requests.unique_tokens()
+
+    def different(what: str) -> int:
+        return sum(r.get(what) != o.get(what) for r, o in zip(rows, other, strict=True))
+
     return {
         "task": args.task, "shots": args.shots, "questions": len(rows), "how": ours.how,
         "ratio_wall": theirs[best] / seconds,
         "positions_per_unique_token": ours.positions / unique if unique else None,
         "max_abs_difference": max((abs(a - b) for a, b in logps), default=0.0),
-        "different_scores": sum(r["scores"] != o["scores"] for r, o in zip(rows, other, strict=True)),
-        "different_answers": sum(r.get("answer") != o.get("answer")
-                                 for r, o in zip(rows, other, strict=True)),
+        "different_scores": different("scores"), "different_answers": different("answer"),
         "scores": means(rows), "scores_lm_eval": means(other), "seconds": seconds,
         "seconds_lm_eval": theirs, "batch_size_lm_eval": best,
     }  # fmt: skip

@@ -131,7 +131,7 @@ def _columns(records: Sequence[Record], metrics: Sequence[str] | None) -> tuple[
     """
     have = {name for record in records for name in record.metrics}
     before = {name for record in records for name in record.start}
-    usual = [name for name in shown(Shown.TABLES) if name in have] or sorted(have)
+    usual = shown(have, Shown.TABLES) or sorted(have)
     columns: list[Column] = []
     for name in [n for n in (usual if metrics is None else metrics) if n in have]:
         columns.append(Column.of(name))

@@ -5,6 +5,7 @@ evaluator."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -161,13 +162,33 @@ PANEL = {
 """Measure of a displacement panel -> the metric that it is of the pairs in one bucket."""
 
 _EVALUATION = {metric.name: metric for metric in EVALUATION}
+_OTHERS = {metric.name.partition("/")[0] for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
+# What lm-eval measures of each question that is a share; after it, the filter of the answer.
+_OF_BENCHMARKS = re.compile(r"(acc|acc_norm|exact_match|prompt_level_\w+)(-[\w-]+)?")
+# Benchmarks whose column is the choice by log-prob per character, as the studies report them.
+_PER_CHARACTER = frozenset({"arc_easy", "arc_challenge", "hellaswag", "openbookqa"})
 _ALL = {metric.name: metric for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
 _ON_AXES = ("nats", "nats/token", "tokens", "share", "MiB")
 
 
 def evaluation_metric(name: str) -> Metric:
     """What is known of a metric of `result.json`; a name in no table is printed as it is."""
-    return _EVALUATION.get(name) or Metric(name, "", "", "")
+    return _EVALUATION.get(name) or benchmark_metric(name) or Metric(name, "", "", "")
+
+
+def benchmark_metric(name: str) -> Metric | None:
+    """TASK/METRIC of a benchmark of lm-eval; None for any other name. Of a task that gives both
+    acc and acc_norm one is a column of every table."""
+    task, _, metric = name.partition("/")
+    found = _OF_BENCHMARKS.fullmatch(metric)
+    if found is None or task in _OTHERS:
+        return None
+    other = {"acc": task in _PER_CHARACTER, "acc_norm": task not in _PER_CHARACTER}
+    sentence, how = f"lm-eval's {metric} of its task {task}.", Shown.TABLES
+    return Metric(
+        name, "share", "mean over questions", sentence, _UP, 1, "%",
+        Shown.RUNS if other.get(found[1]) else how, task, (f"{metric}/{{when}}",),
+    )  # fmt: skip
 
 
 def table_metric(name: str) -> Metric:
@@ -175,9 +196,11 @@ def table_metric(name: str) -> Metric:
     return {m.name: m for m in THROUGHPUT}.get(name) or evaluation_metric(name)
 
 
-def shown(*how: Shown) -> tuple[str, ...]:
-    """The names of the evaluation metrics that are shown in one of these ways."""
-    return tuple(metric.name for metric in EVALUATION if metric.shown in how)
+def shown(names: Iterable[str], *how: Shown) -> list[str]:
+    """Those of these evaluation metrics that are shown in one of these ways, in their order."""
+    known = {metric.name: place for place, metric in enumerate(EVALUATION)}
+    order = sorted(names, key=lambda name: (known.get(name, len(known)), name))
+    return [name for name in order if evaluation_metric(name).shown in how]
 
 
 def axis_unit(name: str) -> str:

@@ -78,6 +78,10 @@ FIRST: dict[str, set[str] | None] = {
     "train.execution": set(),
     "evaluation.split": {TEST, ANSWERED, ANSWERS, SCORED, SCORES},
     "evaluation.evaluators": GIVEN,  # see below
+    "evaluation.benchmarks": GIVEN,  # tests/harness
+    **dict.fromkeys(
+        "evaluation.questions evaluation.chat_template evaluation.mirror".split(), set()
+    ),
     **{
         f"evaluation.{name}": {ANSWERED, ANSWERS}
         for name in "num_prompts max_new_tokens temperature batch_size seed".split()

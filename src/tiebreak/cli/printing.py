@@ -15,7 +15,6 @@ from tiebreak.sweep.tasks import Standing, State, SweepResult, describe, wall_se
 from tiebreak.track.record import is_done, is_live, read_result
 from tiebreak.track.record_format import TRACE
 
-SHOWN = shown(Shown.TABLES, Shown.RUNS)
 TRACE_LINES = 3  # of a failed run's error.txt
 
 
@@ -32,10 +31,9 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
     """The main metrics, before and after; what was done; where the record is."""
     result = read_result(outcome.folder, outcome.evaluation_id)
     before = result["start"]["metrics"]
-    for name in SHOWN:
-        if name in result["metrics"]:
-            start = f"{before[name]:10.4f}" if name in before else " " * 10
-            yield f"  {name:<22} {start} -> {result['metrics'][name]:10.4f}"
+    for name in shown(result["metrics"], Shown.TABLES, Shown.RUNS):
+        start = f"{before[name]:10.4f}" if name in before else " " * 10
+        yield f"  {name:<22} {start} -> {result['metrics'][name]:10.4f}"
     reused = sum(outcome.artefacts.values())
     stages = f"stages: {len(outcome.artefacts) - reused} built, {reused} reused"
     yield f"{'this run is done' if outcome.already else stages}; record: {outcome.folder}"
@@ -110,7 +108,8 @@ def runs_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         where = f" at step {row['step']} of {row['steps']}" if row.get("step") else ""
         metrics = row["metrics"]
-        main = next((f"  {name} {metrics[name]:.4f}" for name in SHOWN if name in metrics), "")
+        best = shown(metrics, Shown.TABLES, Shown.RUNS)[:1]
+        main = "".join(f"  {name} {metrics[name]:.4f}" for name in best)
         yield (
             f"{row['run_id']}  {row['status']:<9} {row['scenario'] or '?':<20} "
             f"{row['method'] or '?':<8} {row['data'] or '?':<14} seed {row['seed']}{where}{main}"

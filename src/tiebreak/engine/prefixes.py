@@ -2,8 +2,8 @@
 
 Texts are sorted. As many as add up to `budget` new tokens make a pack, which is one forward: its
 tokens are a tree, in which a token sees those before it on the path of its own text. What the next
-pack's first text shares with the last text of this one stays in the key-value cache. So the examples
-before all questions, and a question before all its choices, cost what they cost once.
+pack's first text shares with the last text of this one stays in the key-value cache. So the
+examples before all questions, and a question before all its choices, are computed once.
 
 Shape legend: P new tokens of a pack, K cached tokens and these, N scored positions, M scored tokens
 (several may be scored at one position), C a chunk of N, D hidden size, V vocabulary.
@@ -143,8 +143,8 @@ class PrefixScorer:
                 past_key_values=cache if pack.cached else DynamicCache(),
             )  # fmt: skip
         states_PD = given[0][0]
-        both = states_PD if not pack.cached else torch.cat([states_KD, states_PD])
-        return out.past_key_values, both
+        before = [] if states_KD is None else [states_KD]
+        return out.past_key_values, torch.cat([*before, states_PD])
 
     def _scores(self, pack: Pack, states_KD: Tensor) -> list[TextScore]:
         where: list[int] = []

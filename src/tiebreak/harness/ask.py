@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import random
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ def ask(
     or the task has no numbers by question."""
     from lm_eval.evaluator import evaluate
 
-    with _quietly(), _from_mirror(mirror):
+    with quietly(), _from_mirror(mirror):
         loaded = load(benchmark)
         chosen = chosen_questions(
             {name: len(task.eval_docs) for name, task in loaded["tasks"].items()}, questions
@@ -133,14 +132,26 @@ def _from_mirror(mirror: str | None) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _quietly() -> Generator[None]:
+def quietly() -> Generator[None]:
     """lm-eval says nothing, draws no bars, and leaves what it sets as it was."""
+    import lm_eval.api.model
+    import lm_eval.api.task
+    import lm_eval.models.huggingface
+
     logger, state = logging.getLogger("lm_eval"), random.getstate()
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with mock.patch.dict(os.environ, {"TQDM_DISABLE": "1"}):
+    with contextlib.ExitStack() as stack:
+        for module in (lm_eval.api.model, lm_eval.api.task, lm_eval.models.huggingface):
+            stack.enter_context(mock.patch.object(module, "tqdm", _no_bar))
         try:
             yield
         finally:
             logger.setLevel(level)
             random.setstate(state)
+
+
+def _no_bar(*given: Any, **how: Any) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(*given, **{**how, "disable": True})

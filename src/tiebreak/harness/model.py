@@ -1,7 +1,7 @@
 """The model that lm-eval asks: its own tokens and its own generation, log-probs by shared prefixes.
 
 Requests are turned into token ids by lm-eval's class for models of transformers, so that they are
-the same as everywhere; what is scored goes through `engine.prefixes`, in which few-shot examples and
+the same as everywhere; what is scored goes through `engine.prefixes`, in which examples and
 questions that several requests begin with are computed once. The first packs are held against the
 model's own forward; where they differ, lm-eval's own way is taken. Answers are kept in a file as
 they come: a benchmark that was killed goes on in the middle.

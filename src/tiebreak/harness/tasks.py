@@ -132,8 +132,10 @@ def data_of(task: str, mirror: str | None) -> dict[str, str]:
         try:
             return {path: f"hub:{resolve_commit(path)}" for path in paths}
         except UserError as error:
-            raise UserError(f"evaluation.benchmarks: {task}: {error}; or give a mirror of its data "
-                            "(tiebreak mirror make) as evaluation.mirror=FOLDER") from error  # fmt: skip
+            raise UserError(
+                f"evaluation.benchmarks: {task}: {error}; or give a mirror of its data (tiebreak "
+                "mirror make) as evaluation.mirror=FOLDER"
+            ) from error
     here = [path for path in paths if (Path(mirror) / path).is_dir()]
     if not here:
         raise UserError(

@@ -18,6 +18,7 @@ from tiebreak.harness.tasks import benchmarks_of
 from tiebreak.stages.align import align_stage, train_settings
 from tiebreak.stages.checkpoint import Checkpoint, source_stamps
 from tiebreak.stages.evaluators import EVALUATORS, evaluator_of
+from tiebreak.stages.evaluators.evaluator import OF_BENCHMARKS
 from tiebreak.stages.reference import References
 from tiebreak.stages.stage import Stage, order
 from tiebreak.stages.start import start_checkpoint
@@ -164,7 +165,7 @@ def _shared(question: _Question) -> _Shared:
 
 def _evaluation_id(run: RunConfig) -> str:
     rows = run.data.content(str(run.evaluation.split))
-    how = settings_of(run.evaluation, frozenset({"name", "evaluators", "benchmarks", "mirror"}))
+    how = settings_of(run.evaluation, OF_BENCHMARKS | {"name", "evaluators"})
     return store.key("evaluation", {"rows": rows, "how": how})[:8]
 
 

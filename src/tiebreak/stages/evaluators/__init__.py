@@ -15,7 +15,6 @@ EVALUATORS: dict[str, Evaluator] = {
 }
 
 
-
 def evaluator_of(name: str) -> Evaluator:
     """The evaluator of that name; any other name is a benchmark of lm-eval."""
     return EVALUATORS.get(name) or benchmark(name)

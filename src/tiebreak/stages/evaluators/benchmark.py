@@ -36,14 +36,14 @@ def _asks(task: str, run: RunConfig) -> dict[str, Any]:
 def _items(task: str, subject: Subject) -> list[Row]:
     """A row per question, see `harness.ask.ask`."""
     from tiebreak.engine.models import autocast
-    from tiebreak.harness.ask import ask
+    from tiebreak.harness.ask import ask, quietly
     from tiebreak.harness.model import PrefixLM
 
     run, evaluation = subject.run, subject.run.evaluation
     with tempfile.TemporaryDirectory() as elsewhere:
         kept = (subject.work or Path(elsewhere)) / KEPT
         kept.mkdir(exist_ok=True)
-        with autocast(run.train.precision):
+        with quietly(), autocast(run.train.precision):
             lm = PrefixLM(
                 subject.model, subject.tokenizer, evaluation.batch_size, kept / "answers.jsonl",
                 head_chunk=run.train.execution.head_chunk, what=task,
