@@ -49,14 +49,18 @@ def test_the_numbers_are_those_of_lm_evals_own_class(
     lm = ours(model, tokenizer, tmp_path / "kept")
     found, expected = rows(lm, task, mirror), rows(theirs, task, mirror)
     assert len(found) == (12 if task == "winogrande" else 6) and lm.how == "prefixes"
-    for one, other in zip(found, expected, strict=True):
-        logp, own = one.pop("logp", []), other.pop("logp", [])
-        assert one == other
-        assert logp == pytest.approx(own, abs=1e-3)
+    assert_alike(found, expected)
     if task == "gsm8k":
         assert set(found[0]["scores"]) == {
             "exact_match-strict-match", "exact_match-flexible-extract"
         }  # fmt: skip
+
+
+def assert_alike(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Equal but for rounding: a text may be computed beside others."""
+    for one, other in zip(found, expected, strict=True):
+        assert {**one, "logp": None} == {**other, "logp": None}
+        assert one.get("logp", []) == pytest.approx(other.get("logp", []), abs=1e-3)
 
 
 class Killed(Exception):
@@ -85,10 +89,11 @@ def test_a_killed_benchmark_goes_on(
     with (tmp_path / "kept").open("a") as file:
         file.write('{"request": "cut o')  # the kill came while it wrote
     again = ours(model, tokenizer, tmp_path / "kept")
-    assert rows(again, "winogrande", mirror) == expected
+    assert_alike(rows(again, "winogrande", mirror), expected)
     assert before and 0 < again.positions < whole.positions
     third = ours(model, tokenizer, tmp_path / "kept")
-    assert rows(third, "winogrande", mirror) == expected and third.positions == 0
+    assert_alike(rows(third, "winogrande", mirror), expected)
+    assert third.positions == 0
 
 
 def test_where_prefixes_do_not_give_the_models_numbers_lm_evals_way_is_taken(
@@ -103,9 +108,7 @@ def test_where_prefixes_do_not_give_the_models_numbers_lm_evals_way_is_taken(
     lm = ours(model, tokenizer, tmp_path / "wrong")
     found = rows(lm, "winogrande", mirror)
     assert "nats per token off" in lm.how
-    for one, other in zip(found, expected, strict=True):
-        assert one["scores"] == other["scores"]
-        assert one["logp"] == pytest.approx(other["logp"], abs=1e-3)
+    assert_alike(found, expected)
 
 
 def test_a_part_of_the_questions_has_every_subject() -> None:

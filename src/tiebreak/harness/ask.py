@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 from tiebreak.errors import UserError
+from tiebreak.harness.mirror import CONTENTS, contents
 from tiebreak.harness.tasks import Benchmark, folder_of
 
 Row = dict[str, Any]
@@ -26,7 +27,7 @@ def ask(
     from lm_eval.evaluator import evaluate
 
     with quietly(), _from_mirror(mirror):
-        loaded = load(benchmark)
+        loaded = load(benchmark, mirror)
         chosen = chosen_questions(
             {name: len(task.eval_docs) for name, task in loaded["tasks"].items()}, questions
         )
@@ -45,7 +46,7 @@ def ask(
     ]
 
 
-def load(benchmark: Benchmark) -> Any:
+def load(benchmark: Benchmark, mirror: str | None = None) -> Any:
     """lm-eval's tasks of a benchmark, with the shots asked for. UserError: no data for them."""
     import numpy as np
     from lm_eval.tasks import TaskManager
@@ -69,7 +70,28 @@ def load(benchmark: Benchmark) -> Any:
         elif own is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=SEED)
+        if mirror is not None and task.get_config("num_fewshot"):
+            _refuse_own_question(task, Path(mirror))
     return loaded
+
+
+def _refuse_own_question(task: Any, mirror: Path) -> None:
+    """UserError where the examples before a question may hold the question and its answer."""
+    config = task.config
+    own_examples = "samples" in (config.fewshot_config or {})
+    if own_examples or not (mirror / CONTENTS).is_file():
+        return
+    made = contents(mirror).get(config.dataset_path, {}).get(config.dataset_name or "default")
+    if (
+        made
+        and made["shots from"] == made["evaluated"]
+        and not made["own question left out of shots"]
+    ):
+        raise UserError(
+            f"evaluation.benchmarks: {config.task} has no other rows for its examples in {mirror} "
+            "than those that are asked, and a question may stand among its own examples; make the "
+            f"mirror with the rows for examples, or give {config.task}@0"
+        )
 
 
 def chosen_questions(sizes: Mapping[str, int], most: int | None) -> dict[str, list[int]]:
