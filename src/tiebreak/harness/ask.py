@@ -78,7 +78,7 @@ def load(benchmark: Benchmark, mirror: str | None = None) -> Any:
 def _refuse_own_question(task: Any, mirror: Path) -> None:
     """UserError where the examples before a question may hold the question and its answer."""
     config = task.config
-    own_examples = "samples" in (config.fewshot_config or {})
+    own_examples = getattr(config.fewshot_config, "samples", None) is not None
     if own_examples or not (mirror / CONTENTS).is_file():
         return
     made = contents(mirror).get(config.dataset_path, {}).get(config.dataset_name or "default")
