@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import transformers
@@ -204,8 +206,7 @@ def test_a_shuffled_vocabulary_is_found(monkeypatch):
 
     def shuffled(*args, **kwargs):
         built = plain(*args, **kwargs)
-        return rows.Rows(built.input_ids, built.position_ids, built.branch, built.scored,
-                         (built.targets + 1) % VOCAB, built.lengths, built.layout)  # fmt: skip
+        return replace(built, targets=(built.targets + 1) % VOCAB)
 
     monkeypatch.setattr(probe.row_layout, "build", shuffled)
     with pytest.raises(UserError, match="cannot be scored"):
