@@ -314,6 +314,7 @@ def load_tokenizer(
         )
         if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:  # marks alone
             raise OSError(_NO_WORDS)
+        tokenizer.decode(tokenizer("a")["input_ids"])  # some settings fail only then
     if chat_template is not None:
         tokenizer.chat_template = read_template(chat_template)
     templates = tokenizer.chat_template
