@@ -116,7 +116,7 @@ def make_folder(folder: Path, draw: random.Random) -> None:
     core = Tokenizer(BPE(vocab, []))
     core.pre_tokenizer, core.decoder = ByteLevel(add_prefix_space=False), Decoder()
     one: Any = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", bos_token=draw.choice((None, "<s>")),
+        tokenizer_object=core, pad_token="<pad>", bos_token=draw.choice((None, None, None, "<s>")),
         eos_token="</s>",
         additional_special_tokens=MARKS[3:],
     )  # fmt: skip

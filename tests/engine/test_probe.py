@@ -22,7 +22,9 @@ SHAPE = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_h
 
 def of(name: str, **more):
     torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(**(more if "d_model" in more else SHAPE | more))
+    config = getattr(transformers, f"{name}Config")(
+        **(more if {"d_model", "text_config"} & set(more) else SHAPE | more)
+    )
     model = transformers.AutoModelForCausalLM.from_config(config)
     scoring.disable_noise(model)
     scoring.install(model)
@@ -43,6 +45,12 @@ LAYOUTS = {
     "Mistral": ({"sliding_window": 6}, Layout.SHARED),
     "Gemma2": ({"head_dim": 8, "final_logit_softcapping": 1.0, "sliding_window": 6,
                 "query_pre_attn_scalar": 8}, Layout.SHARED),
+    "Gemma4": ({"text_config": SHAPE | {
+        "head_dim": 16, "final_logit_softcapping": 1.0, "sliding_window": 6,
+        "vocab_size_per_layer_input": VOCAB, "hidden_size_per_layer_input": 8}}, Layout.SHARED),
+    "Qwen2Moe": ({"sliding_window": 0, "num_experts": 2, "num_experts_per_tok": 1,
+                  "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+                 Layout.SHARED),  # a window that no layer uses
     "Phimoe": ({"num_local_experts": 2, "num_experts_per_tok": 1}, Layout.SHARED),
     "Lfm2": ({"layer_types": ["conv", "full_attention"]}, Layout.SEPARATE),
     "Bert": ({"is_decoder": True}, Layout.SHARED),
