@@ -119,6 +119,8 @@ class Trial:
             raise ValueError(f"the prompt moves log-probs by {moved:.2g} nats: this shows nothing")
         found["saved"] = attempt(self.saved)
         if found["saved"] is not True:
+            if found["saved"].startswith("UserError"):  # refused where a run loads it
+                found |= {"layout": "refused", "why": found.pop("saved")}
             return
         layout = attempt(self.layout)
         if isinstance(layout, str) and not layout.startswith("UserError"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -141,7 +142,8 @@ def verdict(found: Any) -> str:
 def said(why: str) -> str:
     """An error as a cell: its first words, without pipes and without numbers that were measured."""
     short = why.removeprefix("UserError: ").split("; use")[0].split(" (")[0]
-    return short.replace("|", "/").replace("\n", " ")
+    named = re.sub(r"(?<!\S)/\S*/", "", short)  # the folder was a temporary one
+    return named.replace("|", "/").replace("\n", " ")
 
 
 def page(rows: Sequence[Row]) -> str:
