@@ -31,6 +31,7 @@ MIN_QUESTIONS = 10
 MIN_SUBJECTS = 10
 """With fewer subjects in a benchmark, its questions are drawn one by one; see `by_subject`."""
 EXACT = 8_000  # sum of |d_i| on its grid up to which the choices of signs are counted out
+FEW = 15  # questions that differ of which all 2^n choices of signs are made
 GRID = 4  # two seeds and ties that count half: differences are multiples of a quarter
 
 
@@ -114,12 +115,18 @@ def _counted(steps: np.ndarray, sizes: np.ndarray, counts: np.ndarray) -> float:
 
 
 def _saddlepoint(apart: np.ndarray) -> float:
-    """2 P(sum of signs times |d_i| >= s), with K(t) = sum of log cosh(t d_i) and K'(t) = s."""
+    """2 P(sum of signs times |d_i| >= s), with K(t) = sum of log cosh(t d_i) and K'(t) = s; of few
+    values all choices are made."""
     size = np.abs(apart)
+    if len(size) <= FEW:
+        signs = np.arange(2 ** len(size))[:, None] >> np.arange(len(size)) & 1
+        sums = ((2 * signs - 1) * size).sum(1)
+        return float((np.abs(sums) >= abs(apart.sum()) * (1 - 1e-9)).mean())
     s, most = abs(float(apart.sum())), float(size.sum())
     spread = float(np.sqrt(np.square(size).sum()))
+    least = 2.0 * 0.5 ** len(size)
     if s >= most * (1 - 1e-9):
-        return min(1.0, 2.0 * 0.5 ** len(size))
+        return least
     if s <= 1e-3 * spread:  # the formula is 0/0 there
         return 2 * float(ndtr(-s / spread))
     low, high = 0.0, 1 / float(size.max())
@@ -133,7 +140,7 @@ def _saddlepoint(apart: np.ndarray) -> float:
     bend = float((np.square(size) * (1 - np.square(np.tanh(t * size)))).sum())
     w, u = math.sqrt(2 * (t * s - k)), t * math.sqrt(bend)
     tail = float(ndtr(-w)) + math.exp(-w * w / 2) / math.sqrt(2 * math.pi) * (1 / u - 1 / w)
-    return min(1.0, max(0.0, 2 * tail))
+    return min(1.0, max(least, 2 * tail))
 
 
 def spread_and_noise(samples: Sequence[Sample]) -> tuple[float, float] | None:
