@@ -70,16 +70,26 @@ def average(parts: Sequence[tuple[str, Sample]]) -> Sample:
 def model_difference(a: Sample, b: Sample, level: float = 0.95) -> Difference | None:
     """a's models minus b's on the questions both have, with p by signs (head of this file).
 
-    None: fewer than MIN_QUESTIONS in common. An interval without width has no p unless it is 0.
+    None: fewer than MIN_QUESTIONS in common.
     """
+    apart = paired(a, b)
+    if apart is None:
+        return None
+    found = mean_interval(apart, level)
+    counts = min(len(a.seeds), len(b.seeds)), len(apart)
+    return Difference(found.mean, found.low, found.high, sign_p(apart), *counts)
+
+
+def paired(a: Sample, b: Sample) -> np.ndarray | None:
+    """a's models minus b's (questions,), each the mean of its seeds. None: too few in common."""
+    if a.items == b.items:
+        apart = a.values.mean(0) - b.values.mean(0)
+        return apart if len(a.items) >= MIN_QUESTIONS else None
     there = set(b.items)
     items = tuple(item for item in a.items if item in there)
     if len(items) < MIN_QUESTIONS:
         return None
-    apart = a.at(a.seeds, items).mean(0) - b.at(b.seeds, items).mean(0)
-    found = mean_interval(apart, level)
-    counts = min(len(a.seeds), len(b.seeds)), len(items)
-    return Difference(found.mean, found.low, found.high, sign_p(apart), *counts)
+    return a.at(a.seeds, items).mean(0) - b.at(b.seeds, items).mean(0)
 
 
 def sign_p(apart: np.ndarray) -> float:
@@ -132,7 +142,7 @@ def _saddlepoint(apart: np.ndarray) -> float:
     low, high = 0.0, 1 / float(size.max())
     while float((size * np.tanh(high * size)).sum()) < s:
         low, high = high, 2 * high
-    for _ in range(60):
+    for _ in range(45):
         t = (low + high) / 2
         low, high = (t, high) if float((size * np.tanh(t * size)).sum()) < s else (low, t)
     t = (low + high) / 2

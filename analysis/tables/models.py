@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, groupby
 
-from tiebreak_analysis.questions import MIN_QUESTIONS, model_difference
+from tiebreak_analysis.questions import MIN_QUESTIONS, model_difference, paired, sign_p
 from tiebreak_analysis.statistics import MIN_SEEDS, Difference, Sample, mean_interval
 from tiebreak_analysis.tables.averages import AVERAGE
 from tiebreak_analysis.tables.table import (
@@ -98,10 +98,8 @@ def _rivals(rows: Sequence[Row], place: int) -> dict[str, Sample]:
 
 
 def _pairs(samples: Mapping[str, Sample]) -> dict[Pair, float | None]:
-    found = {
-        (a, b): model_difference(samples[a], samples[b], LEVEL) for a, b in combinations(samples, 2)
-    }
-    return {pair: None if one is None else one.p for pair, one in found.items()}
+    apart = {(a, b): paired(samples[a], samples[b]) for a, b in combinations(samples, 2)}
+    return {pair: None if one is None else sign_p(one) for pair, one in apart.items()}
 
 
 def _with_interval(cell: Cell | None) -> Cell | None:
