@@ -10,7 +10,9 @@ from tiebreak_analysis.figures.palette import look
 from tiebreak_analysis.page.markup import Child, Markup, body, join, scrolling_table, tag
 from tiebreak_analysis.published import PublishedFigure, Reference
 from tiebreak_analysis.statistics import Interval
-from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table
+from tiebreak_analysis.tables.models import model_words
+from tiebreak_analysis.tables.table import LEVEL, Cell, Column, OfModels, Row, Section, Table
+from tiebreak_analysis.tables.text import DIFFERS, SIGNAL, model_half
 
 TIED = "†"  # as in every other table
 WIDTH, HEIGHT, EDGE = 116, 16, 6  # CSS pixels of a drawn interval
@@ -28,6 +30,9 @@ def verdicts(tables: Mapping[str, Table]) -> list[Markup]:
             where = f" ({' · '.join(place)})" if place else ""
             for verdict in section.verdicts:
                 items.append(tag("li", tag("b", verdict.scenario), f"{where}: {verdict.text}"))
+            for scenario, text in model_words(section):
+                words = f"{where}, models: {text}"
+                items.append(tag("li", tag("b", scenario), words, class_="models"))
     return items
 
 
@@ -51,6 +56,10 @@ def _notes(table: Table) -> Markup:
         f": {'best' if downwards else 'highest'} mean of those with enough seeds; {TIED}: tied, "
         "not distinguishable from the best; interval and n as said below"
     )
+    if any(section.num_model_tests for section in table.sections):
+        marks += f"; {DIFFERS}: this model differs from the best one on these questions, no more"
+    if any(s.undecided(at) for s in table.sections for at in range(len(s.columns))):
+        marks += "; grey: the column cannot decide"
     key = tag("p", tag("strong", "bold"), marks, class_="key")
     return join([key, tag("details", summary, tag("ul", *notes), class_="notes")])
 
@@ -72,7 +81,8 @@ class _Board:
     def markup(self) -> Markup:
         heads: list[Markup] = [tag("th", "method", scope="col", class_="method")]
         for at, column in enumerate(self.section.columns):
-            heads.append(tag("th", *_heading(column), scope="col", class_="number"))
+            kind = f"number{self._grey(at)}"
+            heads.append(tag("th", *_heading(column), scope="col", class_=kind))
             if at == self.drawn:
                 heads.append(tag("th", f"{100 * LEVEL:.12g} % interval", scope="col",
                                  class_="drawing"))  # fmt: skip
@@ -83,7 +93,23 @@ class _Board:
             drawn = [row.cells[self.drawn] for row in rows] if self.drawn is not None else []
             scale = scale_of([cell.interval for cell in drawn if cell is not None])
             bodies.append(body(scenario, [self._row(row, scale) for row in rows], len(heads)))
-        return scrolling_table(heads, bodies, "leaderboard")
+        return scrolling_table(heads, [*bodies, *self._signal()], "leaderboard")
+
+    def _grey(self, at: int) -> str:
+        return " undecided" if self.section.undecided(at) else ""
+
+    def _signal(self) -> list[Markup]:
+        """The last row, which no sorting moves."""
+        if not any(value is not None for value in self.section.signal):
+            return []
+        title = "spread between methods over the standard error of a row's mean"
+        cells = [tag("th", SIGNAL, scope="row", class_="method", title=title)]
+        for at, value in enumerate(self.section.signal):
+            text = "" if value is None else f"{value:.1f}"
+            kind = f"number{self._grey(at)}"
+            cells.append(tag("td", text, class_=kind, data_value=_exact(value)))
+            cells += [tag("td", class_="drawing")] * (at == self.drawn)
+        return [tag("tfoot", tag("tr", *cells, tag("td", class_="number")))]
 
     def _row(self, row: Row, scale: tuple[float, float]) -> Markup:
         colour = look(row.method).colour if row.method else "currentColor"
@@ -93,7 +119,7 @@ class _Board:
         cells = [tag("th", *label, scope="row", class_="method")]
         for at, (column, cell, figure) in enumerate(self.section.slots(row)):
             below = [] if figure is None else [self._published(figure, column)]
-            cells.append(_cell(column, cell, row, below, first=not at))
+            cells.append(_cell(column, cell, row, below, first=not at, grey=self._grey(at)))
             if at == self.drawn:
                 picture = [drawing(cell.interval, scale, colour, column.gain)] if cell else []
                 cells.append(tag("td", *picture, class_="drawing"))
@@ -121,22 +147,26 @@ def _heading(column: Column) -> list[Markup]:
 
 
 def _cell(
-    column: Column, cell: Cell | None, row: Row, below: Sequence[Markup], first: bool
+    column: Column, cell: Cell | None, row: Row, below: Sequence[Markup], first: bool, grey: str
 ) -> Markup:
     """Mean, mark, half width; below it what was published. Exact numbers and runs on hover."""
     if cell is None:
         text = ["missing"] if row.missing and first else []
-        return tag("td", *text, *below, class_="number")
+        return tag("td", *text, *below, class_=f"number{grey}")
     width = cell.interval.half_width
-    half = "–" if width is None else column.text(width)
+    half, alone = "± –" if width is None else f"± {column.text(width)}", model_half(column, cell)
+    half = half if alone is None else f"(± {alone})"
     mark, why = (TIED, "tied with the best") if cell.tied else ("", None)
+    if cell.models is not None and cell.models.differs:
+        mark, why = DIFFERS, "these two models differ on these questions: it and the best of them"
     parts = [tag("strong" if cell.best else "span", column.text(cell.interval.mean, column.gain))]
-    parts += [tag("span", mark, class_="mark", title=why), tag("span", f"± {half}", class_="half")]
+    parts += [tag("span", mark, class_="mark", title=why), tag("span", half, class_="half")]
     if cell.interval.n != row.n:
         parts.append(tag("small", f" n={cell.interval.n}"))
-    kinds = ["number"] + ["best"] * cell.best + ["tied"] * cell.tied
+    kinds = [f"number{grey}"] + ["best"] * cell.best + ["tied"] * cell.tied
+    kinds += ["differs"] * (cell.models is not None and cell.models.differs)
     kinds += ["stale"] * bool(set(cell.run_ids) & set(row.stale))
-    exact = {
+    exact = _exact_of_models(cell.models) | {
         "data_value": _exact(cell.interval.mean),
         "data_low": _exact(cell.interval.low),
         "data_high": _exact(cell.interval.high),
@@ -147,6 +177,16 @@ def _cell(
     }
     kind, hover = " ".join(kinds), _hover(cell, column)
     return tag("td", *parts, *below, class_=kind, title=hover, **exact)
+
+
+def _exact_of_models(models: OfModels | None) -> dict[str, str | int | None]:
+    if models is None:
+        return {}
+    return {
+        "data_model_low": _exact(models.interval.low),
+        "data_model_high": _exact(models.interval.high),
+        "data_model_p": _exact(models.p),
+    }
 
 
 def _exact(value: float | None) -> str | None:
@@ -166,6 +206,13 @@ def _hover(cell: Cell, column: Column) -> str:
         ends = f"{column.text(behind.low)} to {column.text(behind.high)}"
         p = "" if cell.p is None else f", p = {cell.p:.2g} after Holm"
         lines.append(f"behind the best by {column.text(behind.mean)} ({ends}{p})")
+    apart = None if cell.models is None or cell.models.behind is None else cell.models
+    if apart is not None and apart.behind is not None and not apart.highest:
+        p = "" if apart.p is None else f"; p = {apart.p:.2g} after Holm"
+        lines.append(
+            f"this model behind the best of its scenario by {column.text(apart.behind.mean)} on "
+            f"{apart.behind.num_items} items{p}; nothing of training again"
+        )
     return "\n".join(lines)
 
 

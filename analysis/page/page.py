@@ -24,11 +24,12 @@ from tiebreak_analysis.page.charts import answers, curves, results, shown_runs
 from tiebreak_analysis.page.groups import Group, differences, groups_of, looks_of, provenance
 from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
 from tiebreak_analysis.page.markup import Markup, join, tag
+from tiebreak_analysis.page.questions import questions
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.tables.table import LEVEL, Table, counted
 
 SCRIPTS = ("state.js", "charts.js", "curves.js", "frontier.js", "displacement.js", "answers.js",
-           "leaderboard.js", "main.js")  # fmt: skip
+           "questions.js", "leaderboard.js", "main.js")  # fmt: skip
 ICON = "data:,"  # or a browser would ask for one
 
 
@@ -113,6 +114,7 @@ def _payload(
         "results": results(groups, tables),
         "displacement": displacement.buckets(panels),
         "answers": answers(runs.generations(answering), runs.items(answering), shown),
+        "questions": questions(runs, shown),
         "level": LEVEL,
     }
 

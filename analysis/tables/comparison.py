@@ -14,12 +14,16 @@ from dataclasses import replace
 from tiebreak.errors import UserError, nearest
 from tiebreak.metrics import EVALUATION, THROUGHPUT, Shown, evaluation_metric, shown
 from tiebreak_analysis.published import Figures, references
+from tiebreak_analysis.questions import signal_to_noise
 from tiebreak_analysis.records.runs import Record, Runs
+from tiebreak_analysis.statistics import Sample
 from tiebreak_analysis.tables import labels
+from tiebreak_analysis.tables.averages import with_average
 from tiebreak_analysis.tables.items import per_item
+from tiebreak_analysis.tables.models import models_judged
 from tiebreak_analysis.tables.notes import notes_of
 from tiebreak_analysis.tables.rows import Planned, completed, scenario_rows
-from tiebreak_analysis.tables.table import Column, Section, Table
+from tiebreak_analysis.tables.table import Column, Row, Section, Table
 from tiebreak_analysis.tables.ties import judged
 
 Key = tuple[str, str, str | None, str | None]
@@ -105,11 +109,17 @@ def _section(
     columns = _columns(records, metrics)
     items, odd_items = per_item(runs, records, {column.metric for column in columns})
     old = _stale(records)
+    measured = list(scenario_rows(records, planned, columns, items))
+    measured, columns, averaged = with_average(measured, columns)
     blocks = [
         (completed(rows, scenario, columns, planned, old, figures), one_start)
-        for scenario, rows, one_start in scenario_rows(records, planned, columns, items)
+        for scenario, rows, one_start in measured
     ]
     judged_rows, verdicts, num_tests = judged(blocks, columns)
+    shared_starts = [one_start for _, one_start in blocks]
+    judged_rows, model_pairs, num_model_tests = models_judged(
+        list(zip(judged_rows, shared_starts, strict=True)), columns
+    )
     return Section(
         *key,
         columns=columns,
@@ -120,7 +130,20 @@ def _section(
         stale=old,
         odd_items=odd_items,
         outdated=outdated,
+        averaged=averaged,
+        model_pairs=tuple(model_pairs),
+        num_model_tests=num_model_tests,
+        signal=tuple(signal_to_noise(_samples(judged_rows, at)) for at in range(len(columns))),
     )
+
+
+def _samples(blocks: Sequence[Sequence[Row]], place: int) -> list[list[Sample]]:
+    """By scenario, what its methods have item by item in one column."""
+    return [
+        [cell.sample for row in rows
+         if row.method and (cell := row.cells[place]) is not None and cell.num_items]
+        for rows in blocks
+    ]  # fmt: skip
 
 
 def _columns(records: Sequence[Record], metrics: Sequence[str] | None) -> tuple[Column, ...]:

@@ -12,14 +12,16 @@ from typing import Any
 from tiebreak.metrics import Direction
 from tiebreak_analysis.published import PublishedFigure
 from tiebreak_analysis.records.runs import Record
-from tiebreak_analysis.tables.table import LEVEL, Cell, Column, Row, Section, Table
+from tiebreak_analysis.tables.table import LEVEL, Cell, Row, Section, Table
 
 FORMAT = 1
 HEADER = (
     "model data data_hash evaluation validation scenario row method metric gain "
     "mean low high num_seeds num_items best tied behind behind_low behind_high p "
     "published published_unit published_source published_marks "
-    "n planned group_id run_ids stale"
+    "n planned group_id run_ids stale "
+    "signal_to_noise model_low model_high model_differs model_behind model_behind_low "
+    "model_behind_high model_p"
 ).split()
 
 
@@ -32,14 +34,16 @@ def csv(table: Table) -> str:
 
 
 def lines(table: Table) -> Iterator[list[Any]]:
-    """One per cell, as HEADER names them. None: empty. `p` is Holm's, against the best."""
+    """One per cell, as HEADER names them. None: empty. `p` is Holm's, against the best; `model_p`
+    against the highest of the rows with too few seeds, over questions alone."""
     for section in table.sections:
         place = [section.model, section.data, section.data_hash, section.evaluation]
         for row in section.rows:
             who = [int(section.validation), row.scenario, row.label, row.method]
-            for column, cell, figure in section.slots(row):
+            for at, (column, cell, figure) in enumerate(section.slots(row)):
                 if cell is None and figure is None and not row.missing:
                     continue
+                signal = section.signal[at] if section.signal else None
                 run_ids = () if cell is None else cell.run_ids
                 stale = (run_id for run_id in run_ids if run_id in row.stale)
                 beside: list[Any] = [None] * 4
@@ -47,7 +51,8 @@ def lines(table: Table) -> Iterator[list[Any]]:
                     beside = [figure.value, figure.unit, figure.source, " ".join(figure.marks)]
                 numbers = [column.metric, int(column.gain), *_numbers(cell), *beside]
                 ids = [row.group_id, " ".join(run_ids), " ".join(stale)]
-                yield [*place, *who, *numbers, row.n, row.planned, *ids]
+                counts = [row.n, row.planned]
+                yield [*place, *who, *numbers, *counts, *ids, signal, *_of_models(cell)]
 
 
 def _numbers(cell: Cell | None) -> list[Any]:
@@ -57,6 +62,14 @@ def _numbers(cell: Cell | None) -> list[Any]:
     gap = [None] * 3 if behind is None else [behind.mean, behind.low, behind.high]
     counts = [cell.num_seeds, cell.num_items]
     return [i.mean, i.low, i.high, *counts, int(cell.best), int(cell.tied), *gap, cell.p]
+
+
+def _of_models(cell: Cell | None) -> list[Any]:
+    if cell is None or cell.models is None:
+        return [None] * 7
+    found, behind = cell.models, cell.models.behind
+    gap = [None] * 3 if behind is None else [behind.mean, behind.low, behind.high]
+    return [found.interval.low, found.interval.high, int(found.differs), *gap, found.p]
 
 
 def _fields(of: object, names: str) -> dict[str, Any]:
@@ -92,9 +105,19 @@ def _run(record: Record) -> dict[str, Any]:
 def _section(section: Section) -> dict[str, Any]:
     plain = "data data_hash evaluation model num_tests stale validation"
     return _fields(section, plain) | {
-        "columns": [_column(column) for column in section.columns],
+        "columns": [_column(section, at) for at in range(len(section.columns))],
         "rows": [_row(section, row) for row in section.rows],
         "verdicts": [asdict(verdict) for verdict in section.verdicts],
+        **({"averaged": section.averaged} if section.averaged else {}),
+        **({"models": _models(section)} if section.num_model_tests else {}),
+    }
+
+
+def _models(section: Section) -> dict[str, Any]:
+    """What is said of single models over their questions: every pair that differs."""
+    return {
+        "num_tests": section.num_model_tests,
+        "pairs": [asdict(pair) for pair in section.model_pairs],
     }
 
 
@@ -108,8 +131,11 @@ def _row(section: Section, row: Row) -> dict[str, Any]:
     return _fields(row, plain) | {"cells": cells}
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(section: Section, at: int) -> dict[str, Any]:
+    column = section.columns[at]
     content = asdict(column) | {"key": column.key}
+    if section.signal and section.signal[at] is not None:
+        content |= {"signal_to_noise": section.signal[at], "undecided": section.undecided(at)}
     direction = content.pop("direction")
     content["higher_is_better"] = direction is Direction.UP
     return content | ({"lower_is_better": True} if direction is Direction.DOWN else {})
@@ -121,6 +147,8 @@ def _cell(cell: Cell | None, figure: PublishedFigure | None) -> dict[str, Any]:
     if cell is None:
         return published
     plain = published | _fields(cell, "best num_items run_ids tied")
+    if cell.models is not None:
+        plain["models"] = asdict(cell.models)
     return (
         plain
         | _fields(cell.interval, "mean low high")

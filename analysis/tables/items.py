@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tiebreak.metrics import Metric, evaluation_metric
+from tiebreak.metrics import Metric, benchmark_metric, evaluation_metric
+from tiebreak_analysis.questions import MIN_SUBJECTS, by_subject
 from tiebreak_analysis.records.runs import Record, Runs
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+OF_SUBJECT = "subject "  # how the items of a benchmark with many subjects are called
 CLOSE = 1e-9  # a metric and the mean of its items differ by rounding alone
 
 
@@ -58,7 +60,8 @@ def per_item(
         for record, measured in _of_metric(tables[str(metric.evaluator)], metric, records):
             why = _disagreement(record, metric.name, measured)
             if why is None:
-                values[record.run_id, metric.name] = measured
+                subjects = tables[str(metric.evaluator)].subjects(record.key)
+                values[record.run_id, metric.name] = _clustered(metric, measured, subjects)
             else:
                 odd.setdefault(record.run_id, why)
     odd = {**_other_items(values, records, known), **odd}
@@ -86,6 +89,13 @@ class _ItemTable:
         codes, names = pd.factorize(frame["id"])
         return cls(frame, {str(r): slice(a, b) for r, a, b in bounds}, codes, list(map(str, names)))
 
+    def subjects(self, key: str) -> Sequence[str]:
+        """The subject of each row of a run; empty where its questions have none."""
+        if "subject" not in self.frame.columns:
+            return ()
+        found = self.frame["subject"].iloc[self.rows[key]]
+        return () if found.isna().any() else found.astype(str).tolist()
+
     def values(self, metric: Metric, when: str) -> Array | None:
         """One value per row, NaN where a column is missing; None: no run has the columns."""
         names = metric.item_columns(when)
@@ -94,6 +104,21 @@ class _ItemTable:
         columns = [self.frame[name].to_numpy(dtype=float, na_value=np.nan) for name in names]
         gaps = np.isnan(columns).any(axis=0)
         return np.where(gaps, np.nan, metric.formula(*columns))
+
+
+def _clustered(metric: Metric, measured: ItemValues, subjects: Sequence[str]) -> ItemValues:
+    """A benchmark of many subjects as one value per subject: questions of one subject go together.
+    Unchanged where it has few subjects, or a question without an answer."""
+    names = sorted(set(subjects))
+    if len(names) < MIN_SUBJECTS or len(subjects) != len(measured.items):
+        return measured
+    if benchmark_metric(metric.name) is None:
+        return measured
+    place = {name: at for at, name in enumerate(names)}
+    codes = np.array([place[name] for name in subjects])
+    before = None if measured.before is None else by_subject(measured.before, codes)
+    items = tuple(OF_SUBJECT + name for name in names)
+    return ItemValues(items, by_subject(measured.after, codes), before)
 
 
 def _of_metric(

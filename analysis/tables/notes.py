@@ -10,9 +10,19 @@ from tiebreak.metrics import evaluation_metric
 from tiebreak_analysis.published import PublishedFigure, Reference, within_spread
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import MIN_SEEDS, RECOMMENDED_SEEDS
+from tiebreak_analysis.tables.items import OF_SUBJECT
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.rows import Planned
-from tiebreak_analysis.tables.table import LEVEL, SHORT, Cell, Column, Row, Section, counted
+from tiebreak_analysis.tables.table import (
+    DECIDES,
+    LEVEL,
+    SHORT,
+    Cell,
+    Column,
+    Row,
+    Section,
+    counted,
+)
 
 MANY = 6  # run ids beyond this are counted; the sidecar has them all
 UNFINISHED = ("failed", "running", "stopped", "pruned")
@@ -38,7 +48,10 @@ def notes_of(
     yield _intervals(slots)
     yield from _counts(rows)
     yield from _tests(sections)
-    yield from _few_seeds(rows)
+    yield from _few_seeds(rows, any(section.num_model_tests for section in sections))
+    yield from _models(sections)
+    yield from _benchmarks(sections)
+    yield from _signal(sections)
     shown = dict.fromkeys(row.method or "" for row in rows)
     yield from (f"{method}: {footnotes[method]}" for method in shown if method in footnotes)
     yield from _published(slots, letters)
@@ -102,7 +115,7 @@ def _tests(sections: Sequence[Section]) -> Iterator[str]:
         )
 
 
-def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
+def _few_seeds(rows: Sequence[Row], models: bool) -> Iterator[str]:
     having = [row for row in rows if row.method is not None and not row.missing]
     few = sum(row.n < MIN_SEEDS for row in having)
     if few:
@@ -110,6 +123,68 @@ def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
             f"too few seeds (fewer than {MIN_SEEDS}) in {few} of "
             f"{counted(len(having), 'method row')}: "
             "they cannot tell methods apart, and none of them is marked"
+            + (" best or tied" if models else "")
+        )
+
+
+def _models(sections: Sequence[Section]) -> Iterator[str]:
+    """What can be said of a row with one seed or two: of its models, over their questions."""
+    cells = [cell for s in sections for row in s.rows for cell in row.cells if cell is not None]
+    if any(cell.models is not None and cell.interval.low is None for cell in cells):
+        yield (
+            f"(±) in brackets: one seed; the {PERCENT} interval of this one model over questions "
+            "alone, which says nothing of training again"
+        )
+    tests = ", ".join(str(s.num_model_tests) for s in sections if s.num_model_tests)
+    if tests:
+        each = "the section" if len(sections) == 1 else "each section"
+        yield (
+            "‡: this model and the best one of its scenario among rows with fewer than "
+            f"{MIN_SEEDS} seeds differ on these questions; nothing is said of training again, "
+            f"nor of the methods. {PERCENT} level, paired on questions (McNemar's exact test where "
+            "answers are 0 or 1, a test by signs otherwise), Holm's correction over all pairs of "
+            f"such models of {each} ({tests})"
+        )
+
+
+def _benchmarks(sections: Sequence[Section]) -> Iterator[str]:
+    for section in sections:
+        if section.averaged:
+            where = f" ({section.title})" if len(sections) > 1 else ""
+            yield (
+                f"average{where}: the mean of {len(section.averaged)} benchmarks that every row "
+                f"has, each counted once however many questions it has: "
+                f"{', '.join(section.averaged)}"
+            )
+    drawn = {
+        column.metric: cell.num_items
+        for section in sections
+        for row in section.rows
+        for column, cell, _ in section.slots(row)
+        if cell is not None and cell.num_items and cell.sample.items[0].startswith(OF_SUBJECT)
+    }
+    if drawn:
+        each = ", ".join(f"{metric} ({number})" for metric, number in sorted(drawn.items()))
+        yield f"questions of one subject count together, a subject as one item: {each}"
+
+
+def _signal(sections: Sequence[Section]) -> Iterator[str]:
+    if not any(value is not None for section in sections for value in section.signal):
+        return
+    yield (
+        "signal-to-noise: spread between methods (standard deviation of the rows' means in a "
+        "scenario) over the standard error of a row's mean; equal methods give about 1. With one "
+        "seed the error is over questions alone"
+    )
+    weak = {
+        column.key.replace("gain:", "gain in "): None
+        for section in sections
+        for at, column in enumerate(section.columns)
+        if section.undecided(at)
+    }
+    if weak:
+        yield f"cannot decide (signal-to-noise below {DECIDES:g}, no two rows told apart): " + (
+            ", ".join(weak)
         )
 
 

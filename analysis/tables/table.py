@@ -13,6 +13,9 @@ from tiebreak_analysis.statistics import Difference, Interval, Sample
 SHORT = 8  # characters of a hash that a reader is shown
 START = "start model"
 LEVEL = 0.95  # of every interval and every test
+DECIDES = 2.0
+"""Signal-to-noise below which a column cannot decide: of two rows, a |t| that nobody would call a
+difference. See docs/statistics.md."""
 
 
 def counted(number: int, what: str) -> str:
@@ -71,6 +74,38 @@ class Column:
 
 
 @dataclass(frozen=True)
+class OfModels:
+    """What one or two seeds allow: of these very models, over the questions they answered."""
+
+    interval: Interval
+    """Over questions alone; nothing of training again."""
+    highest: bool = False
+    """The best mean of such models in its scenario, where two could be tested."""
+    differs: bool = False
+    """Shown to differ from the highest one on these questions."""
+    behind: Difference | None = None
+    """The highest minus this one, on common questions; None where no test was made."""
+    p: float | None = None
+    """That difference's p after Holm's correction over the tests of models of the section."""
+
+
+@dataclass(frozen=True)
+class ModelPair:
+    """Two models that differ on the questions they both answered."""
+
+    scenario: str
+    column: str
+    """`Column.key`."""
+    better: str
+    worse: str
+    """Row labels."""
+    difference: Difference
+    """The better minus the worse one."""
+    p: float
+    """After Holm's correction."""
+
+
+@dataclass(frozen=True)
 class Cell:
     """An interval over runs (and items, where the runs kept them), and which runs."""
 
@@ -86,6 +121,8 @@ class Cell:
     """The best minus this one, on common seeds and items; None where no test was made."""
     p: float | None = None
     """That difference's p value after Holm's correction."""
+    models: OfModels | None = None
+    """Set where there are too few seeds to say anything of methods, and questions enough."""
 
     @property
     def num_seeds(self) -> int:
@@ -172,6 +209,14 @@ class Section:
     """Run id -> why its values item by item are not used, though it has some."""
     outdated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Evaluator -> runs measured with an older version of it: not counted in its columns."""
+    averaged: tuple[str, ...] = ()
+    """The metrics behind the column `average`, one per benchmark; empty: there is none."""
+    model_pairs: tuple[ModelPair, ...] = ()
+    """Those shown to differ, of rows with too few seeds to compare methods."""
+    num_model_tests: int = 0
+    """Pairs of models that were tested: a family of their own."""
+    signal: tuple[float | None, ...] = ()
+    """By column: spread between rows over the standard error of a row's mean."""
 
     @property
     def title(self) -> str:
@@ -185,6 +230,15 @@ class Section:
             any(row.published and row.published[at] is not None for row in self.rows)
             for at in range(len(self.columns))
         )
+
+    def undecided(self, at: int) -> bool:
+        """Whether column `at` has a better end, more noise than it can decide by, and indeed told
+        no two rows apart."""
+        column, signal = self.columns[at], self.signal[at] if self.signal else None
+        cells = [row.cells[at] for row in self.rows if row.cells[at] is not None]
+        told = any(cell.p is not None and not cell.tied for cell in cells if cell is not None)
+        told |= any(pair.column in (column.key, column.metric) for pair in self.model_pairs)
+        return bool(column.sign) and signal is not None and signal < DECIDES and not told
 
     def slots(self, row: Row) -> Iterator[tuple[Column, Cell | None, PublishedFigure | None]]:
         """A row's cells with the figure beside each."""

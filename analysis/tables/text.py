@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 
 from tiebreak_analysis.published import Reference
+from tiebreak_analysis.tables.models import model_words
 from tiebreak_analysis.tables.table import Cell, Column, Row, Section, Table
 
-DAGGER = "†"
+DAGGER, DIFFERS = "†", "‡"
+SIGNAL = "signal-to-noise"
 MISSING = "missing"
 NO_INTERVAL = "-"
 
@@ -25,8 +27,10 @@ def markdown(table: Table) -> str:
         lines += [f"### {_escape(section.title)}", "", *_pipes(section, table.references), ""]
         for verdict in section.verdicts:
             lines.append(f"- **{_escape(verdict.scenario)}**: {_escape(verdict.text)}")
-        lines += [""] * bool(section.verdicts)
-    if table.sections[-1].verdicts:
+        for scenario, text in model_words(section):
+            lines.append(f"- **{_escape(scenario)}**, models: {_escape(text)}")
+        lines += [""] * lines[-1].startswith("- ")
+    if not lines[-1] and lines[-2].startswith("- "):
         lines.pop()  # one list: a blank line would only spread it
     lines += [f"- {_escape(note)}" for note in table.notes]
     lines.append(f"- {table.runs_counted}; made by `{table.command.replace('`', '')}`")
@@ -61,12 +65,29 @@ def printed_cells(
             yield ""
 
 
+def signal_cells(section: Section) -> list[str]:
+    """The last row, from its label on; empty where no column has a signal-to-noise ratio."""
+    if not any(value is not None for value in section.signal):
+        return []
+    texts = [SIGNAL]
+    for value, beside in zip(section.signal, section.published, strict=True):
+        texts += ["" if value is None else f"{value:.1f}"] + [""] * beside
+    return [*texts, ""]
+
+
 def cell_parts(row: Row, column: Column, cell: Cell) -> tuple[str, str, str]:
-    """A cell's mean, half width, and ` (n=2)` where only two of the row's runs have the metric."""
+    """A cell's mean, half width, and ` (n=2)` where only two of the row's runs have the metric.
+    Of one seed the half width is NO_INTERVAL; see `model_half`."""
     interval, width = cell.interval, cell.interval.half_width
     half = NO_INTERVAL if width is None else column.text(width)
     fewer = "" if interval.n == row.n else f" (n={interval.n})"
     return column.text(interval.mean, signed=column.gain), half, fewer
+
+
+def model_half(column: Column, cell: Cell) -> str | None:
+    """Half width over questions, where that is all there is: one seed."""
+    width = None if cell.models is None else cell.models.interval.half_width
+    return None if width is None or cell.interval.low is not None else column.text(width)
 
 
 def one_line(text: str) -> str:
@@ -82,6 +103,7 @@ def _pipes(section: Section, letters: Mapping[Reference, str]) -> list[str]:
             cells = printed_cells(section, row, letters, _markdown_cell, "{} {}".format)
             name = "" if at else _escape(scenario)
             body.append([name, _escape(row.label), *cells, row.count])
+    body += [["", *cells] for cells in [signal_cells(section)] if cells]
     widths = [max(3, *(len(row[at]) for row in [head, *body])) for at in range(len(head))]
     rule = [f":{'-' * (w - 1)}" if at < 2 else f"{'-' * (w - 1)}:" for at, w in enumerate(widths)]
     lines = []
@@ -97,7 +119,9 @@ def _pipes(section: Section, letters: Mapping[Reference, str]) -> list[str]:
 def _markdown_cell(row: Row, column: Column, cell: Cell) -> str:
     mean, half, fewer = cell_parts(row, column, cell)
     mean = f"**{mean}**" if cell.best else mean + DAGGER * cell.tied
-    return f"{mean} ± {half}{fewer}"
+    mean += DIFFERS * (cell.models is not None and cell.models.differs)
+    alone = model_half(column, cell)
+    return f"{mean} ± {half}{fewer}" if alone is None else f"{mean} (± {alone}){fewer}"
 
 
 def _escape(text: str) -> str:
@@ -114,6 +138,10 @@ def latex(table: Table) -> str:
         texts = [
             rf"\textbf{{{_latex_escape(verdict.scenario)}}}: {_latex_escape(verdict.text)}"
             for verdict in section.verdicts
+        ]
+        texts += [
+            rf"\textbf{{{_latex_escape(scenario)}}}, models: {_latex_escape(text)}"
+            for scenario, text in model_words(section)
         ]
         if section is table.sections[-1]:
             made = rf"{table.runs_counted}; made by \texttt{{{_latex_escape(table.command)}}}"
@@ -141,6 +169,9 @@ def _tabular(section: Section, letters: Mapping[Reference, str]) -> Iterator[str
             name = "" if at else _latex_escape(scenario)
             cells = printed_cells(section, row, letters, _latex_cell, figure)
             yield " & ".join([name, _latex_escape(row.label), *cells, row.count]) + r" \\"
+    if last := signal_cells(section):
+        yield r"\midrule"
+        yield " & ".join(["", *map(_latex_escape, last)]) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
 
@@ -149,6 +180,10 @@ def _latex_cell(row: Row, column: Column, cell: Cell) -> str:
     mean, half, fewer = cell_parts(row, column, cell)
     mean = rf"\mathbf{{{mean}}}" if cell.best else mean
     mean += r"^{\dagger}" * cell.tied
+    mean += r"^{\ddagger}" * (cell.models is not None and cell.models.differs)
+    alone = model_half(column, cell)
+    if alone is not None:
+        return rf"${mean}$ ($\pm {alone}$){fewer}"
     return (rf"${mean}$ --" if half == NO_INTERVAL else rf"${mean} \pm {half}$") + fewer
 
 
@@ -156,7 +191,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}",
-    "±": r"$\pm$", "·": r"$\cdot$", "†": r"$\dagger$",
+    "±": r"$\pm$", "·": r"$\cdot$", "†": r"$\dagger$", "‡": r"$\ddagger$",
 }  # fmt: skip
 
 

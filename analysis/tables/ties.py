@@ -9,7 +9,7 @@ three seeds take no part: they are neither best nor tied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -37,20 +37,8 @@ def judged(
     The result: the blocks' rows with `best`, `tied`, `behind` and `p` in their cells, a verdict for
     each scenario that has one, and the number of tests.
     """
-    asked = _asked(blocks, columns)
-    questions: dict[Question, dict[str, Sample]] = {}
-    for question, rivals in asked.values():  # of a metric and its gain the metric, which is first
-        questions.setdefault(question, rivals)
-    num_pairs = sum(len(rivals) * (len(rivals) - 1) // 2 for rivals in questions.values())
-    too_many = num_pairs if num_pairs > MOST else 0
-    p = {
-        (question, pair): value
-        for question, rivals in questions.items()
-        for pair, value in ({} if too_many else _pairs(rivals)).items()
-    }
-    by_question: dict[Question, dict[Pair, float | None]] = {}
-    for (question, pair), value in zip(p, holm(list(p.values())), strict=True):
-        by_question.setdefault(question, {})[pair] = value
+    asked = asked_of(blocks, columns, _rivals)
+    by_question, num_tests, too_many = corrected(asked, _pairs)
     marked = []
     for at, (rows, _) in enumerate(blocks):
         for place, column in enumerate(columns):
@@ -59,8 +47,29 @@ def judged(
                 rows = _marked(rows, place, column.sign, rivals, by_question[question])
         marked.append(tuple(rows))
     verdicts = [_verdict(rows, columns, too_many) for rows in marked]
-    num_tests = sum(value is not None for value in p.values())
     return marked, [verdict for verdict in verdicts if verdict is not None], num_tests
+
+
+def corrected(
+    asked: Mapping[tuple[int, int], Comparison],
+    test: Callable[[Mapping[str, Sample]], Mapping[Pair, float | None]],
+) -> tuple[dict[Question, dict[Pair, float | None]], int, int]:
+    """Each question's pairs with p after Holm's correction over all of them; the number of tests;
+    and the number of pairs, where they are too many and none was tested."""
+    questions: dict[Question, dict[str, Sample]] = {}
+    for question, rivals in asked.values():  # of a metric and its gain the metric, which is first
+        questions.setdefault(question, rivals)
+    num_pairs = sum(len(rivals) * (len(rivals) - 1) // 2 for rivals in questions.values())
+    too_many = num_pairs if num_pairs > MOST else 0
+    p = {
+        (question, pair): value
+        for question, rivals in questions.items()
+        for pair, value in ({} if too_many else test(rivals)).items()
+    }
+    by_question: dict[Question, dict[Pair, float | None]] = {}
+    for (question, pair), value in zip(p, holm(list(p.values())), strict=True):
+        by_question.setdefault(question, {})[pair] = value
+    return by_question, sum(value is not None for value in p.values()), too_many
 
 
 def _rivals(rows: Sequence[Row], place: int) -> dict[str, Sample]:
@@ -75,12 +84,16 @@ def _rivals(rows: Sequence[Row], place: int) -> dict[str, Sample]:
     return {row.label: cell.sample for row, cell in present}
 
 
-def _asked(blocks: Sequence[Block], columns: Sequence[Column]) -> dict[tuple[int, int], Comparison]:
+def asked_of(
+    blocks: Sequence[Block],
+    columns: Sequence[Column],
+    rivals_of: Callable[[Sequence[Row], int], dict[str, Sample]],
+) -> dict[tuple[int, int], Comparison]:
     """(block, column) -> what is compared there; a metric and its gain may be one question."""
     keys, asked = {column.key for column in columns if column.sign}, {}
     for at, (rows, one_start) in enumerate(blocks):
         for place, column in enumerate(columns):
-            if column.sign and (rivals := _rivals(rows, place)):
+            if column.sign and (rivals := rivals_of(rows, place)):
                 as_metric = one_start and column.metric in keys
                 asked[at, place] = (at, column.metric if as_metric else column.key), rivals
     return asked

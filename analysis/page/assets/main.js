@@ -115,6 +115,7 @@ function everything() {
   filters();
   filtered();
   answers();
+  questions();
 }
 
 // A live page asks its own server for a newer version and takes over its parts; choices stay.
