@@ -41,6 +41,7 @@ def notes_of(
     yield from _few_seeds(rows)
     shown = dict.fromkeys(row.method or "" for row in rows)
     yield from (f"{method}: {footnotes[method]}" for method in shown if method in footnotes)
+    yield from _overlaps(sections, finished)
     yield from _published(slots, letters)
     yield from _unfinished(runs, chosen, planned)
     yield from _unplaced(planned or (), finished)
@@ -111,6 +112,21 @@ def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
             f"{counted(len(having), 'method row')}: "
             "they cannot tell methods apart, and none of them is marked"
         )
+
+
+def _overlaps(sections: Sequence[Section], finished: Sequence[Record]) -> Iterator[str]:
+    """What the questions of the columns share with training data (docs/evaluation.md)."""
+    columns = [column for section in sections for column in section.columns]
+    measured = dict.fromkeys(str(evaluation_metric(column.metric).evaluator) for column in columns)
+    told = []
+    for name in measured:
+        counts = [found for r in finished if (found := r.overlap.get(name, {})).get("questions")]
+        shares = sorted({100 * found["overlapping"] / found["questions"] for found in counts})
+        if shares:
+            ends = dict.fromkeys(f"{share:.1f}" for share in (shares[0], shares[-1]))
+            told.append(f"{name}: {' to '.join(ends)} % of questions")
+    if told:
+        yield f"overlap of training data with {', '.join(told)} (docs/evaluation.md)"
 
 
 def _published(slots: Sequence[Slot], letters: Mapping[Reference, str]) -> Iterator[str]:
