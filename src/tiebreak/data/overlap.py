@@ -1,4 +1,4 @@
-"""Which questions share a run of words with training data.
+"""Which questions share a run of words with training data (apart: a plan loads no numpy for it).
 
 A question overlaps when 13 words in a row of it stand in a training text, lower-cased, without
 marks; of a question of 8 to 12 words all of them must. A shorter one is not judged: its words meet
