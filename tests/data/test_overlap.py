@@ -7,9 +7,13 @@ import random
 import pytest
 
 from tiebreak.data import overlap as module
-from tiebreak.data.overlap import LONGEST, SHORTEST, overlap, words
+from tiebreak.data.overlap import LONGEST, SHORTEST, numbered, words
 
 TEXT = "the quick brown fox jumps over the lazy dog near the old river bank today"
+
+
+def overlap(questions: list[str], texts: list[str]) -> dict[str, int]:
+    return module.overlap(questions, numbered(texts))
 
 
 def by_hand(questions: list[str], texts: list[str]) -> dict[str, int]:

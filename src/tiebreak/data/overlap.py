@@ -8,7 +8,8 @@ by chance. 13 and 8 are the limits of GPT-3's contamination study (arXiv 2005.14
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,57 +17,55 @@ LONGEST, SHORTEST = 13, 8
 AT_ONCE = 1 << 20  # words of training text
 _WORD = re.compile(r"[^\W_]+")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
-Ids = np.ndarray[tuple[int], np.dtype[np.uint64]]
-
-
-def overlap(questions: Sequence[str], texts: Iterable[str]) -> dict[str, int]:
-    """questions: how many were judged; overlapping: of these; short: those too short for it."""
-    asked = [words(question) for question in questions]
-    judged = [question for question in asked if len(question) >= SHORTEST]
-    known: dict[str, int] = {}
-    rows = [_ids([known.setdefault(word, len(known) + 1) for word in q]) for q in judged]
-    sizes = [min(len(row), LONGEST) for row in rows]
-    own = [_runs(row, size) for row, size in zip(rows, sizes, strict=True)]
-    wanted = {size: np.unique(np.concatenate([runs for runs, of in zip(own, sizes, strict=True)
-                                              if of == size])) for size in set(sizes)}  # fmt: skip
-    seen = {size: np.zeros(len(runs), bool) for size, runs in wanted.items()}
-    for block in _blocks(texts, known) if judged else ():
-        for size, runs in wanted.items():
-            seen[size] |= np.isin(runs, _runs(block, size))
-    hits = {size: set(runs[seen[size]].tolist()) for size, runs in wanted.items()}
-    found = sum(not hits[size].isdisjoint(runs.tolist())
-                for runs, size in zip(own, sizes, strict=True))  # fmt: skip
-    return {"questions": len(judged), "overlapping": found, "short": len(asked) - len(judged)}
+Words = np.ndarray[tuple[int], np.dtype[np.uint32]]
+Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 
 def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def _blocks(texts: Iterable[str], known: dict[str, int]) -> Iterator[Ids]:
-    """The words of texts as numbers; 0 for a word that no question has, and between two texts."""
-    block: list[int] = []
-    for text in texts:
-        block += [known.get(word, 0) for word in words(text)]
-        block.append(0)
-        if len(block) > AT_ONCE:
-            yield _ids(block)
-            block = []
-    yield _ids(block)
+def numbered(texts: Iterable[str]) -> Words:
+    """The words of texts, each as a number, with a 0 after each text."""
+    parts = [_numbers(words(text)) for text in texts]
+    return np.concatenate(parts) if parts else _numbers([])
 
 
-def _ids(values: Sequence[int]) -> Ids:
-    return np.array(values, dtype=np.uint64)
+def _numbers(said: Sequence[str]) -> Words:
+    return np.array([*(zlib.crc32(word.encode()) or 1 for word in said), 0], dtype=np.uint32)
 
 
-def _runs(ids: Ids, size: int) -> Ids:
-    """A 64-bit hash of every run of `size` words without a 0 in it."""
-    number = len(ids) - size + 1
-    if number < 1:
-        return _ids([])
+def overlap(questions: Sequence[str], trained: Words) -> dict[str, int]:
+    """questions: how many were judged; overlapping: of these; short: those too short for it.
+    trained: training texts, `numbered`."""
+    asked = [words(question) for question in questions]
+    judged = [question for question in asked if len(question) >= SHORTEST]
+    sizes = [min(len(question), LONGEST) for question in judged]
+    own = [_runs(_numbers(q), size) for q, size in zip(judged, sizes, strict=True)]
+    found = 0
+    for size in sorted(set(sizes)):
+        of_size = [runs for runs, its in zip(own, sizes, strict=True) if its == size]
+        hits = set(_shared(np.sort(np.concatenate(of_size)), trained, size).tolist())
+        found += sum(not hits.isdisjoint(runs.tolist()) for runs in of_size)
+    return {"questions": len(judged), "overlapping": found, "short": len(asked) - len(judged)}
+
+
+def _shared(wanted: Hashes, trained: Words, size: int) -> Hashes:
+    """Those of the sorted hashes that a run of the training texts has."""
+    seen = np.zeros(len(wanted), bool)
+    for at in range(0, len(trained), AT_ONCE):
+        there = _runs(trained[at : at + AT_ONCE + size - 1], size)
+        places = np.minimum(np.searchsorted(wanted, there), len(wanted) - 1)
+        seen[places[wanted[places] == there]] = True
+    return wanted[seen]
+
+
+def _runs(said: Words, size: int) -> Hashes:
+    """A 64-bit hash of every run of `size` words in one text."""
+    number = max(0, len(said) - size + 1)
     hashes, whole = np.zeros(number, np.uint64), np.ones(number, bool)
     for at in range(size):
-        part = ids[at : at + number]
+        part = said[at : at + number]
         hashes = hashes * _FACTOR + part
         whole &= part != 0
     return hashes[whole]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def overlap_stage(
         prompts = paths["asked"] / PROMPTS
         rows = json.loads(prompts.read_text()) if prompts.is_file() else None
         questions = _questions(paths["asked"]) if rows is None else [_text(r) for r in rows]
-        folders = [paths[side] for side in training]
-        found: dict[str, Any] = overlap(questions, _texts(folders, start.tokenizer()))
+        folders = tuple(paths[side] for side in training)
+        found: dict[str, Any] = overlap(questions, _trained(folders, start))
         if rows is not None and not run.data.samples:
             found[SHARED] = _shared(context.run.data, rows)
         (work / OVERLAP).write_text(json.dumps(found, sort_keys=True))
@@ -77,8 +77,20 @@ def _text(row: Mapping[str, Any]) -> str:
     return "\n".join(text for role, text in turns if role not in ("system", "developer"))
 
 
-def _texts(folders: list[Path], tokenizer: Any) -> Iterator[str]:
-    """Prompts and responses as they were trained on."""
+_last: dict[tuple[Path, ...], Any] = {}  # of the run before: its benchmarks follow one another
+
+
+def _trained(folders: tuple[Path, ...], start: Checkpoint) -> Any:
+    """The words of prompts and responses as they were trained on, numbered."""
+    from tiebreak.data.overlap import numbered
+
+    if folders not in _last:
+        _last.clear()
+        _last[folders] = numbered(_texts(folders, start.tokenizer()))
+    return _last[folders]
+
+
+def _texts(folders: Iterable[Path], tokenizer: Any) -> Iterator[str]:
     from tiebreak.data.tokens import Tokens
 
     for folder in folders:
