@@ -13,8 +13,10 @@ import pytest
 from tiny import make_model
 
 from tests.end_to_end.rows import SMALL, pairs, write
+from tests.harness import made
 from tiebreak.compose import Run, compose
 from tiebreak.data import world
+from tiebreak.data.examples import prompt_key
 from tiebreak.engine.models import load_model
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
@@ -32,7 +34,7 @@ from tiebreak_analysis.tables.text import markdown
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights, training rows, and a set of other pairs in two categories."""
     folder = tmp_path_factory.mktemp("given")
     tokenizer = world.build_tokenizer()
@@ -51,9 +53,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def given(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def given(folder_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path / "home"))
-    return made
+    return folder_made
 
 
 def run_of(
@@ -130,6 +132,26 @@ def test_training_prompts_are_refused_before_training(given: Path) -> None:
         execute(run)
     store = Store(artefacts_dir())
     assert store.has("tokens", run.plan.tokens.key) and not store.has("align", run.plan.align.key)
+
+
+def test_questions_of_a_benchmark_are_looked_for_in_the_training_rows(
+    given: Path, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in (given / "train.jsonl").read_text().splitlines()]
+    others = [json.loads(line) for line in (given / "other.jsonl").read_text().splitlines()]
+    asked = [row["prompt"][0]["content"] for row in (*lines[:2], *others[:2])]
+    rows = [{"sentence": f"{text} the _ river", "option1": "old", "option2": "small", "answer": "1"}
+            for text in asked]  # fmt: skip
+    made.write(tmp_path, "allenai/winogrande", {"winogrande_xl": {"train": rows,
+                                                                  "validation": rows}})  # fmt: skip
+    run = run_of(given, "evaluation.evaluators=[]", "evaluation.benchmarks=[winogrande]",
+                 f"evaluation.mirror={tmp_path}", "data.test_share=0.01", sets=())  # fmt: skip
+    kept = {prompt_key(one.prompt) for one in run.data.rows("train")}
+    expected = sum(prompt_key(text) in kept for text in asked)
+    _, result = result_of(execute(run))
+    assert expected and result["overlap"] == {
+        "winogrande": {"questions": 4, "overlapping": expected, "short": 0}
+    }
 
 
 def test_what_names_the_artefacts(given: Path, tmp_path: Path) -> None:
