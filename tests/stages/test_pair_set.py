@@ -58,6 +58,23 @@ def given(folder_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return folder_made
 
 
+@pytest.fixture(scope="module")
+def finished(folder_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one run that measured the set."""
+    home = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIEBREAK_HOME", str(home))
+        execute(run_of(folder_made))
+    return home
+
+
+@pytest.fixture
+def done(finished: Path, given: Path, tmp_path: Path) -> Path:
+    """The same folder as `given`; the home is a copy of the finished one."""
+    shutil.copytree(finished, tmp_path / "home")
+    return given
+
+
 def run_of(
     given: Path, *overrides: str, sets: Sequence[str] = ("other",), model: Path | None = None
 ) -> Run:
@@ -74,9 +91,9 @@ def result_of(outcome: Outcome) -> tuple[Path, dict[str, Any]]:
     return folder, json.loads((folder / "result.json").read_text())
 
 
-def test_a_run_measures_the_set_and_a_table_prints_it(given: Path) -> None:
-    said: list[str] = []
-    outcome = execute(run_of(given), said.append)
+def test_a_run_measures_the_set_and_a_table_prints_it(done: Path) -> None:
+    outcome = execute(run_of(done))
+    assert outcome.already
     folder, result = result_of(outcome)
     metrics, columns = result["metrics"], pq.read_table(folder / "items" / "other.parquet")
     items = columns.to_pydict()
@@ -108,9 +125,9 @@ def test_a_run_measures_the_set_and_a_table_prints_it(given: Path) -> None:
     assert "other/safety/drift" in markdown(comparison(runs, metrics=["other/safety/drift"]))
 
 
-def test_another_set_is_measured_alone_and_the_rest_is_reused(given: Path) -> None:
-    first = execute(run_of(given))
-    second = run_of(given, "evaluation.max_shared_prompts=0.5", sets=("other", "shared"))
+def test_another_set_is_measured_alone_and_the_rest_is_reused(done: Path) -> None:
+    first = execute(run_of(done))
+    second = run_of(done, "evaluation.max_shared_prompts=0.5", sets=("other", "shared"))
     said: list[str] = []
     outcome = execute(second, said.append)
     assert outcome.folder == first.folder and outcome.evaluation_id == first.evaluation_id
@@ -190,18 +207,19 @@ def test_a_set_of_which_nothing_is_left(given: Path, tmp_path: Path) -> None:
         execute(run)
 
 
-def test_a_plan_says_what_it_costs_and_a_search_looks_at_it(given: Path) -> None:
-    run = run_of(given)
-    costs = {(one.stage.name, one.stage.what): one.cost for one in estimate([run]).stages}
+def test_a_plan_says_what_it_costs(given: Path) -> None:
+    costs = {(one.stage.name, one.stage.what): one.cost for one in estimate([run_of(given)]).stages}
     assert costs["other", "policy"].disk == 200 * 12 and not costs["other", "policy"].missing
     assert {("tokens", "other pairs"), ("overlap", "other")} < set(costs)
-    execute(run)
+
+
+def test_a_search_looks_at_the_set_as_its_stage_does(done: Path) -> None:
+    run = run_of(done)
     store, start = Store(artefacts_dir()), run.plan.evaluations["other"].start
-    held_out = store.path("tokens", run.plan.held_out.key)
     rows = read_rows(store.path("other", start.key) / ITEMS)
     expected = evaluator_of("other", run.evaluation).metrics(rows)
-    model = load_model(given / "model")
-    assert expected.items() <= validate(run, held_out, model).items()
+    held_out = store.path("tokens", run.plan.held_out.key)
+    assert expected.items() <= validate(run, held_out, load_model(done / "model")).items()
 
 
 def test_metrics_of_pair_sets_are_known_by_their_form() -> None:
