@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-VERSION = b"3"
+VERSION = b"4"
 """Version of the layout below; a cache of another one is made again without a word."""
 WORTH = 200
 """Fewer runs than this are read sooner than pyarrow is imported."""
 RECORDS = "records.feather"
 WHOLE = ("seed", "step", "steps")
-OBJECTS = ("metrics", "start", "evaluators", "settings", "manifest")
+OBJECTS = ("metrics", "start", "evaluators", "overlap", "settings", "manifest")
 FILES = (CONFIG, MANIFEST, STATUS, RESULT)
 NO_FILE = (-1, -1)
 

@@ -67,6 +67,7 @@ class Entry(ABC):
             data_hash=_take(hashes, "data", str, MANIFEST, True),
             evaluation=self.evaluation,
             evaluators=result.get("evaluators", {}),
+            overlap=result.get("overlap", {}),
             start_model=start.get("model") or _take(hashes, "start_model", str, MANIFEST, True),
             metrics=result.get("metrics", {}),
             start=start.get("metrics", {}),
@@ -136,6 +137,8 @@ class Record:
     """The same metrics of the start model, as this run measured them."""
     evaluators: Mapping[str, str] = field(default_factory=dict)
     """Name of each evaluator -> the key of what it measured with."""
+    overlap: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Evaluator -> what its questions share with the training data, where that was looked at."""
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """`manifest.json` as it is: commit, versions, hashes, host, times. Empty: not known."""
     several: bool = False
@@ -202,6 +205,9 @@ def _result(entry: Entry, manifest: dict[str, Any]) -> dict[str, Any]:
     for name, key in _take(result, "evaluators", dict, RESULT).items():
         if not isinstance(key, str):
             raise Unreadable(f"{RESULT}: the key of evaluator {name!r} is {key!r}, not text")
+    for name, counts in (_take(result, "overlap", dict, RESULT, True) or {}).items():
+        if not isinstance(counts, dict) or not all(type(n) is int for n in counts.values()):
+            raise Unreadable(f"{RESULT}: overlap of {name!r} is {counts!r}, not counts")
     start = _take(result, "start", dict, RESULT)
     _take(start, "model", str, RESULT)
     for where in (result, start):

@@ -54,6 +54,7 @@ def notes_of(
     yield from _signal(sections)
     shown = dict.fromkeys(row.method or "" for row in rows)
     yield from (f"{method}: {footnotes[method]}" for method in shown if method in footnotes)
+    yield from _overlaps(sections, finished)
     yield from _published(slots, letters)
     yield from _unfinished(runs, chosen, planned)
     yield from _unplaced(planned or (), finished)
@@ -186,6 +187,21 @@ def _signal(sections: Sequence[Section]) -> Iterator[str]:
         yield f"cannot decide (signal-to-noise below {DECIDES:g}, no two rows told apart): " + (
             ", ".join(weak)
         )
+
+
+def _overlaps(sections: Sequence[Section], finished: Sequence[Record]) -> Iterator[str]:
+    """What the questions of the columns share with training data (docs/evaluation.md)."""
+    columns = [column for section in sections for column in section.columns]
+    measured = dict.fromkeys(str(evaluation_metric(column.metric).evaluator) for column in columns)
+    told = []
+    for name in measured:
+        counts = [found for r in finished if (found := r.overlap.get(name, {})).get("questions")]
+        shares = sorted({100 * found["overlapping"] / found["questions"] for found in counts})
+        if shares:
+            ends = dict.fromkeys(f"{share:.1f}" for share in (shares[0], shares[-1]))
+            told.append(f"{name}: {' to '.join(ends)} % of questions")
+    if told:
+        yield f"overlap of training data with {', '.join(told)} (docs/evaluation.md)"
 
 
 def _published(slots: Sequence[Slot], letters: Mapping[Reference, str]) -> Iterator[str]:

@@ -162,9 +162,13 @@ PANEL = {
 """Measure of a displacement panel -> the metric that it is of the pairs in one bucket."""
 
 _EVALUATION = {metric.name: metric for metric in EVALUATION}
-_OTHERS = {metric.name.partition("/")[0] for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
+GROUPS = {metric.name.partition("/")[0] for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
+"""What the names of these metrics begin with: no benchmark and no pair set is called so."""
 # What lm-eval measures of each question that is a share; after it, the filter of the answer.
 _OF_BENCHMARKS = re.compile(r"(acc|acc_norm|exact_match|prompt_level_\w+)(-[\w-]+)?")
+# What a pair set's metric is called -> the metric of held-out pairs that is made in the same way.
+_OF_PAIR_SETS = {name: f"accuracy/{name}" for name in ("likelihood", "likelihood_per_token",
+                                                       "drift")}  # fmt: skip
 # Benchmarks whose column is the choice by log-prob per character, as the studies report them.
 _PER_CHARACTER = frozenset({"arc_easy", "arc_challenge", "hellaswag", "openbookqa"})
 _ALL = {metric.name: metric for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
@@ -173,7 +177,8 @@ _ON_AXES = ("nats", "nats/token", "tokens", "share", "MiB")
 
 def evaluation_metric(name: str) -> Metric:
     """What is known of a metric of `result.json`; a name in no table is printed as it is."""
-    return _EVALUATION.get(name) or benchmark_metric(name) or Metric(name, "", "", "")
+    found = _EVALUATION.get(name) or benchmark_metric(name) or pair_set_metric(name)
+    return found or Metric(name, "", "", "")
 
 
 def benchmark_metric(name: str) -> Metric | None:
@@ -181,13 +186,29 @@ def benchmark_metric(name: str) -> Metric | None:
     acc and acc_norm one is a column of every table."""
     task, _, metric = name.partition("/")
     found = _OF_BENCHMARKS.fullmatch(metric)
-    if found is None or task in _OTHERS:
+    if found is None or task in GROUPS:
         return None
     other = {"acc": task in _PER_CHARACTER, "acc_norm": task not in _PER_CHARACTER}
     sentence, how = f"lm-eval's {metric} of its task {task}.", Shown.TABLES
     return Metric(
         name, "share", "mean over questions", sentence, _UP, 1, "%",
         Shown.RUNS if other.get(found[1]) else how, task, (f"{metric}/{{when}}",),
+    )  # fmt: skip
+
+
+def pair_set_metric(name: str) -> Metric | None:
+    """SET/METRIC or SET/CATEGORY/METRIC of a pair set; None for any other name. Of a category only
+    the rows count in whose column for it there is a number."""
+    set_name, *category, metric = name.split("/") if "/" in name else ("", "")
+    if metric not in _OF_PAIR_SETS or set_name in GROUPS or len(category) > 1:
+        return None
+    like, per_token = _EVALUATION[_OF_PAIR_SETS[metric]], metric == "likelihood_per_token"
+    shown = Shown.ON_REQUEST if category else Shown.RUNS if per_token else Shown.TABLES
+    number = len(like.items)
+    return Metric(
+        name, "share", f"mean over pairs{' of the category' if category else ''}", like.sentence,
+        _UP, 1, "%", shown, set_name, (*like.items, *(f"category/{one}" for one in category)),
+        lambda *columns: like.formula(*columns[:number]),
     )  # fmt: skip
 
 

@@ -77,6 +77,10 @@ SPOILED = {
     ),
     "evaluation": (_edit("result.json", "e" * 64, "f" * 64), "its folder was renamed"),
     "evaluators": (_edit("result.json", '"' + "e" * 16 + '"', "7"), "'gold' is 7, not text"),
+    "overlap": (
+        _edit("result.json", '"evaluators"', '"overlap": {"quiz": 1}, "evaluators"'),
+        "overlap of 'quiz' is 1, not counts",
+    ),
     "nan": (_edit("result.json", "0.5", "NaN"), "NaN is not a number"),
     "infinite": (_edit("result.json", "0.5", "1e999"), "not a finite number"),
     "null": (_edit("result.json", "0.5", "null"), "None, not a finite number"),

@@ -78,7 +78,8 @@ FIRST: dict[str, set[str] | None] = {
     "train.execution": set(),
     "evaluation.split": {TEST, ANSWERED, ANSWERS, SCORED, SCORES},
     "evaluation.evaluators": GIVEN,  # see below
-    "evaluation.benchmarks": GIVEN,  # tests/harness
+    **dict.fromkeys("evaluation.benchmarks evaluation.pair_sets".split(), GIVEN),  # see there
+    "evaluation.max_shared_prompts": set(),
     **dict.fromkeys(
         "evaluation.questions evaluation.chat_template evaluation.mirror".split(), set()
     ),

@@ -43,7 +43,10 @@ def test_a_benchmark_is_added_to_a_finished_run(
 def test_mistakes_end_in_one_line(home: Path, tiebreak: Command, mirror: Path) -> None:
     place = f"evaluation.mirror={mirror}"
     for words, said in (
-        (["evaluation.benchmarks=[winogrand]", place], "no task 'winogrand' (nearest: 'winogrande'"),
+        (
+            ["evaluation.benchmarks=[winogrand]", place],
+            "no task 'winogrand' (nearest: 'winogrande'",
+        ),
         (["evaluation.benchmarks=[piqa]", place], "has no data for piqa"),
         (["evaluation.benchmarks=[winogrande@x]", place], "is not TASK or TASK@SHOTS"),
         (["evaluation.benchmarks=[winogrande]", f"{place}s"], "has no data for winogrande"),

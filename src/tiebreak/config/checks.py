@@ -85,7 +85,9 @@ _FROM_0 = """
 train.weight_decay train.execution.cut_overhead evaluation.temperature evaluation.seed
 data.seed model.pretraining.seed
 """
-_SHARES = "data.max_dropped_share data.max_shared_prompts data.test_share"
+_SHARES = """
+data.max_dropped_share data.max_shared_prompts data.test_share evaluation.max_shared_prompts
+"""
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "must be above 0": (lambda v: v > 0, _ABOVE_0),
     "must be 0 or above": (lambda v: v >= 0, _FROM_0),

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from tiebreak.config import checks, schema
 from tiebreak.config.typed import complete, hints_of, typed, untyped
-from tiebreak.data.formats import kind_of
+from tiebreak.data.formats import called, kind_of
 from tiebreak.data.sources import SOURCES
 from tiebreak.errors import UserError, nearest
 from tiebreak.home import shipped
@@ -206,12 +206,7 @@ def _choice(group: str, value: str) -> list[str]:
     if value in options(group):
         return [value]
     is_file = kind_of(value) is not None
-    name = Path(value).name  # Qwen2.5-0.5B has no suffix
-    if is_file:
-        name = name[: name.lower().rindex(str(kind_of(value)))]
-        # Of a pattern: what stands before its first sign. "???" is how OmegaConf writes no value.
-        if not Path(value).exists() or name == "???":
-            name = re.sub(r"\W*[*?\[].*", "", name) or Path(value).parent.name or "rows"
+    name = called(value)
     if group == "model" and ("/" in value or Path(value).is_dir()):
         place = quoted(value)
         return ["checkpoint", f"model.name={quoted(name)}", f"model.base={place}",

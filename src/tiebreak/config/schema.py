@@ -153,7 +153,9 @@ class EvaluationConfig:
     in stages/evaluators. split: a search judges its trials on rows of their own, so that the test
     rows are met once, by what it chose. benchmarks: tasks of lm-eval, TASK or TASK@SHOTS.
     questions: of each benchmark at most. chat_template: whether benchmarks are asked through it.
-    mirror: the folder with the data of benchmarks; else the Hub."""
+    mirror: the folder with the data of benchmarks; else the Hub. pair_sets: preferences that were
+    not trained on, FILE, ORG/NAME or ORG/NAME:SPLIT. max_shared_prompts: share of the prompts of a
+    pair set that may be training prompts."""
 
     name: str
     split: Split
@@ -167,6 +169,8 @@ class EvaluationConfig:
     questions: int | None = None
     chat_template: bool = False
     mirror: str | None = None
+    pair_sets: tuple[str, ...] = ()
+    max_shared_prompts: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ class Example:
     form: str = ""  # how the row was understood, in words
     notes: tuple[tuple[str, str], ...] = ()  # (code of a finding, the column it is about)
     unfit: str | None = None  # why the row cannot be used, where that was seen on reading
+    category: str | None = None  # what a column category, subset or domain says
 
     @property
     def template(self) -> dict[str, Any]:
@@ -62,6 +63,16 @@ def prompt_key(prompt: str | list[Message]) -> tuple[tuple[str, str], ...]:
     if isinstance(prompt, str):
         return (("user", prompt.strip()),)
     return tuple((message["role"], text_of(message).strip()) for message in prompt)
+
+
+def conversations(examples: Sequence[Example]) -> list[Example]:
+    """The rows, each plain prompt as the only user turn of a conversation."""
+    return [
+        replace(one, prompt=[{"role": "user", "content": one.prompt}])
+        if isinstance(one.prompt, str)
+        else one
+        for one in examples
+    ]
 
 
 def near_key(prompt: str | list[Message]) -> str:

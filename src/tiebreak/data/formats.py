@@ -34,6 +34,18 @@ def kind_of(name: str | Path) -> str | None:
     return last if last in _READERS else None
 
 
+def called(source: str) -> str:
+    """What a source is called: a file's name without its suffixes, of a pattern what stands before
+    its first sign; of a folder or a Hub id the last part."""
+    name, kind = Path(source).name, kind_of(source)  # Qwen2.5-0.5B has no suffix
+    if kind is None:
+        return name
+    name = name[: name.lower().rindex(kind)]
+    if Path(source).exists() and name != "???":  # which is how OmegaConf writes no value
+        return name
+    return re.sub(r"\W*[*?\[].*", "", name) or Path(source).parent.name or "rows"
+
+
 def is_saved(folder: Path) -> bool:
     """Whether `datasets` saved this folder (save_to_disk)."""
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
@@ -83,7 +95,8 @@ def no_split(name: str, split: str, splits: Iterable[str]) -> str:
     splits = list(splits)
     return (
         f"{name}: no split {split!r}{nearest(split, splits)}; it has {', '.join(splits)}; name one "
-        "in data.train_split, data.test_split or data.demonstrations_split"
+        "in data.train_split, data.test_split or data.demonstrations_split, or for "
+        "evaluation.pair_sets as NAME:SPLIT"
     )
 
 

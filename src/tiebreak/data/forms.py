@@ -100,6 +100,7 @@ DEMONSTRATIONS = (
 SYSTEM = ("system", "system_prompt", "system_message")
 TOOLS = ("tools", "functions")
 BESIDE = ("history", "documents", "chat_template_kwargs")
+CATEGORY = ("category", "subset", "domain")
 PARTS, NO_ANSWER = "parts-before-its-end", "ends-in-no-answer"
 # Names that say of a column that a model should see it, that it tells of the row alone, and that it
 # says how good an answer is.
@@ -255,7 +256,8 @@ def _example(form: Form, row: Row, prompt: Prompt, **fields: Any) -> Example:
         if system is not None or fields["tools"] or more or history:
             fields["template_kwargs"], prompt = more, _after(prompt, system, history)
     notes = tuple(_notes(row, own | used, prompt))
-    return Example(prompt=prompt, form=form.name, notes=notes, **fields)
+    category = next((str(row[name]) for name in CATEGORY if row.get(name) not in (None, "")), None)
+    return Example(prompt=prompt, form=form.name, notes=notes, category=category, **fields)
 
 
 def _after(prompt: Prompt, system: str | None, history: list[Message]) -> list[Message]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import re
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from tiebreak.harness.tasks import Benchmark, folder_of
 
 Row = dict[str, Any]
 SEED = 1234  # lm-eval's own, of the few-shot examples
+_AROUND = re.compile(r"\A\s*(question|q)\s*:\s*|\s*(answer|a)\s*:\s*\Z", re.IGNORECASE)
 
 
 def ask(
     lm: Any, benchmark: Benchmark, *, questions: int | None, chat_template: bool, mirror: str | None
 ) -> list[Row]:
-    """A row per question: id, subject (of a group of tasks), scores by metric, log-probs of the
-    choices or the text that was written, and the right answer. UserError: the data cannot be read,
-    or the task has no numbers by question."""
+    """A row per question: id, subject (of a group of tasks), its text, scores by metric, log-probs
+    of the choices or the text that was written, and the right answer. UserError: the data cannot be
+    read, or the task has no numbers by question."""
     from lm_eval.evaluator import evaluate
 
     with quietly(), _from_mirror(mirror):
@@ -42,7 +44,7 @@ def ask(
     return [
         row
         for name, samples in found["samples"].items()
-        for row in _rows(samples, name if several else None)
+        for row in _rows(samples, name if several else None, loaded["tasks"][name])
     ]
 
 
@@ -112,12 +114,15 @@ def chosen_questions(sizes: Mapping[str, int], most: int | None) -> dict[str, li
     }
 
 
-def _rows(samples: Sequence[Mapping[str, Any]], subject: str | None) -> list[Row]:
+def _rows(samples: Sequence[Mapping[str, Any]], subject: str | None, task: Any) -> list[Row]:
     """One row per question, whatever filters its answer went through."""
     rows: dict[int, Row] = {}
     for sample in samples:
         number = sample["doc_id"]
-        row = rows.setdefault(number, _row(sample, subject, number))
+        if number not in rows:
+            rows[number] = _row(sample, subject, number)
+            rows[number]["question"] = question(task, sample["doc"])
+        row = rows[number]
         ending = "" if sample["filter"] == "none" else f"-{sample['filter']}"
         for metric in sample["metrics"]:
             value = sample[metric]
@@ -136,6 +141,15 @@ def _row(sample: Mapping[str, Any], subject: str | None, number: int) -> Row:
     else:
         row["answer"] = str(answers[0])
     return row
+
+
+def question(task: Any, doc: Mapping[str, Any]) -> str:
+    """The question by itself, without examples and without the words before and after it: the field
+    that the task names for this, else its text. Empty where neither is text."""
+    named = task.config.doc_to_decontamination_query
+    text = doc.get(named) if isinstance(named, str) else None
+    text = text if isinstance(text, str) else task.doc_to_text(doc)
+    return _AROUND.sub("", text) if isinstance(text, str) else ""
 
 
 @contextlib.contextmanager

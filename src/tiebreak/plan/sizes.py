@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak.config.schema import Adapter, Lora, RunConfig
+from tiebreak.data.pair_sets import pair_sets
 from tiebreak.data.sources import Lengths
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
 from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 from tiebreak.model_folder import adapter_base, tensors, weight_files
+from tiebreak.stages.tokens import pairs_of
 
 
 class NotKnown(LookupError):
@@ -47,8 +49,8 @@ class Shape:
 class RunSize:
     """The numbers that the costs of a run's stages are computed from.
 
-    shape: of the start model. lengths: rows by side; a side the run has not is no key. None: not
-    known. The methods raise NotKnown.
+    shape: of the start model. lengths: rows by side, and by pair set (`pairs_of`); what the run has
+    not is no key. None: not known. The methods raise NotKnown.
     """
 
     run: RunConfig
@@ -113,14 +115,17 @@ class SizeCache:
         self._known: dict[Hashable, tuple[Shape | None, dict[str, Lengths | None]]] = {}
 
     def size(self, run: RunConfig, folders: Callable[[], Mapping[str, Path]]) -> RunSize:
-        """folders: where the rows of each side are, or would be, as token ids; called when the
-        model, scenario and data are new."""
-        at = (run.model, run.scenario, run.data)
+        """folders: where the rows of each side and pair set are, or would be, as token ids; called
+        when the model, scenario, data and pair sets are new."""
+        at = (run.model, run.scenario, run.data, run.evaluation.pair_sets)
         if at not in self._known:
             tokens = folders()
             sides = (*run.data.sides(), *([DEMONSTRATIONS] if run.trains_sft else []))
             stored = {s: stored_lengths(tokens[s]) if s in tokens else None for s in sides}
             lengths = {side: stored[side] or run.data.expected(side) for side in sides}
+            for name, one in pair_sets(run.evaluation.pair_sets).items():
+                found = stored_lengths(tokens[rows]) if (rows := pairs_of(name)) in tokens else None
+                lengths[rows] = found or one.expected(run.data.max_length)
             self._known[at] = start_shape(run), lengths
         return RunSize(run, *self._known[at])
 

@@ -83,7 +83,7 @@ def stage_cost(name: str, what: str, size: RunSize) -> StageCost:
 
 
 def _evaluator_cost(name: str, of_policy: bool, size: RunSize) -> StageCost:
-    cost = evaluator_of(name).cost
+    cost = evaluator_of(name, size.run.evaluation).cost
     if cost is None:
         return StageCost("unknown", missing=f"what the evaluator {name} needs")
     try:
@@ -298,6 +298,12 @@ _TOKENS = _Formulas(
     lambda size, what: RUNTIME,
     lambda size, what: _side(size, what).rows * (FLOAT * _side(size, what).tokens + 64),
 )
+_OVERLAP = _Formulas(
+    "rows",
+    lambda size, what: size.rows(TRAIN).rows,
+    lambda size, what: RUNTIME,
+    lambda size, what: 100,
+)
 _SUPERVISED = _Formulas(
     "train",
     _supervised_flops,
@@ -307,6 +313,7 @@ _SUPERVISED = _Formulas(
 )
 _STAGES = {
     "tokens": _TOKENS,
+    "overlap": _OVERLAP,
     "pretrain": _SUPERVISED,
     "instruct": _SUPERVISED,
     "sft": _SUPERVISED,

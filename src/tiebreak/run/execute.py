@@ -24,8 +24,9 @@ from tiebreak.run import distributed
 from tiebreak.stages.align import check_kind
 from tiebreak.stages.evaluators import evaluator_of
 from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
+from tiebreak.stages.overlap import read_overlap, refuse_shared
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
-from tiebreak.stages.tokens import read_report
+from tiebreak.stages.tokens import pairs_of, read_report
 from tiebreak.store import Artefact, Store
 from tiebreak.track import record as records
 from tiebreak.track.mirror import Mirror, open_mirror
@@ -89,10 +90,13 @@ def _execute(
         return make(stage, store, context, log.enter, outcome.note)
 
     tokens = made(run.plan.tokens)  # first: a mistake in the data must not wait for SFT
-    made(run.plan.held_out)
+    for stage in (run.plan.held_out, *run.plan.pair_rows.values()):
+        made(stage)
     check_kind(run, tokens)
     for text in token_lines(run, store):
         log.say(text)
+    for name, rows in run.plan.pair_rows.items():
+        refuse_shared(run, name, made(rows), made(run.plan.overlaps[name]))
     if distributed.world_size() > 1:
         distributed.prepare(run)
     log.follow(made(align) / METRICS)
@@ -100,6 +104,8 @@ def _execute(
     for measured in run.plan.evaluations.values():
         made(measured.start)
         made(measured.policy)
+    for stage in run.plan.overlaps.values():
+        made(stage)
     record.update_manifest(**manifest(run, store, record, outcome.artefacts))
     result = write_evaluation(run, store, record)
     record.finish(run.evaluation_id, result)
@@ -232,7 +238,7 @@ def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
     metrics: dict[str, float] = {}
     of_start: dict[str, float] = {}
     for name, measured in run.plan.evaluations.items():
-        evaluator = evaluator_of(name)
+        evaluator = evaluator_of(name, run.evaluation)
         start, policy = (
             read_rows(store.path(stage.name, stage.key) / ITEMS)
             for stage in (measured.start, measured.policy)
@@ -247,7 +253,11 @@ def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
                 record.write_jsonl(path, content)
     before = read_result(record.folder, run.evaluation_id)
     kept = before.get("start", {}).get("metrics", {})
+    found = {name: read_overlap(store.path(stage.name, stage.key))
+             for name, stage in run.plan.overlaps.items()}  # fmt: skip
+    shared = {**before.get("overlap", {}), **found}
     return {
+        **({"overlap": shared} if shared else {}),
         "evaluators": {**before.get("evaluators", {}), **run.evaluators},
         "settings": run.resolved["evaluation"],
         "metrics": {**before.get("metrics", {}), **metrics},
@@ -288,6 +298,7 @@ def manifest(run: Run, store: Store, record: Record, reused: dict[Any, bool]) ->
 def _reports(run: Run, store: Store) -> dict[str, dict[str, Any]]:
     """Side of the data -> the report on its rows as token ids."""
     sides = {"train": run.plan.tokens, str(run.evaluation.split): run.plan.held_out}
+    sides |= {pairs_of(name): rows for name, rows in run.plan.pair_rows.items()}
     return {side: read_report(store.path(of.name, of.key)) for side, of in sides.items()}
 
 

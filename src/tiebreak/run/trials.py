@@ -135,9 +135,12 @@ def validate(run: RunConfig, tokens: Path, model: Any) -> dict[str, float]:
     plan = plan_of(run)
     with _undisturbed(model):
         for name in plan.evaluations:
-            subject = Subject(run, tokens, plan.start.tokenizer(), lambda: model, items=items)
-            items[name] = evaluator_of(name).items(subject)
-            metrics |= evaluator_of(name).metrics(items[name])
+            own = plan.pair_rows.get(name)
+            rows = Store(artefacts_dir()).path(own.name, own.key) if own else tokens
+            subject = Subject(run, rows, plan.start.tokenizer(), lambda: model, items=items)
+            evaluator = evaluator_of(name, run.evaluation)
+            items[name] = evaluator.items(subject)
+            metrics |= evaluator.metrics(items[name])
     return metrics
 
 

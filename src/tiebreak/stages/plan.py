@@ -8,22 +8,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tiebreak import store
-from tiebreak.config.schema import (
-    RunConfig,
-)
+from tiebreak.config.schema import EvaluationConfig, RunConfig
 from tiebreak.config.typed import settings_of
+from tiebreak.data.pair_sets import pair_sets
 from tiebreak.data.sources.source import TRAIN
 from tiebreak.errors import UserError, nearest
 from tiebreak.harness.tasks import benchmarks_of
+from tiebreak.metrics import GROUPS
 from tiebreak.stages.align import align_stage, train_settings
 from tiebreak.stages.checkpoint import Checkpoint, source_stamps
 from tiebreak.stages.evaluators import EVALUATORS, evaluator_of
-from tiebreak.stages.evaluators.evaluator import OF_BENCHMARKS
+from tiebreak.stages.evaluators.evaluator import OF_BENCHMARKS, OF_PAIR_SETS
+from tiebreak.stages.overlap import overlap_stage
 from tiebreak.stages.reference import References
 from tiebreak.stages.stage import Stage, order
 from tiebreak.stages.start import start_checkpoint
-from tiebreak.stages.tokens import tokens_stage
+from tiebreak.stages.tokens import pair_rows_stage, tokens_stage
 from tiebreak.store import Settings, Store
+
+# Names of artefacts and of groups of metrics, which no pair set may have.
+TAKEN = {*EVALUATORS, *GROUPS, *"tokens pretrain instruct sft reference align overlap".split()}
 
 
 class Measured(NamedTuple):
@@ -41,7 +45,8 @@ class RunPlan:
     tokens, held_out: training rows, and rows that are measured on, as token ids. data_hash: names
     the training rows before they are token ids. evaluation_id: names how a model is measured,
     whichever evaluators do it. of_start: evaluator -> its stage for the start model. evaluators:
-    evaluator -> definition.
+    evaluator -> definition. pair_rows: pair set -> its rows as token ids. overlaps: evaluator with
+    questions that somebody else wrote -> what these share with the training data.
     """
 
     start: Checkpoint
@@ -52,13 +57,16 @@ class RunPlan:
     evaluation_id: str
     of_start: Mapping[str, Stage]
     evaluators: Mapping[str, str]
+    asked: EvaluationConfig
+    pair_rows: Mapping[str, Stage]
+    overlaps: Mapping[str, Stage]
 
     @functools.cached_property
     def evaluations(self) -> Mapping[str, Measured]:
         """By evaluator; made when first asked for, since a name of a run takes none of them."""
         measured: dict[str, Measured] = {}
         for name, start in self.of_start.items():
-            evaluator = evaluator_of(name)
+            evaluator = evaluator_of(name, self.asked)
             needed = {need: measured[need].policy for need in evaluator.needs}
             policy = evaluator.of_policy(start, self.align, needed)
             measured[name] = Measured(self.evaluators[name], start, policy)
@@ -73,7 +81,8 @@ class RunPlan:
         """What a run is done for, in the order it is done: a mistake in the data comes first."""
         measured = self.evaluations.values()
         ends = [stage for one in measured for stage in (one.start, one.policy)]
-        return [self.tokens, self.held_out, self.align, *ends]
+        first = [*self.pair_rows.values(), *(self.overlaps[name] for name in self.pair_rows)]
+        return [self.tokens, self.held_out, *first, self.align, *ends, *self.overlaps.values()]
 
     def stages(self) -> list[Stage]:
         """Every stage, parents first, each once."""
@@ -98,12 +107,13 @@ class RunPlan:
 
 def plan_of(run: RunConfig) -> RunPlan:
     """The stages of a run. UserError: an evaluator is unknown, or a file or model is not there."""
-    shared = _shared(_Question(run, (source_stamps(run), run.data.stamps())))
+    sets = tuple(one.stamp() for one in pair_sets(run.evaluation.pair_sets).values())
+    shared = _shared(_Question(run, (source_stamps(run), run.data.stamps(), sets)))
     train = shared.train[run.method.needs.reference]
     align = align_stage(run, shared.start, shared.tokens, shared.references, train)
     return RunPlan(
         shared.start, shared.tokens, align, shared.rows, shared.data_hash, shared.evaluation_id,
-        shared.of_start, shared.evaluators,
+        shared.of_start, shared.evaluators, run.evaluation, shared.pair_rows, shared.overlaps,
     )  # fmt: skip
 
 
@@ -144,6 +154,8 @@ class _Shared:
     evaluation_id: str
     of_start: Mapping[str, Stage]
     evaluators: Mapping[str, str]
+    pair_rows: Mapping[str, Stage]
+    overlaps: Mapping[str, Stage]
     train: Mapping[bool, Settings]
 
 
@@ -154,27 +166,33 @@ def _shared(question: _Question) -> _Shared:
     tokens = tokens_stage(run, start, TRAIN)
     rows = tokens_stage(run, start, str(run.evaluation.split))
     data = store.key("data", run.data.content(TRAIN))
-    measured = _measured(run, start, rows)
+    sets = pair_sets(run.evaluation.pair_sets)
+    pair_rows = {name: pair_rows_stage(run, start, one) for name, one in sets.items()}
+    measured = _measured(run, start, rows, pair_rows)
+    asked = {name: measured[name][1] for name in benchmarks_of(run.evaluation)} | pair_rows
+    overlaps = {name: overlap_stage(run, start, tokens, name, at) for name, at in asked.items()}
     return _Shared(
         start, tokens, References.of(run, start, tokens), rows, data, _evaluation_id(run),
         {name: stage for name, (_, stage) in measured.items()},
-        {name: definition for name, (definition, _) in measured.items()},
+        {name: definition for name, (definition, _) in measured.items()}, pair_rows, overlaps,
         {needed: train_settings(run.train, needed) for needed in (True, False)},
     )  # fmt: skip
 
 
 def _evaluation_id(run: RunConfig) -> str:
     rows = run.data.content(str(run.evaluation.split))
-    how = settings_of(run.evaluation, OF_BENCHMARKS | {"name", "evaluators"})
+    how = settings_of(run.evaluation, OF_BENCHMARKS | OF_PAIR_SETS | {"name", "evaluators"})
     return store.key("evaluation", {"rows": rows, "how": how})[:8]
 
 
-def _measured(run: RunConfig, start: Checkpoint, rows: Stage) -> dict[str, tuple[str, Stage]]:
+def _measured(
+    run: RunConfig, start: Checkpoint, rows: Stage, pair_rows: Mapping[str, Stage]
+) -> dict[str, tuple[str, Stage]]:
     """The evaluators asked for, and those they need, that apply to this run."""
     measured: dict[str, tuple[str, Stage]] = {}
 
     def add(name: str) -> None:
-        evaluator = evaluator_of(name)
+        evaluator = evaluator_of(name, run.evaluation)
         if name in measured or not evaluator.applies(run):
             return
         for need in evaluator.needs:
@@ -182,7 +200,8 @@ def _measured(run: RunConfig, start: Checkpoint, rows: Stage) -> dict[str, tuple
         definitions = {need: measured[need][0] for need in evaluator.needs}
         stages = {need: measured[need][1] for need in evaluator.needs}
         definition = evaluator.definition(run, definitions)
-        measured[name] = definition, evaluator.stage(run, start, rows, stages)
+        own = pair_rows.get(name, rows)
+        measured[name] = definition, evaluator.stage(run, start, own, stages)
 
     for name in run.evaluation.evaluators:
         if name not in EVALUATORS:
@@ -194,5 +213,12 @@ def _measured(run: RunConfig, start: Checkpoint, rows: Stage) -> dict[str, tuple
     for name in benchmarks_of(run.evaluation):
         if name in EVALUATORS:
             raise UserError(f"evaluation.benchmarks: {name} is an evaluator's name, and no task's")
+        add(name)
+    for name in pair_rows:
+        if name in TAKEN or name in benchmarks_of(run.evaluation):
+            raise UserError(
+                f"evaluation.pair_sets: {name} is the name of something else that is made or "
+                "measured here; rename the file"
+            )
         add(name)
     return measured

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.schema import RunConfig
+from tiebreak.data.pair_sets import KEY, PairSet
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN, Sampler
 from tiebreak.data.template import DATE, read_template
+from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 from tiebreak.model_folder import tokenizer_place
 from tiebreak.stages.checkpoint import Checkpoint
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from tiebreak.data.lint import Finding
     from tiebreak.data.tokens import TokenReport, Tokens
 
-REPORT, PROMPTS = "report.json", "prompts.json"
+REPORT, PROMPTS, CATEGORIES = "report.json", "prompts.json", "categories.json"
 SAMPLES_AT_ONCE = 64
 WORDS = "tokenizer.json"  # holds the vocabulary: no text of a template
 FILES = re.compile(r".*\.jinja|(tokenizer|tokenizer_config|chat_template)\.json")
@@ -51,6 +53,46 @@ def tokens_stage(run: RunConfig, start: Checkpoint, side: str) -> Stage:
 
     what = side if side == DEMONSTRATIONS else f"{side} rows"
     return Stage("tokens", settings, build, start.parents if written else {}, what=what)
+
+
+def pair_rows_stage(run: RunConfig, start: Checkpoint, pair_set: PairSet) -> Stage:
+    """Token ids of a pair set as held-out rows have them, with the category of each row."""
+    tokenizer = dict(start.tokenizer_settings) | _text_settings(run, start)
+    settings = {"data": pair_set.content(run.data), "tokenizer": tokenizer}
+
+    def build(context: Context, work: Path, paths: Paths) -> None:
+        _build_pairs(context.run, work, pair_set, start.tokenizer())
+
+    return Stage("tokens", settings, build, what=pairs_of(pair_set.name))
+
+
+def pairs_of(name: str) -> str:
+    """What the rows of a pair set are called beside the sides of the data."""
+    return f"{name} pairs"
+
+
+def _build_pairs(run: RunConfig, work: Path, pair_set: PairSet, tokenizer: Any) -> None:
+    """Rows that cannot be used are left out and counted in the report."""
+    from tiebreak.data.lint import refuse
+
+    examples = pair_set.rows(run.data)
+    encoded = encode(run, examples, tokenizer)
+    if not len(encoded.tokens):
+        reasons = ", ".join(f"{n} {reason}" for reason, n in encoded.dropped.counts.items())
+        raise UserError(f"{KEY}: {pair_set.name} has no pair to score ({reasons})")
+    try:
+        refuse(encoded.findings)
+    except UserError as error:
+        raise UserError(f"{KEY}: {pair_set.name}: {error}") from error
+    _save(work, encoded)
+    _save_prompts(run, work, encoded, examples)
+    category = {example.id: example.category for example in examples}
+    (work / CATEGORIES).write_text(json.dumps([category[id] for id in encoded.tokens.ids]))
+
+
+def read_categories(folder: Path) -> list[str | None]:
+    """Of each row of a pair set."""
+    return json.loads((folder / CATEGORIES).read_text())
 
 
 def _text_settings(run: RunConfig, start: Checkpoint) -> dict[str, Any]:
@@ -88,6 +130,12 @@ def _build(run: RunConfig, work: Path, side: str, examples: list[Example], token
     train = run.data.rows(TRAIN) if held_out and run.data.compares_sides else []
     encoded = encode(run, examples, tokenizer, train)
     refuse_unfit(run, encoded)
+    _save(work, encoded)
+    if held_out:
+        _save_prompts(run, work, encoded, examples)
+
+
+def _save(work: Path, encoded: Encoded) -> None:
     encoded.tokens.save(work)
     report = {
         "rows": len(encoded.tokens), "dropped": encoded.dropped.counts,
@@ -96,8 +144,10 @@ def _build(run: RunConfig, work: Path, side: str, examples: list[Example], token
         "end_ids": list(encoded.report.end_ids),
     } | ({"date": f"{DATE:%Y-%m-%d}"} if encoded.report.use.dated else {})  # fmt: skip
     (work / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True))
-    if not held_out:
-        return
+
+
+def _save_prompts(run: RunConfig, work: Path, encoded: Encoded, examples: list[Example]) -> None:
+    """The different prompts of the rows that are kept."""
     kept = set(encoded.tokens.ids)
     examples = [example for example in _with_kwargs(run, examples) if example.id in kept]
     unique = {json.dumps([e.prompt, e.template]): e for e in reversed(examples)}

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from tiebreak.data.examples import (
     SHARED,
     Example,
+    conversations,
     drop_shared_prompts,
     prompt_key,
     split_by_prompt,
@@ -123,7 +124,7 @@ class FileData(Data):
         """Each file that is read for the side, by its content in place of its name; and, for rows
         that are not the test rows, the test data as far as they take prompts away."""
         named, ignored = self._named(), self.ignored(side)
-        found = {key: _fingerprint(what) for key, what in named.items() if key not in ignored}
+        found = {key: content_of(what) for key, what in named.items() if key not in ignored}
         if side in (TRAIN, VALIDATION) and (shared := self._shared(named)):
             found["shared"] = shared
         return found
@@ -137,11 +138,11 @@ class FileData(Data):
         train, test = named["train"], named["test"]
         if is_hub(train[0]) or is_hub(test[0]):
             usual = (train[0], train[1].replace("train", "test"))
-            return None if test[:2] == usual else _fingerprint(test)
-        return _shared_prompts(train, test, self.columns, _stamp(train), _stamp(test))
+            return None if test[:2] == usual else content_of(test)
+        return _shared_prompts(train, test, self.columns, stamp_of(train), stamp_of(test))
 
     def stamps(self) -> Hashable:
-        return tuple(_stamp(what) for what in self._named().values())
+        return tuple(stamp_of(what) for what in self._named().values())
 
     def rows(self, side: str, sample: Sampler | None = None) -> list[Example]:
         """With `as_conversation`, a plain prompt is the only user turn of a conversation."""
@@ -151,12 +152,7 @@ class FileData(Data):
             examples = self._preferences(side)
         if not self.as_conversation:
             return examples
-        return [
-            replace(one, prompt=[{"role": "user", "content": one.prompt}])
-            if isinstance(one.prompt, str)
-            else one
-            for one in examples
-        ]
+        return conversations(examples)
 
     def _preferences(self, side: str) -> list[Example]:
         named = self._named()
@@ -177,17 +173,16 @@ class FileData(Data):
         return train[: self.max_rows]
 
     def expected(self, side: str) -> Lengths | None:
-        """From the rows and bytes of a file; None for a Hub data set. A prompt and its responses
-        are taken to be of one length, and cut at the limit."""
+        """From the rows and bytes of a file; None for a Hub data set."""
         key, share, most = self._size(side)
         what = self._named().get(key)
-        if what is None or (stamp := _stamp(what)) is None:
+        if what is None:
             return None
-        rows, size = _rows_and_bytes(what[0], what[1], stamp)
-        parts = 2 if side == DEMONSTRATIONS else 3
-        each = min(size / max(rows, 1) / BYTES_PER_TOKEN / parts, self.max_length / 2)
-        total = rows * share if most is None else min(rows * share, most)
-        return Lengths(total, each, each, parts - 1)
+        found = lengths_of(what, 2 if side == DEMONSTRATIONS else 3, self.max_length)
+        if found is None:
+            return None
+        rows = found.rows * share
+        return replace(found, rows=rows if most is None else min(rows, most))
 
     def _size(self, side: str) -> tuple[str, float, int | None]:
         """(key of the source, share of its rows, rows at most) of a side."""
@@ -204,7 +199,7 @@ class FileData(Data):
         return "train", shares[side], self.max_rows if side == TRAIN else self.max_test_rows
 
 
-def _stamp(what: Source) -> Hashable:
+def stamp_of(what: Source) -> Hashable:
     """Of the files of a source: another when one was changed; None for a Hub data set, and for
     files that are gone, which reading names."""
     try:
@@ -213,14 +208,25 @@ def _stamp(what: Source) -> Hashable:
         return None
 
 
-def _fingerprint(what: Source) -> str:
-    """A file is read again only if it changed; a Hub is asked once per process."""
-    return _fingerprint_of(what, _stamp(what))
+def content_of(what: Source) -> str:
+    """`fingerprint` of a source. A file is read again only if it changed; a Hub is asked once per
+    process."""
+    return _fingerprint_of(what, stamp_of(what))
 
 
 @functools.lru_cache
 def _fingerprint_of(what: Source, stamp: Hashable) -> str:
     return fingerprint(*what)
+
+
+def lengths_of(what: Source, parts: int, max_length: int) -> Lengths | None:
+    """Rows and lengths of a file whose rows have so many parts, a prompt and its responses, which
+    are taken to be of one length; None for a Hub data set."""
+    if (stamp := stamp_of(what)) is None:
+        return None
+    rows, size = _rows_and_bytes(what[0], what[1], stamp)
+    each = min(size / max(rows, 1) / BYTES_PER_TOKEN / parts, max_length / 2)
+    return Lengths(rows, each, each, parts - 1)
 
 
 @functools.lru_cache

@@ -110,4 +110,5 @@ def _cost(has: Size, task: str, size: RunSize, of_policy: bool) -> Work:
     shared = has.sets * before if has.sets else number * before
     if has.answer:
         return Work(written=number * (before + has.question + has.answer), disk=number * 600)
-    return Work(scored=shared + number * (has.question + has.choices), disk=number * 300)
+    disk = number * (300 + 4 * has.question)  # the text of the question too
+    return Work(scored=shared + number * (has.question + has.choices), disk=disk)

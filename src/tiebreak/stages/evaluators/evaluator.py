@@ -28,8 +28,10 @@ ITEMS = "items.jsonl"
 OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
 # Those that belong to benchmarks, and to nothing else.
 OF_BENCHMARKS = frozenset({"benchmarks", "questions", "chat_template", "mirror"})
+# Those that belong to pair sets, and to nothing else.
+OF_PAIR_SETS = frozenset({"pair_sets", "max_shared_prompts"})
 # A label; what else is measured; which rows, that the key of their token ids tells.
-_NEVER = frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS
+_NEVER = frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS | OF_PAIR_SETS
 
 
 @dataclass
@@ -37,7 +39,8 @@ class Subject:
     """A model under evaluation, with the rows it is measured on.
 
     model: the causal LM, loaded when it is first read. start: the start model in the same way,
-    while the model is a policy; else None. tokens: folder of the held-out rows as token ids.
+    while the model is a policy; else None. tokens: folder of the held-out rows, or of those that
+    the evaluator has of its own, as token ids.
     items: rows of the evaluators that this one needs, by name. work: the folder of the artefact
     that is being made, in which what a killed build left is found.
     """
@@ -73,6 +76,10 @@ class RunSize(Protocol):
         """The rows that are measured on."""
         ...
 
+    def rows(self, side: str) -> Lengths:
+        """Those of a side of the data, or of a pair set (`stages.tokens.pairs_of`)."""
+        ...
+
     def prompts(self) -> float:
         """Number of prompts that are answered."""
         ...
@@ -106,6 +113,7 @@ class Evaluator:
     applies(run)             whether this run can be asked for it
     asks(run)                what its items depend on beside the model, in place of the group
                              `evaluation` and the held-out rows
+    own_rows                 whether it reads rows of its own as token ids, that `asks` names
     cost(size, of_policy)    what it takes on a policy, or on a start model; None: nobody knows
     scratch                  folders of its artefact that go when it is complete
     version                  raised when the same settings start to give other items
@@ -123,6 +131,7 @@ class Evaluator:
     reads_model: bool = True
     applies: Callable[[RunConfig], bool] = lambda run: True
     asks: Callable[[RunConfig], Mapping[str, Any]] | None = None
+    own_rows: bool = False
     cost: Callable[[RunSize, bool], Work] | None = None
     scratch: tuple[str, ...] = ()
     version: int = 1
@@ -152,7 +161,7 @@ class Evaluator:
     def stage(
         self, run: RunConfig, start: Checkpoint, rows: Stage, needed: Mapping[str, Stage]
     ) -> Stage:
-        """Its items for the start model."""
+        """Its items for the start model. rows: held-out rows, or its own, as token ids."""
 
         def build(context: Context, work: Path, paths: Paths) -> None:
             subject = _subject(context.run, self, start, paths)
@@ -161,7 +170,8 @@ class Evaluator:
 
         parents, settings = dict(needed), self.settings(run, start)
         if self.reads_model:
-            parents |= start.parents if self.asks else {**start.parents, "tokens": rows}
+            parents |= start.parents
+            parents |= {"tokens": rows} if self.asks is None or self.own_rows else {}
             settings |= start.settings
         return Stage(
             self.name, store.Settings(settings), build, parents, self.version, self.scratch,

@@ -30,7 +30,7 @@ def items(subject: Subject) -> list[Row]:
 
     tokens = Tokens.load(subject.tokens)
     data = TrainingData(tokens)
-    branches = [_ends(data.branches(row)) for row in range(len(tokens))]
+    branches = [ends(data.branches(row)) for row in range(len(tokens))]
     scored = score(subject.run, subject.model, branches, "pairs")
     return [
         _item(tokens, number, logp, by_token)
@@ -38,7 +38,8 @@ def items(subject: Subject) -> list[Row]:
     ]
 
 
-def _ends(row: Any) -> Any:
+def ends(row: Any) -> Any:
+    """The best and the worst response of a row, or the one it has."""
     few = row.responses if len(row.responses) < 3 else [row.responses[0], row.responses[-1]]
     return type(row)(row.prompt, few)
 
