@@ -15,6 +15,7 @@ from tiebreak.config.compose import configure, quoted, read_config
 from tiebreak.config.schema import RunConfig
 from tiebreak.errors import UserError
 from tiebreak.stages.plan import RunPlan, plan_of
+from tiebreak.track.record_format import CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def compose_given(place: str, name: str | None, overrides: Sequence[str]) -> Run
                             "leave it out")  # fmt: skip
     if name is not None and not name.strip():
         raise UserError("--as needs a name for the row of this model")
-    words = [f"model={place}", "scenario=checkpoint", *overrides]
+    words = [f"model={place}", f"scenario={CHECKPOINT}", *overrides]
     words += [] if name is None else [f"model.name={quoted(name)}"]
     if not {"data", "data.train"} & set(keys):
         words.append("data=none")
