@@ -47,11 +47,14 @@ def compose(overrides: Sequence[str]) -> Run:
     return settle(configure(overrides))
 
 
-def compose_given(place: str, name: str | None, overrides: Sequence[str]) -> Run:
+def compose_given(
+    place: str, name: str | None, overrides: Sequence[str], with_data: bool = False
+) -> Run:
     """The run that trains nothing: it measures the checkpoint at `place` (folder, Hub id, or name
-    of a model) as it is, under `name` (default: what the place is called). Without data only
-    benchmarks are measured, and evaluators that are asked for by name. UserError as of `compose`,
-    and for a key that only training reads."""
+    of a model) as it is, under `name` (default: what the place is called). Where no key is of the
+    data, there are none (with_data: the usual ones), and then only benchmarks are measured, and
+    evaluators that are asked for by name. UserError as of `compose`, and for a key that only
+    training reads."""
     keys = [item.partition("=")[0] for item in overrides]
     for key in keys:
         if not reads_given(key):
@@ -61,7 +64,7 @@ def compose_given(place: str, name: str | None, overrides: Sequence[str]) -> Run
         raise UserError("--as needs a name for the row of this model")
     words = [f"model={place}", f"scenario={CHECKPOINT}", *overrides]
     words += [] if name is None else [f"model.name={quoted(name)}"]
-    if not {"data", "data.train"} & set(keys):
+    if not with_data and not any(key.split(".")[0] == "data" for key in keys):
         words.append("data=none")
         words += [] if "evaluation.evaluators" in keys else ["evaluation.evaluators=[]"]
     return compose(words)

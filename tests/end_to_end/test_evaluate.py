@@ -145,7 +145,7 @@ REFUSED = [
     (["HERE"], "nothing to measure; give data=FILE"),
     (["HERE", "--as", " "], "--as needs a name"),
     (["HERE", "evaluation.evaluators=[gold]"], "evaluation.evaluators: gold needs held-out rows"),
-    (["HERE", "evaluation.evaluators=[pears]"], "unknown evaluator 'pears' (nearest: 'pairs')"),
+    (["HERE", "evaluation.evaluators=[pears]"], "evaluation.evaluators: unknown evaluator 'pears'"),
     (["HERE", "data=world", "method=dpo"], "method has no effect on a model that is measured"),
     (["HERE", "data=world", "seed=2"], "seed has no effect on a model that is measured"),
     (["HERE", "data=wrld"], "unknown data 'wrld' (nearest: 'world')"),

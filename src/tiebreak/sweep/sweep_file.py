@@ -142,7 +142,7 @@ class SweepFile:
                 values = fixed | dict(zip(axes, point, strict=True))
                 said = [override(k, v) for k, v in values.items() if k not in own]
                 try:
-                    yield compose_given(place, name, [*said, *kept])
+                    yield compose_given(place, name, [*said, *kept], with_data=bool(self.axes))
                 except UserError as error:
                     raise UserError(f"{self.name}, checkpoints.{name}: {error}") from error
 
