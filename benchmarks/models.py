@@ -206,6 +206,9 @@ compares with plain forwards of a second copy, in float32 on a CPU.
 
 - **layout**: what `engine/probe.py` chose, the cheapest that gives the log-probs of the model's own
   forward. Here all rows were compared, and the gradient of each parameter too.
+  In a run training rows and held-out rows are looked at by themselves: where only the held-out ones
+  are as long as LongRoPE's other factors begin, they alone go one by one. The record has the layout
+  of training.
 - **why not shared**: which responses were off in the shared layout, or how its forward failed. The
   second one alone is off where something but masked attention carries the first to it: a state, a
   convolution, distances counted in places of the row, an attention mask of the model's own.

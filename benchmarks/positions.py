@@ -3,8 +3,9 @@
     python benchmarks/positions.py PAIRS.jsonl --tokenizer DIR --max-length 1024 --batch-size 8
 
 A pair's unique tokens are its prompt, once, and both responses, after truncation. Ours: one epoch
-of optimiser batches of --batch-size pairs, cut and laid out by the engine under conf/train/lora.
-TRL's: one shuffled epoch of micro-batches of --batch-size pairs, laid out by its own collator.
+of optimiser batches of --batch-size pairs, cut and laid out by the engine under conf/train/lora, in
+the layouts `shared` and `separate`. TRL's: one shuffled epoch of micro-batches, laid out by its own
+collator; of --batch-size pairs, and of the micro-batch (1, 2, 4, ... up to that) with the fewest.
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ from tiebreak.data.tokens import Tokens  # noqa: E402
 from tiebreak.errors import UserError  # noqa: E402
 
 
-def our_positions(tokens: Tokens, batch_size: int, seed: int, execution: Execution) -> int:
-    """Sum of R x L over every micro-batch of one epoch."""
+def our_positions(
+    tokens: Tokens, batch_size: int, seed: int, execution: Execution, layout: str = "shared"
+) -> int:
+    """Positions of every forward of one epoch, its padding included."""
     from tiebreak.engine import rows
     from tiebreak.engine.batches import plan_batches
     from tiebreak.engine.scorer import Scorer, TrainingData
 
-    data = TrainingData(tokens)
-    scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)
+    data, placed, overhead = TrainingData(tokens), rows.Layout(layout), execution.cut_overhead
+    scorer = Scorer(data, 0, execution.positions_per_cut, overhead, placed)
     total = 0
     for batch in plan_batches(len(tokens), batch_size, 1.0, seed).steps:
         for part in scorer.cuts(batch):
-            total += rows.build([data.branches(row) for row in part], 0).input_ids.numel()
+            of_part = [data.branches(row) for row in part]
+            total += rows.build(of_part, 0, layout=placed, overhead=overhead).positions
     return total
 
 
@@ -59,13 +63,20 @@ def _trl_row(tokens: Tokens, row: int) -> dict[str, list[int]]:
 
 
 def measure(pairs: PairSet, batch_size: int, seed: int, max_length: int) -> dict[str, object]:
-    execution = preset("lora").execution
-    unique = pairs.unique_tokens()
-    ours = our_positions(pairs.tokens, batch_size, seed, execution)
-    trl = trl_positions(pairs.tokens, batch_size, seed, max_length)
+    execution, unique = preset("lora").execution, pairs.unique_tokens()
+
+    def ours(layout: str) -> float:
+        return our_positions(pairs.tokens, batch_size, seed, execution, layout) / unique
+
+    sizes = dict.fromkeys([*(2**n for n in range(batch_size.bit_length())), batch_size])
+    trl = {n: trl_positions(pairs.tokens, n, seed, max_length) / unique for n in sizes}
+    best = min(trl, key=lambda n: trl[n])
     return {
-        "ours": ours / unique,
-        "trl": trl / unique,
+        "ours": ours("shared"),
+        "ours_separate": ours("separate"),
+        "trl": trl[batch_size],
+        "trl_best": trl[best],
+        "trl_best_micro_batch": best,
         "pairs": len(pairs.tokens),
         "dropped": pairs.dropped,
         "unique_tokens": unique,
@@ -102,7 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(found))
     else:
-        print(f"positions per unique token: ours {found['ours']:.3f}, TRL {found['trl']:.3f}")
+        print(
+            f"positions per unique token: ours {found['ours']:.3f}, separate "
+            f"{found['ours_separate']:.3f}; TRL {found['trl']:.3f}, at its best micro-batch "
+            f"({found['trl_best_micro_batch']}) {found['trl_best']:.3f}"
+        )
     return 0
 
 

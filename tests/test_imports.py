@@ -35,6 +35,7 @@ LIGHT = [
     "tiebreak.data.lint",
     "tiebreak.data.sources",
     "tiebreak.data.world",
+    "tiebreak.harness.mirror",
     "tiebreak_analysis.records.runs",
     "tiebreak_analysis.tables.comparison",
     "tiebreak_analysis.tables.data",

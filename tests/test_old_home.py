@@ -17,7 +17,7 @@ RECORD, MADE = (
     f"artefacts/sft/0123456789abcdef/{ARTEFACT}",
 )
 NAMED = {"sweep", "status", "retry", "stop", "study"}
-FREE = ("methods", "data", "fetch")
+FREE = ("methods", "data", "fetch", "mirror")
 """Commands that read and write neither records nor artefacts."""
 
 

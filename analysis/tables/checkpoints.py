@@ -1,4 +1,4 @@
-"""Checkpoints that were measured and not trained here, beside the runs that were measured alike."""
+"""Checkpoints that were not trained here, beside runs that were measured alike (what alike is)."""
 
 from __future__ import annotations
 

@@ -38,6 +38,19 @@ def test_ours_are_the_rows_the_cutter_lays_out(batch_size, overhead, expected):
 
 
 @pytest.mark.parametrize(
+    ("batch_size", "overhead", "expected"),
+    [
+        (1, 0, (12 + 14) + (9 + 5)),  # each response with its prompt, its last token left out
+        (2, 3, 2 * 14 + (9 + 5)),  # two positions of padding are less than a forward costs
+        (2, 100, 4 * 14),
+    ],
+)
+def test_separate_rows_share_forwards_of_near_lengths(batch_size, overhead, expected):
+    execution = replace(preset("lora").execution, cut_overhead=overhead)
+    assert our_positions(TOKENS, batch_size, 0, execution, "separate") == expected
+
+
+@pytest.mark.parametrize(
     ("batch_size", "max_length", "expected"),
     [
         (1, 99, 2 * 15 + 2 * 10),  # both sides as long as the longer one
@@ -61,7 +74,8 @@ def test_one_json_object(tmp_path, tokenizer, capsys):
     assert main([*words, "--max-length", "64", "--batch-size", "4"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["pairs"] == 8
-    assert 0.9 < found["ours"] < found["trl"]
+    assert 0.9 < found["ours"] < found["ours_separate"] <= found["trl_best"] <= found["trl"]
+    assert found["trl_best_micro_batch"] in (1, 2, 4)
 
 
 def test_a_missing_file_is_named(tmp_path, capsys):

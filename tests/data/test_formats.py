@@ -88,6 +88,16 @@ def test_a_pattern_reads_its_files_in_order_of_their_names(tmp_path):
         read_preferences(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["???", "[a]", "a*"])
+def test_a_file_that_is_called_like_a_pattern_is_that_file(tmp_path, name):
+    (tmp_path / "abc.jsonl").write_bytes(written("jsonl", ROWS))
+    (tmp_path / f"{name}.jsonl").write_bytes(written("jsonl", ROWS[:2]))
+    source = str(tmp_path / f"{name}.jsonl")
+    assert [one.where for one in read_preferences(source)] == [f"{source}:1", f"{source}:2"]
+    data = configure([f"data={source}", "model=org/name", "scenario=align-from-base"]).data
+    assert (data.train, data.name) == (source, tmp_path.name if name == "???" else name)
+
+
 def test_rows_without_ids_are_numbered_through(tmp_path):
     for name in "ab":
         rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in ROWS]

@@ -126,6 +126,7 @@ def test_the_date_is_one_whatever_the_day(make_tokenizer, monkeypatch):
         ("{{ messages[0].content + 1 }}", TURN, "model.chat_template fails .*TypeError"),
         ("{{ nothing.at.all }}", TURN, "model.chat_template fails .*UndefinedError"),
         ("{{ 1 // 0 }}", TURN, "model.chat_template fails .*ZeroDivisionError"),
+        ("{% break %}", TURN, "model.chat_template fails .*SyntaxError"),
         ("{% for m in %}", TURN, "model.chat_template fails .*TemplateSyntaxError"),
         ("{{ raise_exception('never') }}", TURN, r"model.chat_template fails .*\(never\)"),
         (

@@ -158,6 +158,21 @@ def test_a_tokenizer_that_is_damaged(folder: Path, text: str) -> None:
         load_tokenizer(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("special_tokens_map.json", {"unk_token": {"a": 1}}, "its unk_token .* is no token"),
+        ("tokenizer_config.json", {"model_max_length": {"a": 1}}, "TypeError"),
+    ],
+)
+def test_a_tokenizer_that_is_loaded_and_cannot_encode(
+    file: str, content: dict[str, Any], said: str, folder: Path
+) -> None:
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"tokenizer of {folder} could not be loaded: {said}"):
+        load_tokenizer(folder)
+
+
 def one_file(folder: Path, tokenizer: Any) -> None:
     """The older form: a list in the tokenizer's config."""
     tokenizer.save_pretrained(folder, save_jinja_files=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import transformers
@@ -20,7 +22,9 @@ SHAPE = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_h
 
 def of(name: str, **more):
     torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(**(more if "d_model" in more else SHAPE | more))
+    config = getattr(transformers, f"{name}Config")(
+        **(more if {"d_model", "text_config"} & set(more) else SHAPE | more)
+    )
     model = transformers.AutoModelForCausalLM.from_config(config)
     scoring.disable_noise(model)
     scoring.install(model)
@@ -41,6 +45,12 @@ LAYOUTS = {
     "Mistral": ({"sliding_window": 6}, Layout.SHARED),
     "Gemma2": ({"head_dim": 8, "final_logit_softcapping": 1.0, "sliding_window": 6,
                 "query_pre_attn_scalar": 8}, Layout.SHARED),
+    "Gemma4": ({"text_config": SHAPE | {
+        "head_dim": 16, "final_logit_softcapping": 1.0, "sliding_window": 6,
+        "vocab_size_per_layer_input": VOCAB, "hidden_size_per_layer_input": 8}}, Layout.SHARED),
+    "Qwen2Moe": ({"sliding_window": 0, "num_experts": 2, "num_experts_per_tok": 1,
+                  "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+                 Layout.SHARED),  # a window that no layer uses
     "Phimoe": ({"num_local_experts": 2, "num_experts_per_tok": 1}, Layout.SHARED),
     "Lfm2": ({"layer_types": ["conv", "full_attention"]}, Layout.SEPARATE),
     "Bert": ({"is_decoder": True}, Layout.SHARED),
@@ -67,12 +77,12 @@ def test_gpt2_is_told_nothing_beside_token_ids():
     """It would add the embedding of token type 0 to every position."""
     model, some = of("GPT2", bos_token_id=1, eos_token_id=2), real_rows()
     found = probe.probe(model, some)
-    for row, logps in found.truth.items():
-        for response, logp in zip(some[row].responses, logps, strict=True):
-            ids = torch.tensor([[*some[row].prompt, *response]])
-            logits = type(model).forward(model, input_ids=ids).logits[0].log_softmax(-1)
-            own = logits[len(some[row].prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None])
-            assert (own[:, 0] - logp).abs().max() < 1e-4
+    for (row, branch), logp in found.truth.items():
+        response = some[row].responses[branch]
+        ids = torch.tensor([[*some[row].prompt, *response]])
+        logits = type(model).forward(model, input_ids=ids).logits[0].log_softmax(-1)
+        own = logits[len(some[row].prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None])
+        assert (own[:, 0] - logp).abs().max() < 1e-4
 
 
 TABLES = {
@@ -120,10 +130,10 @@ def test_growing_positions_are_those_of_the_row_alone():
     few = [Branches([5, 6, 7], [[8] * 30, [9] * 4]), Branches([5, 6], [[7] * 12, [8] * 3])]
     found = probe.probe(model, few)
     assert found.layout is Layout.ALONE
-    again = {i: [probe._truth(model, few[i], r) for r in few[i].responses] for i in (1, 0, 1)}
-    for row, logps in found.truth.items():
-        for a, b in zip(logps, again[row], strict=True):
-            assert torch.equal(a, b)
+    for _ in range(2):
+        for row, branch in reversed(found.truth):
+            again = probe._truth(model, few[row], few[row].responses[branch])
+            assert torch.equal(again, found.truth[row, branch])
 
 
 def siblings_visible(monkeypatch):
@@ -204,8 +214,7 @@ def test_a_shuffled_vocabulary_is_found(monkeypatch):
 
     def shuffled(*args, **kwargs):
         built = plain(*args, **kwargs)
-        return rows.Rows(built.input_ids, built.position_ids, built.branch, built.scored,
-                         (built.targets + 1) % VOCAB, built.lengths, built.layout)  # fmt: skip
+        return replace(built, targets=(built.targets + 1) % VOCAB)
 
     monkeypatch.setattr(probe.row_layout, "build", shuffled)
     with pytest.raises(UserError, match="cannot be scored"):
@@ -240,6 +249,22 @@ def test_a_row_longer_than_the_model_is_refused():
     gpt2 = of("GPT2", max_position_embeddings=16, bos_token_id=1, eos_token_id=2)
     with pytest.raises(UserError, match=r"takes 23 positions.*has 16; give data.max_length=16"):
         probe.probe(gpt2, [Branches([5, 6, 7], [[8] * 20, [9] * 4])])
+
+
+def test_what_is_compared():
+    """The longest row, the shortest, and of another row its longest conversation; the last two pad
+    each other. Where the longest row has it, the shortest is padded to that row."""
+    long, talk = Branches([5] * 3, [[8] * 13, [9] * 13]), Branches([5] * 3, [[8] * 2, [9] * 15])
+    short = Branches([5], [[6, 7, 8], [7, 8, 9]])
+    longest = [(0, 0), (0, 1)]
+    assert probe._chosen([long, talk, short]) == [[longest], [[(2, 0), (2, 1)], [(1, 1)]]]
+    assert probe._chosen([long, short]) == [[longest, [(1, 0), (1, 1)]]]
+    assert probe._chosen([long]) == [[longest]]
+    alike = Branches([5, 6], [[7, 7, 8], [7, 7, 9]])
+    later = Branches([5] * 2, [[6, 6, 7, 7], [6, 6, 8, 8]])
+    apart = Branches([5, 6], [[7, 8, 8], [8, 8, 8, 8]])
+    both = [[(i, 0), (i, 1)] for i in range(3)]
+    assert probe._chosen([alike, later, apart]) == [[both[1]], [both[0], both[2]]]
 
 
 def test_the_longest_conversation_need_not_be_in_the_longest_row():

@@ -89,6 +89,24 @@ def test_separate_rows_by_hand():
     assert rows.position_ids.tolist() == [[0, 1, 2, 3], [0, 1, 0, 0]]
     assert rows.branch.tolist() == [[0, 0, 0, 0], [0, 0, -1, -1]]
     assert rows.targets.tolist() == [1, 2, 3, 4] and rows.lengths == [3, 1]
+    assert rows.forwards == [[0, 1]] and rows.positions == 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("overhead", "forwards", "positions"),
+    [
+        (1, [[0], [1, 3], [2]], 4 + 2 * 2 + 1),  # rows of one length together
+        (2, [[0], [1, 2, 3]], 4 + 3 * 2),  # a padded position for a forward less
+        (7, [[0, 1, 2, 3]], 4 * 4),
+    ],
+)
+def test_separate_rows_of_near_lengths_share_a_forward(overhead, forwards, positions):
+    pairs = [Branches([7, 8], [[1, 2, 3], [4]]), Branches([7], [[1], [2, 3]])]
+    rows = build(pairs, PAD, layout=Layout.SEPARATE, overhead=overhead)
+    assert sorted(rows.forwards) == forwards and rows.positions == positions
+    part = rows.part([1, 3])
+    assert part.input_ids.tolist() == [[7, 8], [7, 2]]
+    assert part.scored.tolist() == [[False, True], [True, True]]
 
 
 @settings(max_examples=30, deadline=None)
@@ -101,7 +119,11 @@ def test_layouts_score_the_same_tokens_in_the_same_order(branches, prompt):
     padded = [row.positions(Layout.SEPARATE) for row in branches]
     assert built[1].input_ids.numel() >= sum(padded)
     alone = build(branches[:1], PAD, layout=Layout.SEPARATE)
-    assert alone.input_ids.numel() == padded[0]
+    assert alone.positions == padded[0]
+    cheapest = build(branches, PAD, layout=Layout.SEPARATE, overhead=0)
+    assert cheapest.positions == sum(
+        len(b.prompt) + len(r) - 1 for b in branches for r in b.responses
+    )
 
 
 def test_split_gives_values_back_per_response():

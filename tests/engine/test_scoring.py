@@ -191,15 +191,21 @@ def test_rows_beyond_a_sliding_window(layout):
         assert_near(got, expected.detach())
 
 
-@pytest.mark.parametrize("layout", [Layout.SEPARATE, Layout.ALONE])
-def test_gradients_do_not_depend_on_the_layout(model, layout):
+@pytest.mark.parametrize(
+    ("layout", "overhead"),
+    [(Layout.SEPARATE, float("inf")), (Layout.SEPARATE, 2), (Layout.ALONE, 2)],
+)
+def test_scores_and_gradients_do_not_depend_on_layout_and_forwards(model, layout, overhead):
     rows = branches()
-    found = {}
+    found, gradient = {}, {}
     for one in (Layout.SHARED, layout):
         model.zero_grad()
-        sum(logp.sum() for logp in score(model, build(rows, 0, True, one)).logp).backward()
-        found[one] = gradients(model)
-    assert_gradients_near(found[layout], found[Layout.SHARED])
+        found[one] = score(model, build(rows, 0, True, one, overhead)).logp
+        torch.cat(found[one]).sum().backward()
+        gradient[one] = gradients(model)
+    for got, want in zip(found[layout], found[Layout.SHARED], strict=True):
+        assert_near(got.detach(), want.detach())
+    assert_gradients_near(gradient[layout], gradient[Layout.SHARED])
 
 
 def test_a_copy_of_an_installed_model_calls_itself(model):

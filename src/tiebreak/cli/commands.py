@@ -181,6 +181,12 @@ def fetch(options: argparse.Namespace) -> None:
     say(f"licence: {KNOWN_MODELS[options.name].licence}", f"model: {folder}")
 
 
+def mirror(options: argparse.Namespace) -> None:
+    from tiebreak.harness.mirror import make
+
+    say(*make(options.files, options.folder))
+
+
 def _answer(options: argparse.Namespace) -> Answer:
     """What the records that a command asks for, or those of this home, say."""
     from tiebreak.cli.answers import answer

@@ -209,7 +209,8 @@ def _choice(group: str, value: str) -> list[str]:
     name = Path(value).name  # Qwen2.5-0.5B has no suffix
     if is_file:
         name = name[: name.lower().rindex(str(kind_of(value)))]
-        if not Path(value).exists():  # a pattern: what stands before its first sign
+        # Of a pattern: what stands before its first sign. "???" is how OmegaConf writes no value.
+        if not Path(value).exists() or name == "???":
             name = re.sub(r"\W*[*?\[].*", "", name) or Path(value).parent.name or "rows"
     if group == "model" and ("/" in value or Path(value).is_dir()):
         place = quoted(value)

@@ -165,8 +165,8 @@ def _failures() -> tuple[type[BaseException], ...]:
     from jinja2 import TemplateError
 
     return (
-        TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
-        ValueError,
+        TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, SyntaxError,
+        TypeError, ValueError,
     )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def share_of_rank(rows: Sequence[int], rank: int, num_ranks: int) -> list[int]:
     return list(rows[rank::num_ranks])
 
 
-def cut(positions: Sequence[int], budget: int, overhead: int) -> list[list[int]]:
+def cut(positions: Sequence[int], budget: float, overhead: float) -> list[list[int]]:
     """Indices of rows per micro-batch, longest rows first. positions: row lengths; budget: most
     padded positions per micro-batch (a longer single row still gets one of its own); overhead: what
     starting a micro-batch costs, in positions."""

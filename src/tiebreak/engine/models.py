@@ -312,8 +312,7 @@ def load_tokenizer(
         tokenizer: Any = AutoTokenizer.from_pretrained(
             tokenizer_place(source), revision=revision or "main", trust_remote_code=False
         )
-        if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:  # marks alone
-            raise OSError(_NO_WORDS)
+        _refuse_unusable(tokenizer)
     if chat_template is not None:
         tokenizer.chat_template = read_template(chat_template)
     templates = tokenizer.chat_template
@@ -326,3 +325,14 @@ def load_tokenizer(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _refuse_unusable(tokenizer: Any) -> None:
+    """Raises, in the words of a library or better ones, where a tokenizer is loaded and cannot
+    encode: some settings are wrong only then."""
+    if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:  # marks alone
+        raise OSError(_NO_WORDS)
+    unknown = tokenizer.unk_token
+    if unknown is not None and unknown not in tokenizer.get_vocab():
+        raise OSError(f"its unk_token {unknown!r} is no token of its vocabulary")
+    tokenizer.decode(tokenizer("a", verbose=False)["input_ids"])

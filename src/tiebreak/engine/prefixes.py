@@ -84,7 +84,7 @@ def packs(texts: Sequence[Text], budget: int) -> Iterator[Pack]:
     pack: Pack | None = None
     for place, number in enumerate(order):
         new = len(read[number]) - shared[place]
-        if pack is not None and pack.ids and len(pack.ids) + new > budget:
+        if pack is not None and new and len(pack.ids) + new > budget:
             pack.kept = pack.paths[-1][: shared[place]]
             yield pack
             pack = None

@@ -2,8 +2,9 @@
 
 The model's own forward, one conversation at a time, with the logits that it gives itself, is the
 truth. Rows are scored in float32 and must agree within `TOLERANCE` nats for each token; the first
-layout that does is used. What is compared: the longest row and the longest conversation, and beside
-them in one padded micro-batch the shortest, one whose responses differ early among them.
+layout that does is used. What is compared: the longest row, the longest conversation, and padded in
+a micro-batch the shortest row; one whose responses differ early is among them. The check is cheap
+beside a run: `benchmarks/probe.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tiebreak.errors import UserError
 
 TOLERANCE = 1e-3  # nats per token
 BFLOAT16 = 0.1  # nats per token, in the mean over a response
-SEEN = 64  # tokens before the last of a row, which must not depend on it
+SEEN = 32  # tokens before the last of a text, which must not depend on it
 EARLY = 2  # responses that share fewer tokens at their beginning differ early
 CAUSES = (
     "the reference log-probs were made by other weights, another tokenizer or template, or another "
@@ -34,15 +35,18 @@ FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, Attribute
             NotImplementedError, AssertionError)  # fmt: skip
 
 
+Place = tuple[int, int]  # (row, response)
+
+
 @dataclass(frozen=True)
 class Probe:
-    """layout: what to use. difference: largest found with it, nats per token. truth: row number ->
-    log-probs (T,) of each of its responses, by the model's own forward. why: what was wrong with
-    the cheaper layouts."""
+    """layout: what to use. difference: largest found with it, nats per token. truth: log-probs (T,)
+    of the responses that were looked at, by the model's own forward. why: what was wrong with the
+    cheaper layouts."""
 
     layout: Layout
     difference: float
-    truth: dict[int, list[Tensor]]
+    truth: dict[Place, Tensor]
     why: dict[Layout, str]
 
 
@@ -52,14 +56,14 @@ def probe(model: Any, branches: Sequence[Branches]) -> Probe:
     does, a row is longer than the model takes, an id has no embedding, or tokens see later ones."""
     causal_lm = causal_lm_of(model)
     check_ids(causal_lm, branches)
-    chosen = _chosen(branches)
+    batches = _chosen(branches)
     with torch.no_grad(), torch.autocast(_device(model).type, enabled=False):
-        truth = {i: [_truth(causal_lm, branches[i], r) for r in branches[i].responses]
-                 for i in chosen}  # fmt: skip
-        _check_causal(causal_lm, branches[chosen[0]])
+        truth = {(i, k): _truth(causal_lm, branches[i], branches[i].responses[k])
+                 for batch in batches for row in batch for i, k in row}  # fmt: skip
+        _check_causal(causal_lm, branches[batches[0][0][0][0]])
         why: dict[Layout, str] = {}
         for layout in Layout:
-            found = _compared(model, [branches[i] for i in chosen], layout, truth)
+            found = _compared(model, branches, batches, layout, truth)
             if isinstance(found, float) and found <= TOLERANCE:
                 return Probe(layout, found, truth, why)
             why[layout] = found if isinstance(found, str) else f"{found:.2g} nats off"
@@ -73,18 +77,17 @@ def probe(model: Any, branches: Sequence[Branches]) -> Probe:
 def check_reference(found: Probe, table: ReferenceTable, precision: str) -> None:
     """UserError where the stored log-probs of the rows that were looked at are not the model's.
     Those made in bfloat16 are rounded, by up to `BFLOAT16` nats per token in the mean."""
-    for row, responses in found.truth.items():
-        for branch, truth_T in enumerate(responses):
-            stored_T = table.get(row, branch).to(truth_T)
-            alike = len(stored_T) == len(truth_T)
-            apart = (stored_T - truth_T).abs() if alike else truth_T.new_tensor([float("inf")])
-            off = apart.max() if precision == "float32" else apart.mean()
-            if not off <= (TOLERANCE if precision == "float32" else BFLOAT16):
-                raise UserError(
-                    f"the stored reference log-probs of training row {row + 1} are {off:.2g} nats "
-                    "per token off the start model's own: the run would train against a wrong "
-                    f"reference. Usual causes: {CAUSES}"
-                )
+    for (row, branch), truth_T in found.truth.items():
+        stored_T = table.get(row, branch).to(truth_T)
+        alike = len(stored_T) == len(truth_T)
+        apart = (stored_T - truth_T).abs() if alike else truth_T.new_tensor([float("inf")])
+        off = apart.max() if precision == "float32" else apart.mean()
+        if not off <= (TOLERANCE if precision == "float32" else BFLOAT16):
+            raise UserError(
+                f"the stored reference log-probs of training row {row + 1} are {off:.2g} nats "
+                "per token off the start model's own: the run would train against a wrong "
+                f"reference. Usual causes: {CAUSES}"
+            )
 
 
 def check_ids(causal_lm: Any, branches: Sequence[Branches]) -> None:
@@ -100,8 +103,8 @@ def check_ids(causal_lm: Any, branches: Sequence[Branches]) -> None:
 
 
 def _check_causal(causal_lm: Any, row: Branches) -> None:
-    """UserError where the last token changes the log-probs of those before it."""
-    ids = [*row.prompt, *row.responses[0]]
+    """UserError where a token changes the log-probs of those before it."""
+    ids = [*row.prompt, *row.responses[0]][: 2 * SEEN]
     if len(ids) < 3:
         return
     start = max(1, len(ids) - SEEN)
@@ -115,19 +118,27 @@ def _check_causal(causal_lm: Any, row: Branches) -> None:
         )
 
 
-def _chosen(branches: Sequence[Branches]) -> list[int]:
-    """Numbers of the rows that are compared."""
+def _chosen(branches: Sequence[Branches]) -> list[list[list[Place]]]:
+    """What is compared: micro-batches of rows of responses. The longest row has a micro-batch of
+    its own where the others pad each other."""
     by_length = sorted(range(len(branches)), key=lambda i: branches[i].positions())
-    by_conversation = sorted(range(len(branches)), key=lambda i: _longest(branches[i]))
-    ends = [by_length[-1], by_conversation[-1], by_length[0]]
+    long, short = by_length[-1], by_length[0]
+    ends = [long] if long == short else [long, short]
     if not any(_differ_early(branches[i]) for i in ends):
         ends += [i for i in by_length if _differ_early(branches[i])][:1]
-    return list(dict.fromkeys(ends))
+    rows = [[(i, k) for k in range(len(branches[i].responses))] for i in ends]
+    size, i, k = max((len(row.prompt) + len(response), i, k)
+                     for i, row in enumerate(branches)
+                     for k, response in enumerate(row.responses))  # fmt: skip
+    if all(len(branches[n].prompt) + len(r) < size for n in ends for r in branches[n].responses):
+        rows.append([(i, k)])
+    lengths = {_part(branches, row).positions() for row in rows[1:]}
+    return [rows[:1], rows[1:]] if len(lengths) > 1 else [rows]
 
 
-def _longest(row: Branches) -> int:
-    """Tokens of the row's longest conversation."""
-    return len(row.prompt) + max(len(response) for response in row.responses)
+def _part(branches: Sequence[Branches], row: Sequence[Place]) -> Branches:
+    whole = branches[row[0][0]]
+    return Branches(whole.prompt, [whole.responses[k] for _, k in row])
 
 
 def _differ_early(row: Branches) -> bool:
@@ -138,19 +149,27 @@ def _differ_early(row: Branches) -> bool:
 
 
 def _compared(
-    model: Any, rows: list[Branches], layout: Layout, truth: dict[int, list[Tensor]]
+    model: Any,
+    branches: Sequence[Branches],
+    batches: list[list[list[Place]]],
+    layout: Layout,
+    truth: dict[Place, Tensor],
 ) -> float | str:
     """Largest difference per token, or how scoring failed."""
+    scored: list[Tensor] = []
     try:
-        built = row_layout.build(rows, 0, layout=layout).to(_device(model))
-        # Not by `model(...)`: what wraps it in training may compute in another precision.
-        scored = built.split(causal_lm_of(model)._scoring_forward(rows=built).logp)
+        for batch in batches:
+            rows = [_part(branches, row) for row in batch]
+            built = row_layout.build(rows, 0, layout=layout).to(_device(model))
+            # Not by `model(...)`: what wraps it in training may compute in another precision.
+            scored += built.split(causal_lm_of(model)._scoring_forward(rows=built).logp)
     except torch.OutOfMemoryError:
         raise  # says nothing about the layout
     except FAILURES as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    expected = [t for responses in truth.values() for t in responses]
-    differences = [(a.double() - b).abs().max() for a, b in zip(scored, expected, strict=True)]
+    differences = [
+        (a.double() - b).abs().max() for a, b in zip(scored, truth.values(), strict=True)
+    ]
     worst = float(torch.stack(differences).max())
     return worst if worst == worst else "not a number"
 

@@ -71,8 +71,9 @@ def score_all(
     device = next(model.parameters()).device
     with torch.no_grad():
         for part in cut_many([b.positions(layout) for b in branches], budget, overhead):
-            rows = row_layout.build([branches[i] for i in part], pad_id, layout=layout).to(device)
-            logps = iter(score(model, rows).logp)
+            of_part = [branches[i] for i in part]
+            rows = row_layout.build(of_part, pad_id, layout=layout, overhead=overhead)
+            logps = iter(score(model, rows.to(device)).logp)
             for i in part:
                 result[i] = [next(logps).float().cpu() for _ in branches[i].responses]
             progress(len(part))

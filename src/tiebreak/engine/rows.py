@@ -10,20 +10,24 @@ the prompt and itself, never its sibling, and its positions continue the prompt'
 therefore cost the prompt once.
 
 `separate`: each response with its prompt is a row of its own, for models in which a position acts
-on later ones other than by masked attention. `alone`: the same rows, one forward each, for models
-in which it matters how long the other rows of a micro-batch are.
+on later ones other than by masked attention. Rows of one length share a forward: a micro-batch is
+cut into as many as make positions cheapest. `alone`: the same rows, one forward each, for models in
+which it matters how long the other rows of a forward are.
 
 Shape legend: R rows, L positions (padded on the right), N scored positions, B responses.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 import torch
 from torch import Tensor
+
+from tiebreak.engine.batches import cut
 
 
 class Layout(StrEnum):
@@ -42,7 +46,8 @@ class Branches:
     responses: Sequence[Sequence[int]]
 
     def positions(self, layout: Layout = Layout.SHARED) -> int:
-        """Positions that it takes through the network, padded among themselves if separate."""
+        """Positions that it takes through the network; at most these, as in one forward, where its
+        responses are separate."""
         if layout is Layout.SHARED:
             return len(self.prompt) + sum(len(r) for r in self.responses) - 1
         longest = max(len(r) for r in self.responses)
@@ -60,7 +65,8 @@ class Rows:
     input_ids, position_ids (R, L). branch (R, L): 0 what all of a row sees, 1, 2, ... what its own
     branch sees, -1 padding. scored (R, L): True where the next token is scored, one of a response
     and where asked for one of the prompt. targets (N,): those tokens, in reading order. lengths:
-    how many of them belong to each prompt (asked for) and response, in the same order.
+    how many of them belong to each prompt (asked for) and response, in the same order. forwards:
+    numbers of the rows that go through the network together.
     """
 
     input_ids: Tensor
@@ -69,7 +75,20 @@ class Rows:
     scored: Tensor
     targets: Tensor
     lengths: list[int]
+    forwards: list[list[int]]
     layout: Layout = Layout.SHARED
+
+    @property
+    def positions(self) -> int:
+        """Positions through the network, padding of each forward included."""
+        used_R = (self.branch >= 0).sum(1).tolist()
+        return sum(max(used_R[i] for i in part) * len(part) for part in self.forwards)
+
+    def part(self, numbers: Sequence[int]) -> Rows:
+        """These rows as a forward takes them: padded to the longest of them."""
+        used = int((self.branch[numbers] >= 0).sum(1).max())
+        names = ("input_ids", "position_ids", "branch", "scored")
+        return replace(self, **{name: getattr(self, name)[numbers, :used] for name in names})
 
     def to(self, device: torch.device) -> Rows:
         values = (getattr(self, f.name) for f in fields(self))
@@ -85,8 +104,10 @@ def build(
     pad_id: int,
     prompt: bool = False,
     layout: Layout = Layout.SHARED,
+    overhead: float = math.inf,
 ) -> Rows:
-    """Lay out rows on the CPU. `prompt`: score the prompt's tokens after its first, too."""
+    """Lay out rows on the CPU. `prompt`: score the prompt's tokens after its first, too. overhead:
+    what another forward over separate rows costs, in positions; inf: they are one."""
     placed = [one for row in branches for one in _placed(row, prompt, layout)]
     shape = len(placed), max(len(one.ids) for one in placed)
     input_ids_RL = torch.full(shape, pad_id)
@@ -104,9 +125,20 @@ def build(
             scored_RL[i, start : start + len(span)] = True
             targets.extend(span)
             lengths.append(len(span))
+    forwards = _forwards([len(one.ids) for one in placed], layout, overhead)
     return Rows(
-        input_ids_RL, position_ids_RL, branch_RL, scored_RL, torch.tensor(targets), lengths, layout
-    )
+        input_ids_RL, position_ids_RL, branch_RL, scored_RL, torch.tensor(targets), lengths,
+        forwards, layout,
+    )  # fmt: skip
+
+
+def _forwards(used: Sequence[int], layout: Layout, overhead: float) -> list[list[int]]:
+    """Numbers of the rows of each forward, in order."""
+    if layout is Layout.ALONE:
+        return [[i] for i in range(len(used))]
+    if layout is Layout.SHARED or overhead == math.inf:
+        return [list(range(len(used)))]
+    return [sorted(part) for part in cut(used, math.inf, overhead)]
 
 
 @dataclass

@@ -168,9 +168,8 @@ class Scorer:
 
     def _build(self, model: Any, branches: Sequence[Branches], prompt: bool = False) -> Rows:
         """Rows on the model's device, counted."""
-        rows = row_layout.build(branches, self.pad_id, prompt, self.layout)
-        padded = rows.layout is not Layout.ALONE
-        self.positions += rows.input_ids.numel() if padded else int((rows.branch >= 0).sum())
+        rows = row_layout.build(branches, self.pad_id, prompt, self.layout, self.overhead)
+        self.positions += rows.positions
         return rows.to(_device(model))
 
     def _reference(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -99,10 +98,7 @@ def hidden_states(model: Any, rows: Rows) -> Hidden:
 
 
 def _hidden(causal_lm: Any, rows: Rows) -> Hidden:
-    if rows.layout is Layout.ALONE:
-        parts = [_states(causal_lm, one)[one.scored] for one in _one_by_one(rows)]
-        return read_by_head(causal_lm, torch.cat(parts))
-    return read_by_head(causal_lm, _states(causal_lm, rows)[rows.scored])
+    return read_by_head(causal_lm, _scored_states(causal_lm, rows))
 
 
 def read_by_head(causal_lm: Any, states_ND: Tensor) -> Hidden:
@@ -119,13 +115,16 @@ def read_by_head(causal_lm: Any, states_ND: Tensor) -> Hidden:
     return Hidden(scaled_ND.to(dtype), weight_VD.to(dtype), after.cap)
 
 
-def _one_by_one(rows: Rows) -> Iterator[Rows]:
-    """Each row by itself, without its padding."""
-    for i in range(len(rows.input_ids)):
-        used = int((rows.branch[i] >= 0).sum())
-        parts = (rows.input_ids, rows.position_ids, rows.branch, rows.scored)
-        ids, positions, branch, scored = (part[i : i + 1, :used] for part in parts)
-        yield Rows(ids, positions, branch, scored, rows.targets, rows.lengths, rows.layout)
+def _scored_states(causal_lm: Any, rows: Rows) -> Tensor:
+    """(N, D): what the LM head is given where a token is scored, in reading order."""
+    if len(rows.forwards) == 1:
+        return _states(causal_lm, rows)[rows.scored]
+    of_row: dict[int, Tensor] = {}
+    for numbers in rows.forwards:
+        part = rows.part(numbers)
+        states_ND = _states(causal_lm, part)[part.scored]
+        of_row |= zip(numbers, states_ND.split(part.scored.sum(1).tolist()), strict=True)
+    return torch.cat([of_row[i] for i in range(len(of_row))])
 
 
 def _states(causal_lm: Any, rows: Rows) -> Tensor:

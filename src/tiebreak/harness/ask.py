@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 from tiebreak.errors import UserError
+from tiebreak.harness.mirror import CONTENTS, contents
 from tiebreak.harness.tasks import Benchmark, folder_of
 
 Row = dict[str, Any]
@@ -26,7 +27,7 @@ def ask(
     from lm_eval.evaluator import evaluate
 
     with quietly(), _from_mirror(mirror):
-        loaded = load(benchmark)
+        loaded = load(benchmark, mirror)
         chosen = chosen_questions(
             {name: len(task.eval_docs) for name, task in loaded["tasks"].items()}, questions
         )
@@ -45,7 +46,7 @@ def ask(
     ]
 
 
-def load(benchmark: Benchmark) -> Any:
+def load(benchmark: Benchmark, mirror: str | None = None) -> Any:
     """lm-eval's tasks of a benchmark, with the shots asked for. UserError: no data for them."""
     import numpy as np
     from lm_eval.tasks import TaskManager
@@ -69,7 +70,28 @@ def load(benchmark: Benchmark) -> Any:
         elif own is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=SEED)
+        if mirror is not None and task.get_config("num_fewshot"):
+            _refuse_own_question(task, Path(mirror))
     return loaded
+
+
+def _refuse_own_question(task: Any, mirror: Path) -> None:
+    """UserError where the examples before a question may hold the question and its answer."""
+    config = task.config
+    own_examples = getattr(config.fewshot_config, "samples", None) is not None
+    if own_examples or not (mirror / CONTENTS).is_file():
+        return
+    made = contents(mirror).get(config.dataset_path, {}).get(config.dataset_name or "default")
+    if (
+        made
+        and made["shots from"] == made["evaluated"]
+        and not made["own question left out of shots"]
+    ):
+        raise UserError(
+            f"evaluation.benchmarks: {config.task} has no other rows for its examples in {mirror} "
+            "than those that are asked, and a question may stand among its own examples; make the "
+            f"mirror with the rows for examples, or give {config.task}@0"
+        )
 
 
 def chosen_questions(sizes: Mapping[str, int], most: int | None) -> dict[str, list[int]]:
@@ -123,12 +145,30 @@ def _from_mirror(mirror: str | None) -> Generator[None]:
 
     plain = datasets.load_dataset
 
-    def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
-        place = Path(mirror or "") / path
-        return plain(str(place.resolve()) if place.is_dir() else path, *args, **kwargs)
+    def load_dataset(path: str, name: str | None = None, **more: Any) -> Any:
+        folder = Path(mirror or "") / path
+        return mirrored(folder, name) if mirror and folder.is_dir() else plain(path, name, **more)
 
-    with mock.patch.object(datasets, "load_dataset", load_dataset if mirror else plain):
+    with mock.patch.object(datasets, "load_dataset", load_dataset):
         yield
+
+
+def mirrored(folder: Path, config: str | None) -> Any:
+    """The splits of one configuration in a mirror's folder, by its README.md. Not by the library's
+    own loader, whose cache knows a folder by its name alone. OSError or ValueError: not there."""
+    import datasets
+    import pyarrow.parquet as pq
+    import yaml
+
+    _, about, _ = (folder / "README.md").read_text(encoding="utf-8").split("---", 2)
+    known = {one["config_name"]: one["data_files"] for one in yaml.safe_load(about)["configs"]}
+    name = config or "default"
+    if name not in known:
+        raise ValueError(f"{folder} has no configuration {name!r}")
+    return datasets.DatasetDict({
+        file["split"]: datasets.Dataset(pq.read_table(folder / file["path"]))
+        for file in known[name]
+    })  # fmt: skip
 
 
 @contextlib.contextmanager

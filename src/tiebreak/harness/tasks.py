@@ -15,8 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tiebreak import store
 from tiebreak.config.schema import EvaluationConfig
 from tiebreak.errors import UserError, nearest
+from tiebreak.harness.mirror import CONTENTS, contents
 from tiebreak.store import files_hash
 
 INSTALL = "install it: pip install 'tiebreak[eval]'"
@@ -142,8 +144,12 @@ def data_of(task: str, mirror: str | None) -> dict[str, str]:
             f"evaluation.mirror={mirror} has no data for {task} (looked for {', '.join(paths)}); "
             "make it with tiebreak mirror make --from JSONL_FOLDER --to FOLDER"
         )
-    return {path: files_hash(_files(Path(mirror) / path)) for path in here}
+    made = contents(Path(mirror)) if (Path(mirror) / CONTENTS).is_file() else {}
+    return {path: _content(Path(mirror) / path, made.get(path)) for path in here}
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _content(folder: Path, made: Mapping[str, Any] | None) -> str:
+    """Of a data set that `tiebreak mirror make` wrote the hash of its rows, else of its files."""
+    if made is None:
+        return files_hash(path for path in folder.rglob("*") if path.is_file())
+    return store.key("data", {name: config["sha256"] for name, config in made.items()})

@@ -143,7 +143,7 @@ def _tokenizer(place: str, commit: str | None) -> dict[str, str]:
     if folder is None:
         return {"checkpoint": f"hub:{place}@{commit}"}
     files = sorted(f for f in folder.iterdir() if TOKENIZER.fullmatch(f.name) and f.is_file())
-    more = sorted(folder.glob(TEMPLATES))
+    more = sorted(f for f in folder.glob(TEMPLATES) if f.is_file())
     _refuse_damaged_tokenizer(stamps([*files, *more]))
     templates = {"templates": files_hash(more)} if more else {}
     return {"tokenizer": files_hash(files)} | templates | _class_by_config(folder)

@@ -61,7 +61,7 @@ def _text_settings(run: RunConfig, start: Checkpoint) -> dict[str, Any]:
     place = start.source and tokenizer_place(checkpoint_folder(start.source) or start.source)
     folder = checkpoint_folder(str(place)) if place else None
     all_files = [*folder.iterdir(), *folder.glob("*/*.jinja")] if folder else []
-    files = [file for file in all_files if FILES.fullmatch(file.name)]
+    files = [file for file in all_files if FILES.fullmatch(file.name) and file.is_file()]
     dated, anew = _look_into(stamps(files), tuple(sorted(files)))
     if start.chat_template:
         dated = "strftime_now" in read_template(start.chat_template)

@@ -1,4 +1,4 @@
-"""No data: for a checkpoint of which only benchmarks are measured, which bring their questions."""
+"""No data (every source is a file): of a checkpoint only benchmarks are measured then."""
 
 from __future__ import annotations
 

@@ -6,14 +6,45 @@ import functools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiebreak.config.schema import RunConfig
 from tiebreak.errors import UserError
 from tiebreak.harness.tasks import benchmarks_of, identity
-from tiebreak.stages.evaluators.evaluator import Evaluator, Row, Subject, mean
+from tiebreak.stages.evaluators.evaluator import Evaluator, Row, RunSize, Subject, Work, mean
 from tiebreak.track.record_format import items_file
 
+
+class Size(NamedTuple):
+    """What a benchmark has: questions, and tokens, about, of a question with its prompt, of all its
+    choices, of an example before it, and of an answer where one is written. sets: how often the
+    examples are others; 0: for each question."""
+
+    questions: int
+    question: int
+    choices: int
+    example: int
+    answer: int = 0
+    sets: int = 0
+
+
+SIZES = {
+    "arc_easy": Size(2376, 30, 20, 45),
+    "arc_challenge": Size(1172, 33, 26, 50),
+    "hellaswag": Size(10042, 55, 110, 85),
+    "winogrande": Size(1267, 18, 20, 28),
+    "piqa": Size(1838, 15, 52, 45),
+    "bigbench_sports_understanding_multiple_choice": Size(1000, 10, 4, 14),
+    "bigbench_causal_judgment_multiple_choice": Size(190, 170, 4, 175),
+    "bigbench_formal_fallacies_syllogisms_negation_multiple_choice": Size(14200, 130, 6, 135),
+    "gsm8k": Size(1319, 65, 0, 160, answer=120),
+    "truthfulqa_mc1": Size(817, 14, 50, 0),
+    "truthfulqa_mc2": Size(817, 14, 75, 0),
+    "mmlu": Size(14042, 80, 4, 90, sets=57),
+    "openbookqa": Size(500, 14, 14, 22),
+    "boolq": Size(3270, 135, 2, 140),
+    "ifeval": Size(541, 50, 0, 0, answer=400),
+}
 KEPT = "kept"  # the folder of answers while a benchmark is under way
 
 
@@ -26,6 +57,7 @@ def benchmark(task: str) -> Evaluator:
         functools.partial(_metrics, task),
         files=functools.partial(_files, task),
         asks=functools.partial(_asks, task),
+        cost=functools.partial(_cost, SIZES[task], task) if task in SIZES else None,
         scratch=(KEPT,),
     )
 
@@ -74,3 +106,15 @@ def _files(task: str, start: Sequence[Row], policy: Sequence[Row]) -> dict[str, 
         columns[f"{name}/before"] = [row["scores"][name] for row in start]
         columns[f"{name}/after"] = [row["scores"][name] for row in policy]
     return {items_file(task): columns}
+
+
+def _cost(has: Size, task: str, size: RunSize, of_policy: bool) -> Work:
+    """Every token of the tree of requests once; or prompt and answer token by token."""
+    run = size.run
+    shots = benchmarks_of(run.evaluation)[task].shots or 0
+    number = min(has.questions, run.evaluation.questions or has.questions)
+    before = shots * has.example
+    shared = has.sets * before if has.sets else number * before
+    if has.answer:
+        return Work(written=number * (before + has.question + has.answer), disk=number * 600)
+    return Work(scored=shared + number * (has.question + has.choices), disk=number * 300)
