@@ -12,9 +12,9 @@ from tiebreak.config.compose import GROUPS, configure, options
 from tiebreak.config.schema import Start
 from tiebreak.errors import UserError
 from tiebreak.home import shipped
-from tiebreak.track.record_format import CHECKPOINT
 from tiebreak.methods import METHODS
 from tiebreak.sweep.sweep_file import read_sweep_file
+from tiebreak.track.record_format import CHECKPOINT
 
 TEMPLATES = {
     ("model", "checkpoint"),
