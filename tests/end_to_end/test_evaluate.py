@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.end_to_end.commands import (
     result_of,
 )
 from tests.end_to_end.rows import SMALL, checkpoint, pairs, write
+from tests.harness.made import make_mirror
 
 HOW = [item for item in MICRO if item.startswith(("tracker", "data", "evaluation"))]
 WORLD = ["data=world", *HOW]
@@ -160,3 +162,32 @@ def test_a_mistake_is_one_line(
     refused = tiebreak("evaluate", *(str(released) if word == "HERE" else word for word in words))
     assert refused.code == 2 and refused.out == ""
     assert refused.err.count("\n") == 1 and f"tiebreak: {said}" in refused.err
+
+
+def test_a_benchmark_is_added_and_measured_alone(
+    released: Path, tiebreak: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without data; what a run of the same checkpoint measured is there already."""
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path / "fresh"))
+    mirror = f"evaluation.mirror={make_mirror(tmp_path / 'mirror')}"
+    asked = ["evaluate", str(released), "tracker=none", mirror, "evaluation.questions=4"]
+    one = tiebreak(*asked, "evaluation.benchmarks=[winogrande]")
+    assert one.code == 0, one.err
+    two = tiebreak(*asked, "evaluation.benchmarks=[winogrande,mmlu_anatomy]")
+    assert "stages: 1 built, 1 reused" in two.out and two.record == one.record
+    assert set(result_of(two.record)["metrics"]) == {"winogrande/acc", "mmlu_anatomy/acc"}
+    columns = pq.read_schema(evaluation_of(two.record) / "items" / "winogrande.parquet").names
+    assert "acc/after" in columns and "acc/before" not in columns
+    plain = tmp_path / "plain"
+    shutil.copytree(released, plain)
+    for file in plain.glob("*template*"):
+        file.unlink()
+    config = read_json(plain / "tokenizer_config.json")
+    config.pop("chat_template", None)
+    (plain / "tokenizer_config.json").write_text(json.dumps(config))
+    asked[1] = str(plain)
+    refused = tiebreak(
+        *asked, "evaluation.benchmarks=[winogrande]", "evaluation.chat_template=true"
+    )
+    assert refused.code == 2 and "has no chat template; give model.chat_template=" in refused.err
+    assert refused.err.count("\n") == 1
