@@ -34,7 +34,7 @@ DIGITS = 4
 
 def panels_of(runs: Runs, groups: Sequence[Group]) -> dict[str, Panel]:
     """Group id -> the panel over its finished runs; only groups of which some run left pairs."""
-    keys = {g.group_id: [r.key for r in g.records if r.finished] for g in groups}
+    keys = {g.group_id: [r.key for r in g.records if r.finished and r.trained] for g in groups}
     pairs = runs.pairs([key for keys_of_group in keys.values() for key in keys_of_group])
     present = set(pairs["run_id"])
     measured = {group: some for group, some in keys.items() if present & set(some)}

@@ -12,7 +12,7 @@ from tiebreak_analysis.records.runs import Record, Runs, setting_text, varying
 from tiebreak_analysis.tables.comparison import sections_alike
 from tiebreak_analysis.tables.labels import material, shared_settings
 from tiebreak_analysis.tables.rows import grouped
-from tiebreak_analysis.tables.table import SHORT, Table, section_title
+from tiebreak_analysis.tables.table import SHORT, Table, material_title, section_title
 
 ABSENT = "·"
 HEADS = ("run", "group", "scenario", "method", "seed", "status", "commit", "data", "evaluation",
@@ -92,13 +92,13 @@ def _sections(records: Sequence[Record]) -> dict[tuple[str, str | None], str]:
     using: dict[str, set[str]] = defaultdict(set)
     for key, members in alike.items():
         model, data = key[:2]
-        title = f"model {model} · data {data}" if names[model, data] == 1 else section_title(*key)
-        for record in members:
-            sections[record.group_id, record.evaluation] = title
+        title = material_title(model, data) if names[model, data] == 1 else section_title(*key)
+        for record in members:  # a checkpoint may stand in several: here, in the first
+            sections.setdefault((record.group_id, record.evaluation), title)
             using[material(record.settings)].add(title)
     for record in records:
         beside = using[material(record.settings)]
-        plain = f"model {record.model} · data {record.data}"
+        plain = material_title(record.model, record.data)
         title = next(iter(beside)) if len(beside) == 1 else plain
         sections.setdefault((record.group_id, None), title)
     return sections

@@ -184,14 +184,15 @@ def history_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def generations_table(read: Read) -> pa.Table:
-    """id, prompt, before, after as text; a prompt of several turns is JSON."""
+    """id, prompt, before, after as text; a prompt of several turns is JSON. A model without a start
+    model has nothing before."""
     import pyarrow as pa
 
     rows = []
     for number, line in enumerate(content(GENERATIONS, read).splitlines(), 1):
         try:
             row = json.loads(line)
-            rows.append([_text(row[name]) for name in TEXTS])
+            rows.append([_text(row.get(n, "") if n == "before" else row[n]) for n in TEXTS])
         except (ValueError, KeyError, TypeError) as error:
             raise Unreadable(f"{GENERATIONS}:{number} cannot be read: {error!r}") from None
     columns = zip(*rows, strict=True) if rows else [()] * len(TEXTS)

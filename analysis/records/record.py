@@ -151,6 +151,12 @@ class Record:
         return self.status == "finished"
 
     @property
+    def trained(self) -> bool:
+        """Whether a policy was trained; else a checkpoint was measured as it is given, which has no
+        start model and no seed."""
+        return self.scenario != record_format.CHECKPOINT
+
+    @property
     def key(self) -> str:
         """`Entry.key`: what its rows in the frames of `Runs` are called."""
         return f"{self.run_id}:{self.evaluation}" if self.several else self.run_id

@@ -12,23 +12,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tiebreak.errors import UserError, nearest
-from tiebreak.metrics import EVALUATION, THROUGHPUT, Shown, evaluation_metric, shown
+from tiebreak.metrics import THROUGHPUT, Shown, shown
+from tiebreak.track.record_format import CHECKPOINT
 from tiebreak_analysis.published import Figures, references
 from tiebreak_analysis.questions import signal_to_noise
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import Sample
 from tiebreak_analysis.tables import labels
 from tiebreak_analysis.tables.averages import with_average
+from tiebreak_analysis.tables.checkpoints import beside, elsewhere, measured_by, newest
 from tiebreak_analysis.tables.items import per_item
 from tiebreak_analysis.tables.models import models_judged
 from tiebreak_analysis.tables.notes import notes_of
 from tiebreak_analysis.tables.rows import Planned, completed, scenario_rows
-from tiebreak_analysis.tables.table import Column, Row, Section, Table
+from tiebreak_analysis.tables.table import CHECKPOINTS, Column, Row, Section, Table
 from tiebreak_analysis.tables.ties import judged
 
 Key = tuple[str, str, str | None, str | None]
 """What a section is about: names of model and data, hash of the data, how it was measured."""
-EVALUATORS = {metric.evaluator for metric in EVALUATION}
 
 
 def comparison(
@@ -165,35 +166,17 @@ def _columns(records: Sequence[Record], metrics: Sequence[str] | None) -> tuple[
 
 def _outdated(records: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     """Evaluator -> runs measured with another key of it than the newest run of the section."""
-    newest: dict[str, str] = {}
-    times = {r.run_id: str(r.manifest.get("times", {}).get("finished") or "") for r in records}
-    for record in sorted(records, key=lambda record: (times[record.run_id], record.run_id)):
-        newest |= record.evaluators
     outdated = {
         evaluator: tuple(r.run_id for r in records if r.evaluators.get(evaluator, key) != key)
-        for evaluator, key in sorted(newest.items())
+        for evaluator, key in sorted(newest(records).items())
     }
     return {evaluator: run_ids for evaluator, run_ids in outdated.items() if run_ids}
 
 
 def _without(record: Record, outdated: Mapping[str, Sequence[str]]) -> Record:
-    """The record without what outdated evaluators measured, so that no column mixes two keys.
-
-    A metric that is in no table may come from any evaluator of which no metric is known.
-    """
+    """The record without what outdated evaluators measured, so that no column mixes two keys."""
     old = {evaluator for evaluator, run_ids in outdated.items() if record.run_id in run_ids}
-    if not old:
-        return record
-
-    def counts(name: str) -> bool:
-        evaluator = evaluation_metric(name).evaluator
-        return evaluator not in old if evaluator else old <= EVALUATORS
-
-    metrics, start = (
-        {name: value for name, value in values.items() if counts(name)}
-        for values in (record.metrics, record.start)
-    )
-    return replace(record, metrics=metrics, start=start)
+    return measured_by(record, {k: v for k, v in record.evaluators.items() if k not in old})
 
 
 def _stale(records: Sequence[Record]) -> dict[str, str]:
@@ -227,12 +210,29 @@ def _short(value: str | None) -> str:
 def sections_alike(finished: Sequence[Record]) -> dict[Key, list[Record]]:
     """What may stand in one section, with how model and data are called there.
 
-    The same data under two settings (two paths, say) are one section.
+    The same data under two settings (two paths, say) are one section. A checkpoint that was not
+    trained here stands in each section whose evaluators measured it too; what is left of it, in
+    one without a model.
     """
-    models = labels.told_apart(finished, lambda r: r.model, lambda top: top == "model")
-    data = labels.told_apart(finished, lambda r: r.data, lambda top: top == "data", by=_data)
+    trained = [record for record in finished if record.trained]
+    given = [record for record in finished if not record.trained]
+    alike = {
+        key: members + beside(members, key[-1], given)
+        for key, members in _by_material(trained).items()
+    }
+    left = elsewhere(given, [record for members in alike.values() for record in members])
+    own: dict[Key, list[Record]] = defaultdict(list)
+    for (_, data, data_hash, evaluation), members in _by_material(left).items():
+        own[CHECKPOINTS, data, data_hash, evaluation] += members
+    return alike | own
+
+
+def _by_material(records: Sequence[Record]) -> dict[Key, list[Record]]:
+    """Records by model, data and evaluation, in the order of a table."""
+    models = labels.told_apart(records, lambda r: r.model, lambda top: top == "model")
+    data = labels.told_apart(records, lambda r: r.data, lambda top: top == "data", by=_data)
     alike: dict[Key, list[Record]] = defaultdict(list)
-    for r in finished:
+    for r in records:
         alike[models[r.group_id], data[_data(r)], r.data_hash, r.evaluation].append(r)
     order = sorted(alike, key=lambda key: [labels.natural(part or "") for part in key])
     return {key: alike[key] for key in order}
@@ -246,7 +246,7 @@ def _placed(
     planned: Sequence[Planned], alike: Mapping[Key, Sequence[Record]]
 ) -> dict[Key, list[Planned]]:
     """Each section's planned runs: where their group has runs, else where model and data are those
-    they ask for."""
+    they ask for; a checkpoint's, where it would be measured in the same way."""
     where: dict[str, list[Key]] = defaultdict(list)
     using: dict[str, Key] = {}
     for key, records in alike.items():
@@ -256,7 +256,9 @@ def _placed(
             using.setdefault(labels.material(record.settings), key)
     placed: dict[Key, list[Planned]] = {key: [] for key in alike}
     for run in planned:
-        beside = using.get(run.material)
-        for key in where.get(run.group_id, [beside] if beside else []):
+        near = [using[run.material]] if run.material in using else []
+        if run.scenario == CHECKPOINT:
+            near = [key for key in alike if key[-1] == run.evaluation]
+        for key in where.get(run.group_id, near):
             placed[key].append(run)
     return placed

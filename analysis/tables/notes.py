@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tiebreak.metrics import evaluation_metric
+from tiebreak.track.record_format import CHECKPOINT
 from tiebreak_analysis.published import PublishedFigure, Reference, within_spread
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import MIN_SEEDS, RECOMMENDED_SEEDS
@@ -47,12 +48,13 @@ def notes_of(
     slots = [(row, *slot) for s in sections for row in s.rows for slot in s.slots(row)]
     yield _intervals(slots)
     yield from _counts(rows)
+    yield from _checkpoints(rows)
     yield from _tests(sections)
     yield from _few_seeds(rows, any(section.num_model_tests for section in sections))
     yield from _models(sections)
     yield from _benchmarks(sections)
     yield from _signal(sections)
-    shown = dict.fromkeys(row.method or "" for row in rows)
+    shown = dict.fromkeys(row.method or "" for row in rows if row.trained)
     yield from (f"{method}: {footnotes[method]}" for method in shown if method in footnotes)
     yield from _overlaps(sections, finished)
     yield from _published(slots, letters)
@@ -67,11 +69,11 @@ def _intervals(slots: Sequence[Slot]) -> str:
     """Which of the two kinds of interval a column has: a reader may not assume the wider one."""
     by_seed, by_item, fixed = set(), set(), False
     for row, column, cell, _ in slots:
-        if cell is not None and row.method is not None:
+        if cell is not None and row.method is not None and row.trained:
             (by_item if cell.num_items else by_seed).add(column.key)
-        elif cell is not None:
+        elif cell is not None and row.trained:
             fixed |= row.n == 1 and cell.num_items > 1
-    over = "seeds (Student t)"
+    over = "seeds (Student t)" if any(row.trained for row, *_ in slots) else "test items"
     if by_item:
         alone = ", ".join(sorted(key.replace("gain:", "gain in ") for key in by_seed))
         over = "seeds and test items" + (f", over seeds alone: {alone}" if alone else "")
@@ -91,6 +93,15 @@ def _counts(rows: Sequence[Row]) -> Iterator[str]:
         yield "n of m: only so many of the runs asked for are finished; missing: none of them"
     if any(cell is not None and cell.interval.n < row.n for row in rows for cell in row.cells):
         yield "(n=...) in a cell: only so many of the row's runs have that metric"
+
+
+def _checkpoints(rows: Sequence[Row]) -> Iterator[str]:
+    if not all(row.trained for row in rows):
+        yield (
+            f"{CHECKPOINT}: a model that was not trained here, measured by the same evaluators; "
+            "its interval is over test items alone and says nothing of training such a model "
+            "again, so it takes no part in the tests between methods"
+        )
 
 
 def _tests(sections: Sequence[Section]) -> Iterator[str]:
@@ -117,7 +128,7 @@ def _tests(sections: Sequence[Section]) -> Iterator[str]:
 
 
 def _few_seeds(rows: Sequence[Row], models: bool) -> Iterator[str]:
-    having = [row for row in rows if row.method is not None and not row.missing]
+    having = [r for r in rows if r.method is not None and r.trained and not r.missing]
     few = sum(row.n < MIN_SEEDS for row in having)
     if few:
         yield (
@@ -237,10 +248,12 @@ def _unplaced(planned: Sequence[Planned], finished: Sequence[Record]) -> Iterato
     """Runs planned for a model or data of which no run is finished: they are in no section."""
     done = {record.group_id for record in finished}
     using = {material(record.settings) for record in finished}
+    ways = {record.evaluation for record in finished}
     lost = {
         f"{run.method} in {run.scenario} ({run.model}, {run.data})"
         for run in planned
         if run.group_id not in done and run.material not in using
+        if run.scenario != CHECKPOINT or run.evaluation not in ways
     }
     if lost:
         yield f"missing whole, nothing finished to put it beside: {_some(sorted(lost))}"
@@ -278,7 +291,7 @@ def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
     """Starts that contradict each other: one model measured twice, one seed with two models."""
     values: dict[tuple[str | None, ...], list[float]] = defaultdict(list)
     models: dict[tuple[str | int | None, ...], set[tuple[str | None, ...]]] = defaultdict(set)
-    for r in finished:
+    for r in (record for record in finished if record.trained):
         models[r.model, r.scenario, r.data_hash, r.seed].add(r.start_key)
         for name, value in r.start.items():
             key = r.evaluators.get(str(evaluation_metric(name).evaluator))
@@ -303,7 +316,9 @@ def _odd_starts(finished: Sequence[Record]) -> Iterator[str]:
 
 
 def _torn_groups(sections: Sequence[Section]) -> Iterator[str]:
-    counts = Counter(group for s in sections for group in {row.group_id for row in s.rows})
+    counts = Counter(
+        group for s in sections for group in {row.group_id for row in s.rows if row.trained}
+    )
     torn = sorted(group[:SHORT] for group, count in counts.items() if group and count > 1)
     if torn:
         yield (

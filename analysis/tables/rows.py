@@ -88,7 +88,9 @@ def grouped(records: Iterable[Record], by: Callable[[Record], str]) -> dict[str,
 def _start_row(
     block: str, records: Sequence[Record], columns: Sequence[Column], items: PerItem
 ) -> list[Row]:
-    """Each distinct start model counts once, however many runs began from it."""
+    """Each distinct start model counts once, however many runs began from it; a checkpoint that is
+    only measured has none."""
+    records = [record for record in records if record.trained]
     models = {record.start_key for record in records}
     cells = tuple(_start_cell(records, column, items) for column in columns)
     run_ids = tuple(record.run_id for record in records)
@@ -180,7 +182,8 @@ def _method_cell(records: Sequence[Record], column: Column, items: PerItem) -> C
         return None if measured.before is None else measured.after - measured.before
 
     seeds, values = [r.seed for r in having], [column.value(r) for r in having]
-    return _cell(having, column, seeds, values, items, by_item)
+    cell = _cell(having, column, seeds, values, items, by_item)
+    return cell if all(record.trained for record in having) else _over_items(cell)
 
 
 def _start_cell(records: Sequence[Record], column: Column, items: PerItem) -> Cell | None:
@@ -197,7 +200,11 @@ def _start_cell(records: Sequence[Record], column: Column, items: PerItem) -> Ce
     if len(set(seeds)) < len(seeds):  # two start models of one seed: a note under the table says so
         seeds = list(range(len(seeds)))
     values = [record.start[column.metric] for record in first]
-    cell = _cell(first, column, seeds, values, items, lambda measured: measured.before)
+    return _over_items(_cell(first, column, seeds, values, items, lambda measured: measured.before))
+
+
+def _over_items(cell: Cell | None) -> Cell | None:
+    """A model that nobody trains again, alone: its interval is over the items."""
     if cell is None or cell.num_seeds > 1 or cell.num_items < 2:
         return cell
     over_items = mean_interval(cell.sample.values[0], LEVEL)

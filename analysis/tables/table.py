@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tiebreak.metrics import Direction, table_metric
+from tiebreak.track.record_format import CHECKPOINT
 from tiebreak_analysis.published import PublishedFigure, Reference
 from tiebreak_analysis.records.runs import Record
 from tiebreak_analysis.statistics import Difference, Interval, Sample
 
 SHORT = 8  # characters of a hash that a reader is shown
 START = "start model"
+CHECKPOINTS = "checkpoints"
+"""What a section is called in place of a model where nothing in it was trained here."""
 LEVEL = 0.95  # of every interval and every test
 DECIDES = 2.0
 """Signal-to-noise below which a column cannot decide: of two rows, a |t| that nobody would call a
@@ -158,6 +161,12 @@ class Row:
         return self.n == 0
 
     @property
+    def trained(self) -> bool:
+        """Whether it is of a method, or of the model a method started from; else a checkpoint that
+        was measured as it is."""
+        return self.scenario != CHECKPOINT
+
+    @property
     def count(self) -> str:
         """`3`; `2 of 3` where runs are missing; `3, 1 stale`."""
         short = self.planned is not None and self.n < self.planned
@@ -180,11 +189,15 @@ class Verdict:
     untested: tuple[str, ...] = ()
 
 
+def material_title(model: str, data: str) -> str:
+    return f"{model if model == CHECKPOINTS else f'model {model}'} · data {data}"
+
+
 def section_title(model: str, data: str, data_hash: str | None, evaluation: str | None) -> str:
     """What a section is about, with the beginnings of the hashes."""
     data = f"{data} {data_hash[:SHORT]}" if data_hash else data
     measured = evaluation[:SHORT] if evaluation else "not recorded"
-    return f"model {model} · data {data} · evaluation {measured}"
+    return f"{material_title(model, data)} · evaluation {measured}"
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def _verdict(rows: Sequence[Row], columns: Sequence[Column], too_many: int) -> V
     because there are too many.
     """
     place = next((at for at, c in enumerate(columns) if c.sign and not c.gain), None)
-    if place is None:
+    if place is None or not all(row.trained for row in rows):
         return None
     having = [(row, cell) for row in rows
               if row.method is not None and (cell := row.cells[place]) is not None]  # fmt: skip

@@ -14,8 +14,10 @@ from tiebreak.errors import UserError
 from tiebreak.home import shipped
 from tiebreak.methods import METHODS
 from tiebreak.sweep.sweep_file import read_sweep_file
+from tiebreak.track.record_format import CHECKPOINT
 
-TEMPLATES = {("model", "checkpoint"), ("data", "files")}  # filled in by model=PLACE, data=PLACE
+# Two filled in by model=PLACE, data=PLACE; one that no training takes.
+TEMPLATES = {("model", "checkpoint"), ("data", "files"), ("data", "none")}
 
 
 FILES = [group for group in GROUPS if group != "method"]  # a method is a class
@@ -52,7 +54,7 @@ def test_every_choice_composes(group: str) -> None:
 @pytest.mark.parametrize("model", [m for m in options("model") if m != "checkpoint"])
 def test_every_model_has_the_scenarios_it_says(model: str, data: str) -> None:
     written = yaml.safe_load((shipped("conf") / "model" / f"{model}.yaml").read_text())
-    for scenario in options("scenario"):
+    for scenario in (name for name in options("scenario") if name != CHECKPOINT):
         overrides = [f"model={model}", f"scenario={scenario}", f"data={data}"]
         start = yaml.safe_load((shipped("conf") / "scenario" / f"{scenario}.yaml").read_text())
         has = written[start["start"]] or (start["start"] == Start.SFT and written["base"])
@@ -61,6 +63,18 @@ def test_every_model_has_the_scenarios_it_says(model: str, data: str) -> None:
         else:
             with pytest.raises(UserError, match="does not have"):
                 configure(overrides)
+
+
+def test_a_checkpoint_is_measured_as_it_is_given() -> None:
+    """The name that readers of records know, without training and without data."""
+    given = ["model=smollm2-135m-instruct", f"scenario={CHECKPOINT}", "data=none"]
+    run = configure(given)
+    assert not run.trains and run.names["method"] == "smollm2-135m-instruct"
+    assert run.start_source == configure([given[0], "scenario=align-from-instruct"]).start_source
+    with pytest.raises(UserError, match="model=tiny is made here"):
+        configure(["model=tiny", *given[1:]])
+    with pytest.raises(UserError, match="data=none has no rows, and scenario=sft-then-align"):
+        configure(["data=none"])
 
 
 def test_conf_is_found_from_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

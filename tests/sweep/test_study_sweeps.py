@@ -17,6 +17,9 @@ REAL = sorted({name for study in STUDIES.values() for name in study.real})
 MOST_RUNS = 100  # of a study in miniature: 30 minutes on two cores at 35 s a run
 
 
+RELEASED = "simpo-released"
+
+
 def composed(name: str) -> list[RunConfig]:
     """Every point of a sweep file, typed and checked. Ids would ask the Hub for commits."""
     study = read_sweep_file(name)
@@ -25,7 +28,15 @@ def composed(name: str) -> list[RunConfig]:
 
 def test_every_sweep_of_a_study_is_a_file_and_the_other_way_round() -> None:
     files = {path.stem for path in shipped("sweeps").glob("*.yaml")}
-    assert {name for name in files if name.split("-")[0] in STUDIES} == {*MINIATURE, *REAL}
+    of_studies = {name for name in files if name.split("-")[0] in STUDIES}
+    assert of_studies == {*MINIATURE, *REAL, RELEASED}
+
+
+def test_released_checkpoints_are_measured_and_nothing_is_trained() -> None:
+    study = read_sweep_file(RELEASED)
+    assert len(study.checkpoints) == 49 and len(set(study.checkpoints.values())) == 49
+    assert all(place.count("/") == 1 for place in study.checkpoints.values())
+    assert list(study.points()) == []
 
 
 @pytest.mark.parametrize("name", MINIATURE)

@@ -18,6 +18,7 @@ from tiebreak.sweep.engines import ENGINES
 FORMATS = ("md", "tex", "csv", "html", "json")
 HELP = {
     "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
+    "evaluate": "measure a checkpoint that was not trained here: a folder, a Hub id, an adapter",
     "plan": "which stages of a run, or of a sweep, are in the store; what the rest would cost",
     "sweep": "do every run of sweeps/NAME.yaml (or of a file)",
     "status": "where each run of a sweep stands",
@@ -122,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--price", type=float, help="of a sweep: money per hour")
         if name == "data":
             one.add_argument("--rows", type=_count, default=3, help="rows to show")
+    _evaluate_options(command("evaluate"))
     for name in ("sweep", "retry"):
         _sweep_options(command(name), name)
     one = command("status")
@@ -139,6 +141,15 @@ def _parser() -> argparse.ArgumentParser:
         _report_options(command(name), name)
     _sweep_options(command("study"), "study")
     return parser
+
+
+def _evaluate_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("model", metavar="MODEL", help="folder of a checkpoint or an adapter, Hub id "
+                     "ORG/NAME, or the name of a model")  # fmt: skip
+    one.add_argument("--as", dest="called", metavar="NAME", help="what tables call it (default: "
+                     "the folder's name)")  # fmt: skip
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="evaluation, data, "
+                     "train.precision, ...")  # fmt: skip
 
 
 def _report_options(one: argparse.ArgumentParser, name: str) -> None:

@@ -15,6 +15,7 @@ from tiebreak.home import home, runs_dir
 
 if TYPE_CHECKING:
     from tiebreak.cli.answers import Answer
+    from tiebreak.compose import Run
     from tiebreak.sweep.sweep_file import SweepFile
     from tiebreak_analysis.studies.products import Products
     from tiebreak_analysis.studies.study import StudyReport, Sweeps
@@ -46,16 +47,27 @@ def run(options: argparse.Namespace) -> None:
         sys.exit(do_all(sweep_file, options))
     if options.engine != "local" or options.launcher or options.workers:
         raise UserError("--engine, --launcher and --workers are for run -m, which does many runs")
+    from tiebreak.compose import compose
+
+    _do(compose(options.overrides))
+
+
+def _do(run: Run) -> None:
     from tiebreak import interrupt
     from tiebreak.cli.printing import outcome_lines
-    from tiebreak.compose import compose
     from tiebreak.run.distributed import rank
     from tiebreak.run.execute import execute
 
     with interrupt.installed():
-        outcome = execute(compose(options.overrides), say)
+        outcome = execute(run, say)
     if rank() == 0:
         say(*outcome_lines(outcome))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    from tiebreak.compose import compose_given
+
+    _do(compose_given(options.model, options.called, options.overrides))
 
 
 def plan(options: argparse.Namespace) -> None:

@@ -18,7 +18,8 @@ def check(run: RunConfig) -> None:
     """Raise UserError at the first thing that cannot work together."""
     _held_out(run)
     _start(run)
-    _method(run)
+    if run.trains:
+        _method(run)
 
 
 def check_group(key: str, part: Any, name: str) -> None:
@@ -110,7 +111,7 @@ def _rules_of(group: str) -> list[tuple[str, list[str], str, Callable[[Any], boo
 def _start(run: RunConfig) -> None:
     """The scenario's start model must exist, or be something this run can make."""
     model, scenario = run.model, run.scenario
-    source = getattr(model, str(scenario.start))
+    source = model.source(scenario.start)
     if scenario.start is Start.SFT and source is None:
         source = model.base
         if source is not None and not run.data.can_demonstrate:
@@ -119,7 +120,7 @@ def _start(run: RunConfig) -> None:
                 "give data.demonstrations=FILE (messages per line), or choose another scenario"
             )
     if source is None:
-        have = [str(s) for s in Start if getattr(model, str(s)) is not None]
+        have = [str(s) for s in Start if s is not Start.GIVEN and model.source(s) is not None]
         fits = {"base": "align-from-base", "sft": "sft-then-align", "instruct":
                 "align-from-instruct"}  # fmt: skip
         other = f"use scenario={fits[have[0]]} or " if have else ""
@@ -130,6 +131,11 @@ def _start(run: RunConfig) -> None:
     tuned = model.instruct_tuning if scenario.start is Start.INSTRUCT else model.pretraining
     if source != "here":
         return
+    if not run.trains:
+        raise UserError(
+            f"model={model.name} is made here, and scenario={scenario.name} measures a checkpoint "
+            "as it is given; give a folder or a Hub id ORG/NAME"
+        )
     for key in ("revision", "chat_template", "chat_template_kwargs", "base_chat_template"):
         if getattr(model, key):
             raise UserError(
@@ -147,6 +153,13 @@ def _start(run: RunConfig) -> None:
 def _held_out(run: RunConfig) -> None:
     """Each split must have rows, and as many prompts as are asked for."""
     data, evaluation = run.data, run.evaluation
+    if not data.has_rows:
+        if run.trains:
+            raise UserError(
+                f"data={data.name} has no rows, and scenario={run.scenario.name} trains on them; "
+                "give data=FILE, or another of tiebreak's data"
+            )
+        return
     if str(evaluation.split) not in data.sides():
         raise UserError(
             "evaluation.split=validation, and data.validation_share=0.0 keeps no rows for it; "

@@ -12,9 +12,13 @@ from tiebreak.store import Settings
 
 
 class Start(StrEnum):
+    """The checkpoint a run starts from; GIVEN: the model as it is, which is measured and not
+    trained."""
+
     BASE = "base"
     SFT = "sft"
     INSTRUCT = "instruct"
+    GIVEN = "given"
 
 
 class Schedule(StrEnum):
@@ -96,6 +100,12 @@ class ModelConfig:
     base_chat_template: str | None = None
     pretraining: Pretraining | None = None
     instruct_tuning: Tuning | None = None
+
+    def source(self, start: Start) -> str | None:
+        """The checkpoint of that name; None: this model has none."""
+        if start is Start.GIVEN:
+            return self.instruct or self.sft or self.base
+        return getattr(self, str(start))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,13 +209,19 @@ class RunConfig:
 
     @property
     def names(self) -> dict[str, str]:
-        """The words a table uses for this run."""
+        """The words a table uses for this run. A model that is only measured stands where methods
+        stand, under its own name."""
         return {
             "model": self.model.name,
-            "method": self.method_name,
+            "method": self.method_name if self.trains else self.model.name,
             "scenario": self.scenario.name,
             "data": self.data.name,
         }
+
+    @property
+    def trains(self) -> bool:
+        """Whether a policy is trained; else the model is measured as it is given."""
+        return self.scenario.start is not Start.GIVEN
 
     @property
     def trains_sft(self) -> bool:
@@ -215,7 +231,7 @@ class RunConfig:
     @property
     def start_source(self) -> str:
         """The checkpoint that the start model is, or is tuned from; "here": pretrained here."""
-        source = getattr(self.model, str(self.scenario.start)) or self.model.base
+        source = self.model.source(self.scenario.start) or self.model.base
         assert source is not None, "config.checks has seen to it"
         return source
 

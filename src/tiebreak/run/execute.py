@@ -83,12 +83,33 @@ def _execute(
     run: Run, log: RunLog, outcome: Outcome, on_step: OnStep | None, others: distributed.Others
 ) -> None:
     store, record, context = Store(artefacts_dir()), log.record, Context(run, log, on_step)
-    align = _align(run, log, others)
     log.write()
 
     def made(stage: Stage) -> Path:
         return make(stage, store, context, log.enter, outcome.note)
 
+    if run.trains:
+        _train(run, log, store, made, others)
+    for measured in run.plan.evaluations.values():
+        for stage in measured.stages:
+            made(stage)
+    for stage in run.plan.overlaps.values():
+        made(stage)
+    record.update_manifest(**manifest(run, store, record, outcome.artefacts))
+    result = write_evaluation(run, store, record)
+    record.finish(run.evaluation_id, result)
+    log.finished = True
+    answers = record.folder / path_in_record(GENERATIONS, run.evaluation_id)
+    if answers.is_file():
+        steps = len((record.folder / METRICS).read_bytes().splitlines()) if run.trains else 0
+        log.mirror.generations(steps, read_jsonl(answers))
+    log.mirror.summary(result)
+
+
+def _train(
+    run: Run, log: RunLog, store: Store, made: Callable[[Stage], Path], others: distributed.Others
+) -> None:
+    """The policy, and what it is trained on."""
     tokens = made(run.plan.tokens)  # first: a mistake in the data must not wait for SFT
     for stage in (run.plan.held_out, *run.plan.pair_rows.values()):
         made(stage)
@@ -99,22 +120,8 @@ def _execute(
         refuse_shared(run, name, made(rows), made(run.plan.overlaps[name]))
     if distributed.world_size() > 1:
         distributed.prepare(run)
-    log.follow(made(align) / METRICS)
+    log.follow(made(_align(run, log, others)) / METRICS)
     log.position = log.checkpoints = None
-    for measured in run.plan.evaluations.values():
-        made(measured.start)
-        made(measured.policy)
-    for stage in run.plan.overlaps.values():
-        made(stage)
-    record.update_manifest(**manifest(run, store, record, outcome.artefacts))
-    result = write_evaluation(run, store, record)
-    record.finish(run.evaluation_id, result)
-    log.finished = True
-    answers = record.folder / path_in_record(GENERATIONS, run.evaluation_id)
-    if answers.is_file():
-        steps = len((record.folder / METRICS).read_bytes().splitlines())
-        log.mirror.generations(steps, read_jsonl(answers))
-    log.mirror.summary(result)
 
 
 def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:
@@ -140,7 +147,7 @@ def _mirror(run: Run) -> Mirror:
 def _show_again(run: Run, folder: Path) -> None:
     """A W&B sweep that asks for a finished run waits for its numbers."""
     with _mirror(run) as mirror:
-        for row in read_jsonl(folder / METRICS):
+        for row in read_jsonl(folder / METRICS) if run.trains else ():
             mirror.log(row.pop("step"), row)
         mirror.summary(read_result(folder, run.evaluation_id))
         mirror.record(folder)
@@ -151,12 +158,17 @@ def _opened(run: Run) -> Record:
 
     manifest = {
         "run_id": run.run_id, "group_id": run.group_id, "names": run.names, "seed": run.seed,
-        "stages": [], "hashes": {"data": run.data_hash}, "dropped": {},
+        "stages": [], "hashes": _hashes(run), "dropped": {},
         "versions": provenance.versions(), "git": provenance.git(checkout()),
         "host": provenance.host(),
     }  # fmt: skip
     config = yaml.safe_dump(run.resolved, sort_keys=False, allow_unicode=True)
     return Record.open(runs_dir() / run.run_id, config, manifest)
+
+
+def _hashes(run: Run) -> dict[str, str]:
+    """What a manifest knows before anything is made: the rows that are trained or measured on."""
+    return {"data": run.data_hash} if run.data.has_rows else {}
 
 
 def failed_elsewhere(run: Run, why: str) -> None:
@@ -239,28 +251,30 @@ def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
     of_start: dict[str, float] = {}
     for name, measured in run.plan.evaluations.items():
         evaluator = evaluator_of(name, run.evaluation)
-        start, policy = (
-            read_rows(store.path(stage.name, stage.key) / ITEMS)
-            for stage in (measured.start, measured.policy)
+        *before, policy = (
+            read_rows(store.path(stage.name, stage.key) / ITEMS) for stage in measured.stages
         )
-        metrics |= evaluator.metrics(policy) | evaluator.compared(start, policy, run)
-        of_start |= evaluator.metrics(start)
-        for file, content in evaluator.files(start, policy).items():
+        start = before[0] if before else None
+        metrics |= evaluator.metrics(policy)
+        if start is not None:
+            metrics |= evaluator.compared(start, policy, run)
+            of_start |= evaluator.metrics(start)
+        for file, content in evaluator.record_files(start, policy).items():
             path = path_in_record(file, run.evaluation_id)
             if file.endswith(".parquet"):
                 record.write_parquet(path, content)
             else:
                 record.write_jsonl(path, content)
-    before = read_result(record.folder, run.evaluation_id)
-    kept = before.get("start", {}).get("metrics", {})
+    earlier = read_result(record.folder, run.evaluation_id)
+    kept = earlier.get("start", {}).get("metrics", {})
     found = {name: read_overlap(store.path(stage.name, stage.key))
              for name, stage in run.plan.overlaps.items()}  # fmt: skip
-    shared = {**before.get("overlap", {}), **found}
+    shared = {**earlier.get("overlap", {}), **found}
     return {
         **({"overlap": shared} if shared else {}),
-        "evaluators": {**before.get("evaluators", {}), **run.evaluators},
+        "evaluators": {**earlier.get("evaluators", {}), **run.evaluators},
         "settings": run.resolved["evaluation"],
-        "metrics": {**before.get("metrics", {}), **metrics},
+        "metrics": {**earlier.get("metrics", {}), **metrics},
         "start": {"model": start_model(run, store), "metrics": {**kept, **of_start}},
     }
 
@@ -279,15 +293,15 @@ def manifest(run: Run, store: Store, record: Record, reused: dict[Any, bool]) ->
     known = {(e["stage"], e["key"]): e["reused"] for e in record.manifest["stages"]}
     now = {(s.name, s.key): reused.get((s.name, s.key), True) for s in run.plan.stages()}
     all_stages = {**known, **{at: known.get(at, True) and was for at, was in now.items()}}
-    reports = _reports(run, store)
-    layout = store.path("align", run.plan.align.key) / LAYOUT
+    reports, policy = _reports(run, store), store.path("align", run.plan.align.key)
+    layout, start = policy / LAYOUT, start_model(run, store)
     return {
         "stages": [{"stage": s, "key": k, "reused": was} for (s, k), was in all_stages.items()],
         "hashes": {
-            "data": run.data_hash,
-            "start_model": start_model(run, store),
-            "model": artefacts.weights_hash(store.path("align", run.plan.align.key)),
-            "tokens": reports["train"]["content"],
+            **_hashes(run),
+            "start_model": start,
+            "model": artefacts.weights_hash(policy) if run.trains else start,
+            **({"tokens": reports["train"]["content"]} if run.trains else {}),
         },
         "dropped": {side: report["dropped"] for side, report in reports.items()},
         "host": provenance.host(_devices()),
@@ -299,7 +313,9 @@ def _reports(run: Run, store: Store) -> dict[str, dict[str, Any]]:
     """Side of the data -> the report on its rows as token ids."""
     sides = {"train": run.plan.tokens, str(run.evaluation.split): run.plan.held_out}
     sides |= {pairs_of(name): rows for name, rows in run.plan.pair_rows.items()}
-    return {side: read_report(store.path(of.name, of.key)) for side, of in sides.items()}
+    used = {stage.key for stage in run.plan.stages() if stage.name == "tokens"}
+    return {side: read_report(store.path(of.name, of.key))
+            for side, of in sides.items() if of.key in used}  # fmt: skip
 
 
 def token_lines(run: Run, store: Store) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from tiebreak import store
@@ -20,8 +21,8 @@ from tiebreak.stages.checkpoint import Checkpoint, source_stamps
 from tiebreak.stages.evaluators import EVALUATORS, evaluator_of
 from tiebreak.stages.evaluators.evaluator import OF_BENCHMARKS, OF_PAIR_SETS
 from tiebreak.stages.overlap import overlap_stage
-from tiebreak.stages.reference import References
-from tiebreak.stages.stage import Stage, order
+from tiebreak.stages.reference import OF_TRAINING, References
+from tiebreak.stages.stage import Context, Paths, Stage, order
 from tiebreak.stages.start import start_checkpoint
 from tiebreak.stages.tokens import pair_rows_stage, tokens_stage
 from tiebreak.store import Settings, Store
@@ -31,24 +32,32 @@ TAKEN = {*EVALUATORS, *GROUPS, *"tokens pretrain instruct sft reference align ov
 
 
 class Measured(NamedTuple):
-    """One evaluator in a plan. definition: the same for all models measured in the same way."""
+    """One evaluator in a plan. definition: the same for all models measured in the same way. start:
+    None where no policy is trained: the policy is then the model as it is given."""
 
     definition: str
-    start: Stage
+    start: Stage | None
     policy: Stage
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [self.policy] if self.start is None else [self.start, self.policy]
 
 
 @dataclass(frozen=True, eq=False)
 class RunPlan:
     """The stages of one run, by what they are for.
 
-    tokens, held_out: training rows, and rows that are measured on, as token ids. data_hash: names
-    the training rows before they are token ids. evaluation_id: names how a model is measured,
-    whichever evaluators do it. of_start: evaluator -> its stage for the start model. evaluators:
-    evaluator -> definition. pair_rows: pair set -> its rows as token ids. overlaps: evaluator with
-    questions that somebody else wrote -> what these share with the training data.
+    trains: whether there is a policy to train; else `align` only names the model that is measured
+    as it is, and is never made. tokens, held_out: training rows, and rows that are measured on, as
+    token ids. data_hash: names the training rows before they are token ids. evaluation_id: names
+    how a model is measured, whichever evaluators do it. of_start: evaluator -> its stage for the
+    start model. evaluators: evaluator -> definition. pair_rows: pair set -> its rows as token ids.
+    overlaps: evaluator with questions that somebody else wrote -> what these share with the
+    training data.
     """
 
+    trains: bool
     start: Checkpoint
     tokens: Stage
     align: Stage
@@ -66,6 +75,9 @@ class RunPlan:
         """By evaluator; made when first asked for, since a name of a run takes none of them."""
         measured: dict[str, Measured] = {}
         for name, start in self.of_start.items():
+            if not self.trains:
+                measured[name] = Measured(self.evaluators[name], None, start)
+                continue
             evaluator = evaluator_of(name, self.asked)
             needed = {need: measured[need].policy for need in evaluator.needs}
             policy = evaluator.of_policy(start, self.align, needed)
@@ -75,12 +87,15 @@ class RunPlan:
     @functools.cached_property
     def own(self) -> list[Stage]:
         """The stages that no run of another id has: the policy and what is measured on it."""
+        if not self.trains:
+            return []
         return [self.align, *(one.policy for one in self.evaluations.values())]
 
     def targets(self) -> list[Stage]:
         """What a run is done for, in the order it is done: a mistake in the data comes first."""
-        measured = self.evaluations.values()
-        ends = [stage for one in measured for stage in (one.start, one.policy)]
+        ends = [stage for one in self.evaluations.values() for stage in one.stages]
+        if not self.trains:
+            return ends
         first = [*self.pair_rows.values(), *(self.overlaps[name] for name in self.pair_rows)]
         return [self.tokens, self.held_out, *first, self.align, *ends, *self.overlaps.values()]
 
@@ -109,12 +124,33 @@ def plan_of(run: RunConfig) -> RunPlan:
     """The stages of a run. UserError: an evaluator is unknown, or a file or model is not there."""
     sets = tuple(one.stamp() for one in pair_sets(run.evaluation.pair_sets).values())
     shared = _shared(_Question(run, (source_stamps(run), run.data.stamps(), sets)))
-    train = shared.train[run.method.needs.reference]
-    align = align_stage(run, shared.start, shared.tokens, shared.references, train)
+    if run.trains:
+        train = shared.train[run.method.needs.reference]
+        align = align_stage(run, shared.start, shared.tokens, shared.references, train)
+    else:
+        align = _as_given(run, shared.start)
     return RunPlan(
-        shared.start, shared.tokens, align, shared.rows, shared.data_hash, shared.evaluation_id,
-        shared.of_start, shared.evaluators, run.evaluation, shared.pair_rows, shared.overlaps,
+        run.trains, shared.start, shared.tokens, align, shared.rows, shared.data_hash,
+        shared.evaluation_id, shared.of_start, shared.evaluators, run.evaluation, shared.pair_rows,
+        shared.overlaps,
     )  # fmt: skip
+
+
+def _as_given(run: RunConfig, start: Checkpoint) -> Stage:
+    """What names a checkpoint that is only measured: its content, how it is read and computed with,
+    and what it is called, so that one checkpoint can have a row under each of two names. The
+    artefacts of its evaluators know nothing of the name."""
+
+    def build(context: Context, work: Path, paths: Paths) -> None:
+        raise AssertionError("a given checkpoint is made by nobody")
+
+    kwargs = run.model.chat_template_kwargs
+    settings = {
+        **settings_of(run.train, OF_TRAINING), **start.settings, "name": run.model.name,
+        "tokenizer": dict(start.tokenizer_settings),
+        **({"chat_template_kwargs": dict(kwargs)} if kwargs else {}),
+    }  # fmt: skip
+    return Stage("checkpoint", settings, build)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +206,10 @@ def _shared(question: _Question) -> _Shared:
     pair_rows = {name: pair_rows_stage(run, start, one) for name, one in sets.items()}
     measured = _measured(run, start, rows, pair_rows)
     asked = {name: measured[name][1] for name in benchmarks_of(run.evaluation)} | pair_rows
-    overlaps = {name: overlap_stage(run, start, tokens, name, at) for name, at in asked.items()}
+    overlaps = {
+        name: overlap_stage(run, start, tokens, name, at)
+        for name, at in (asked.items() if run.trains else ())
+    }
     return _Shared(
         start, tokens, References.of(run, start, tokens), rows, data, _evaluation_id(run),
         {name: stage for name, (_, stage) in measured.items()},
@@ -193,6 +232,11 @@ def _measured(
 
     def add(name: str) -> None:
         evaluator = evaluator_of(name, run.evaluation)
+        if evaluator.asks is None and not run.data.has_rows:
+            raise UserError(
+                f"evaluation.evaluators: {name} needs held-out rows; give data=FILE (or ORG/NAME "
+                "of the Hub), or leave it out"
+            )
         if name in measured or not evaluator.applies(run):
             return
         for need in evaluator.needs:
@@ -221,4 +265,9 @@ def _measured(
                 "measured here; rename the file"
             )
         add(name)
+    if not measured and not run.trains:
+        raise UserError(
+            "nothing to measure; give data=FILE for what needs held-out rows, or benchmarks: "
+            "evaluation=arizona, or evaluation.benchmarks=[arc_challenge@25,hellaswag@10]"
+        )
     return measured

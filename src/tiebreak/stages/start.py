@@ -32,10 +32,11 @@ def start_checkpoint(run: RunConfig) -> Checkpoint:
 
 def _checkpoint(run: RunConfig, start: Start) -> Checkpoint:
     """The checkpoint that `model.START` names, or is made here."""
-    source = getattr(run.model, str(start)) or run.model.base
+    source = run.model.source(start) or run.model.base
     assert source is not None, "config.checks has seen to it"
     if source != "here":
-        return (given_base if start is Start.BASE else given)(source, run.model)
+        of_base = start in (Start.BASE, Start.GIVEN)
+        return (given_base if of_base else given)(source, run.model)
     from tiebreak.data.world import WORLD_VERSION
 
     stage = _instruct_stage(run) if start is Start.INSTRUCT else _pretrain_stage(run)

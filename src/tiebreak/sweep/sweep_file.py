@@ -7,12 +7,12 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tiebreak.compose import Run, compose
+from tiebreak.compose import Run, compose, compose_given, reads_given
 from tiebreak.config.compose import GROUPS, parse, paths
 from tiebreak.config.typed import Space, dimension, search_space, typed
 from tiebreak.errors import UserError, nearest
@@ -20,7 +20,7 @@ from tiebreak.home import shipped
 from tiebreak.plan.estimate import uncollected
 
 Values = dict[str, Any]
-PARTS = ("axes", "fixed", "settings", "search")
+PARTS = ("axes", "fixed", "settings", "search", "checkpoints")
 
 
 class Sampler(StrEnum):
@@ -53,7 +53,8 @@ class Search:
 @dataclass(frozen=True)
 class SweepFile:
     """The axes of a sweep file; every combination is a run, or with `search` a thing to tune.
-    shared_space: what is tuned beside each method's own hyper-parameters, by key."""
+    shared_space: what is tuned beside each method's own hyper-parameters, by key. checkpoints: name
+    -> place of models that are measured beside the runs and not trained."""
 
     name: str
     axes: dict[str, tuple[Any, ...]]
@@ -62,6 +63,7 @@ class SweepFile:
     search: Search | None
     shared_space: Space
     extra: tuple[str, ...]
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def given(self) -> Values:
@@ -112,6 +114,8 @@ class SweepFile:
 
     def points(self) -> Iterator[tuple[Values, Values]]:
         """Every combination of the axes, in their order: its cell, and its seed as a key."""
+        if not self.axes and self.checkpoints:
+            return
         for point in itertools.product(*self.axes.values()):
             cell = dict(zip(self.axes, point, strict=True))
             seed = {"seed": cell.pop("seed")} if "seed" in cell else {}
@@ -119,12 +123,28 @@ class SweepFile:
 
     @uncollected()
     def runs(self) -> list[Run]:
-        """The run of every point; runs that are equal and measured in the same way, once."""
+        """The run of every point, then one of every checkpoint; runs that are equal and measured in
+        the same way, once."""
         unique: dict[tuple[str, str], Run] = {}
-        for cell, seed in self.points():
-            run = self.run(cell, seed)
+        of_points = (self.run(cell, seed) for cell, seed in self.points())
+        for run in itertools.chain(of_points, self.measured()):
             unique.setdefault((run.run_id, run.evaluation_id), run)
         return list(unique.values())
+
+    def measured(self) -> Iterator[Run]:
+        """The checkpoints, each measured in every way in which the runs are."""
+        axes = {key: values for key, values in self.axes.items() if reads_given(key)}
+        fixed = {key: value for key, value in self.fixed.items() if reads_given(key)}
+        kept = [item for item in self.extra if reads_given(item.partition("=")[0])]
+        own = {item.partition("=")[0] for item in kept}
+        for name, place in self.checkpoints.items():
+            for point in itertools.product(*axes.values()):
+                values = fixed | dict(zip(axes, point, strict=True))
+                said = [override(k, v) for k, v in values.items() if k not in own]
+                try:
+                    yield compose_given(place, name, [*said, *kept], with_data=bool(self.axes))
+                except UserError as error:
+                    raise UserError(f"{self.name}, checkpoints.{name}: {error}") from error
 
 
 def read_sweep_file(name: str, extra: Sequence[str] = ()) -> SweepFile:
@@ -138,7 +158,15 @@ def read_sweep_file(name: str, extra: Sequence[str] = ()) -> SweepFile:
                 f"{path.name}: settings.{method} must be keys and values for a method of the axes"
             )
     search, space = _search(plan["search"], path.name)
-    return SweepFile(path.stem, axes, plan["fixed"], plan["settings"], search, space, tuple(extra))
+    if search is not None and plan["checkpoints"]:
+        raise UserError(
+            f"{path.name}: checkpoints are measured and not tuned; list them in a file of their "
+            "own, with the same evaluation"
+        )
+    return SweepFile(
+        path.stem, axes, plan["fixed"], plan["settings"], search, space, tuple(extra),
+        _checkpoints(plan["checkpoints"], path.name),
+    )  # fmt: skip
 
 
 def _load(path: Path, name: str) -> Values:
@@ -152,7 +180,9 @@ def _load(path: Path, name: str) -> Values:
         plan = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
-    plan = {"fixed": {}, "settings": {}, "search": None, **(plan if isinstance(plan, dict) else {})}
+    plan = plan if isinstance(plan, dict) else {}
+    plan = {"fixed": {}, "settings": {}, "search": None, "checkpoints": {}, **plan}
+    plan |= {"axes": {}} if plan["checkpoints"] and "axes" not in plan else {}
     for part in ("axes", "fixed", "settings"):
         if not isinstance(plan.get(part), dict):
             raise UserError(
@@ -177,6 +207,18 @@ def _axis(axis: str, values: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}: axis {axis} is empty; give a list of values")
     return tuple(values)
+
+
+def _checkpoints(given: Any, where: str) -> dict[str, str]:
+    """Name -> place."""
+    if not isinstance(given, dict) or not all(
+        isinstance(text, str) and text for both in given.items() for text in both
+    ):
+        raise UserError(
+            f"{where}: 'checkpoints' must be names with their places, such as "
+            "zephyr: ORG/NAME, or ours: FOLDER"
+        )
+    return given
 
 
 def _search(given: Any, where: str) -> tuple[Search | None, Space]:

@@ -285,7 +285,7 @@ def table(columns: Sequence[str], rows: Rows) -> Any:
 
 def generations(rows: Sequence[Mapping[str, Any]]) -> str:
     """prompt, before, after of the first rows, escaped: text from a model is never markup."""
-    columns = ("prompt", "before", "after")
+    columns = [c for c in ("prompt", "before", "after") if all(c in row for row in rows)]
     lines = ["<table border='1'><tr>" + "".join(f"<th>{c}</th>" for c in columns) + "</tr>"]
     for row in rows[:SAMPLES]:
         texts = [row[c] if isinstance(row[c], str) else json.dumps(row[c]) for c in columns]

@@ -13,6 +13,9 @@ FORMAT = 2
 
 STATUSES = ("running", "finished", "failed", "stopped", "pruned")
 
+CHECKPOINT = "checkpoint"
+"""Scenario of a record without training: of a model that was measured as it is given."""
+
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 STATUS = "status.json"

@@ -58,6 +58,7 @@ class Data:
     max_prompt_length: int | None
     max_dropped_share: float
 
+    has_rows: ClassVar[bool] = True
     samples: ClassVar[bool] = False  # whether the start model writes the rows
     pairs_only: ClassVar[bool] = False  # whether a row always has two responses
     most_prompts: ClassVar[int | None] = None  # that `prompts` can give for a side

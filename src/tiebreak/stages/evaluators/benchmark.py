@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tiebreak.config.schema import RunConfig
+from tiebreak.errors import UserError
 from tiebreak.harness.tasks import benchmarks_of, identity
 from tiebreak.stages.evaluators.evaluator import Evaluator, Row, RunSize, Subject, Work, mean
 from tiebreak.track.record_format import items_file
@@ -72,6 +73,12 @@ def _items(task: str, subject: Subject) -> list[Row]:
     from tiebreak.harness.model import PrefixLM
 
     run, evaluation = subject.run, subject.run.evaluation
+    if evaluation.chat_template and subject.tokenizer.chat_template is None:
+        raise UserError(
+            f"evaluation.chat_template=true: the tokenizer of model={run.model.name} has no chat "
+            "template; give model.chat_template=FILE.jinja or the name of one (docs/data.md), or "
+            "evaluation.chat_template=false"
+        )
     with tempfile.TemporaryDirectory() as elsewhere:
         kept = (subject.work or Path(elsewhere)) / KEPT
         kept.mkdir(exist_ok=True)

@@ -107,6 +107,8 @@ class Evaluator:
     metrics(items)           what can be said of one model by itself: name -> value
     compared(start, policy, run)  what needs the rows of both models: name -> value
     files(start, policy)     files of the record, by name: columns of a .parquet, rows of a .jsonl
+    alone(policy)            the same for a model that has no start model; None: `files` without
+                             what is of the start model
     needs                    evaluators whose items it reads
     ignores                  settings of the group `evaluation` that do not change its items
     reads_model              whether it runs the model, or only reads what others left
@@ -126,6 +128,7 @@ class Evaluator:
         lambda start, policy, run: {}
     )
     files: Callable[[Sequence[Row], Sequence[Row]], Mapping[str, Any]] = lambda start, policy: {}
+    alone: Callable[[Sequence[Row]], Mapping[str, Any]] | None = None
     needs: tuple[str, ...] = ()
     ignores: frozenset[str] = frozenset()
     reads_model: bool = True
@@ -152,6 +155,14 @@ class Evaluator:
             content["rows"] = run.data.content(str(run.evaluation.split))
         content |= {"version": self.version} if self.version != 1 else {}
         return store.key(self.name, content)[:8]
+
+    def record_files(self, start: Sequence[Row] | None, policy: Sequence[Row]) -> Mapping[str, Any]:
+        """The files of the record; start None: of a model without a start model."""
+        if start is not None:
+            return self.files(start, policy)
+        if self.alone is not None:
+            return self.alone(policy)
+        return without_start(self.files(policy, policy))
 
     def _asked(self, run: RunConfig) -> dict[str, Any]:
         if self.asks is not None:
@@ -205,6 +216,21 @@ def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Pat
         run, tokens, start.tokenizer(),
         lambda: load_policy(place, paths["policy"], start.commit), load_this_start, items,
     )  # fmt: skip
+
+
+def without_start(files: Mapping[str, Any], *compared: str) -> dict[str, Any]:
+    """Files of the record without the columns of a start model, and those that compare with it."""
+
+    def stays(name: str) -> bool:
+        return name.rpartition("/")[2] != "before" and name not in compared
+
+    def kept(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in row.items() if stays(name)}
+
+    return {
+        name: kept(content) if isinstance(content, Mapping) else [kept(row) for row in content]
+        for name, content in files.items()
+    }
 
 
 def summed(scored: list[list[Any]]) -> list[list[float]]:

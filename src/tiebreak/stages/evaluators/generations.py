@@ -112,6 +112,13 @@ def files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
     return {GENERATIONS: answers, items_file("generations"): columns}
 
 
+def alone(policy: Sequence[Row]) -> dict[str, Any]:
+    """Of a model that has no start model: its answers, and their tokens."""
+    answers = [{"id": p["id"], "prompt": p["prompt"], "after": p["response"]} for p in policy]
+    columns = {"id": [p["id"] for p in policy], "tokens/after": [p["tokens"] for p in policy]}
+    return {GENERATIONS: answers, items_file("generations"): columns}
+
+
 def cost(size: RunSize, of_policy: bool) -> Work:
     """Answers are written; those of a policy are then scored by it and by the start model."""
     prompts, lengths = size.prompts(), size.held_out()
@@ -121,4 +128,4 @@ def cost(size: RunSize, of_policy: bool) -> Work:
     return Work(written, 2 * scored if of_policy else 0, disk)
 
 
-EVALUATOR = Evaluator("generations", items, metrics, compared, files, cost=cost)
+EVALUATOR = Evaluator("generations", items, metrics, compared, files, alone, cost=cost)

@@ -16,6 +16,7 @@ from tiebreak.stages.evaluators.evaluator import (
     Subject,
     Work,
     mean,
+    without_start,
 )
 from tiebreak.track.record_format import items_file
 
@@ -56,6 +57,10 @@ def files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
     return {items_file("gold"): columns}
 
 
+def alone(policy: Sequence[Row]) -> dict[str, Any]:
+    return without_start(files(policy, policy), "win")
+
+
 def _is_known(run: RunConfig) -> bool:
     return type(run.data).gold is not Data.gold
 
@@ -66,6 +71,6 @@ def cost(size: RunSize, of_policy: bool) -> Work:
 
 
 EVALUATOR = Evaluator(
-    "gold", items, metrics, compared, files, needs=("generations",), ignores=OF_ANSWERS,
+    "gold", items, metrics, compared, files, alone, needs=("generations",), ignores=OF_ANSWERS,
     reads_model=False, applies=_is_known, cost=cost,
 )  # fmt: skip

@@ -16,6 +16,7 @@ from tiebreak.stages.evaluators.evaluator import (
     Work,
     mean,
     summed,
+    without_start,
 )
 from tiebreak.stages.reference import score
 from tiebreak.track.record_format import PAIR_TOKENS, PAIRS
@@ -158,6 +159,10 @@ def _token_columns(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any
     return columns
 
 
+def alone(policy: Sequence[Row]) -> dict[str, Any]:
+    return without_start(files(policy, policy), "drift/chosen", "drift/rejected")
+
+
 def cost(size: RunSize, of_policy: bool) -> Work:
     """A forward pass over a prompt with one response or two."""
     lengths = size.held_out()
@@ -166,4 +171,6 @@ def cost(size: RunSize, of_policy: bool) -> Work:
     return Work(scored=lengths.rows * (lengths.prompt + tokens - 1), disk=disk)
 
 
-EVALUATOR = Evaluator("pairs", items, metrics, compared, files, ignores=OF_ANSWERS, cost=cost)
+EVALUATOR = Evaluator(
+    "pairs", items, metrics, compared, files, alone, ignores=OF_ANSWERS, cost=cost
+)
