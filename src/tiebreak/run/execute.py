@@ -24,6 +24,7 @@ from tiebreak.run import distributed
 from tiebreak.stages.align import check_kind
 from tiebreak.stages.evaluators import EVALUATORS
 from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
+from tiebreak.stages.evaluators.judged import ready
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
 from tiebreak.stages.tokens import read_report
 from tiebreak.store import Artefact, Store
@@ -88,6 +89,7 @@ def _execute(
     def made(stage: Stage) -> Path:
         return make(stage, store, context, log.enter, outcome.note)
 
+    _ready_to_judge(run, store)
     tokens = made(run.plan.tokens)  # first: a mistake in the data must not wait for SFT
     made(run.plan.held_out)
     check_kind(run, tokens)
@@ -109,6 +111,18 @@ def _execute(
         steps = len((record.folder / METRICS).read_bytes().splitlines())
         log.mirror.generations(steps, read_jsonl(answers))
     log.mirror.summary(result)
+
+
+def _ready_to_judge(run: Run, store: Store) -> None:
+    """UserError before anything is computed where a judge that will be asked cannot be, or costs
+    what nobody confirmed."""
+    to_come = [
+        asks
+        for name, measured in run.plan.evaluations.items()
+        if (asks := EVALUATORS[name].asks) is not None
+        if not store.has(measured.policy.name, measured.policy.key)
+    ]
+    ready(run, to_come)
 
 
 def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:

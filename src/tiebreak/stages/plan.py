@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tiebreak import store
-from tiebreak.config.schema import (
-    RunConfig,
-)
+from tiebreak.config.schema import JudgeKind, RunConfig
 from tiebreak.config.typed import settings_of
 from tiebreak.data.sources.source import TRAIN
 from tiebreak.errors import UserError, nearest
 from tiebreak.stages.align import align_stage, train_settings
 from tiebreak.stages.checkpoint import Checkpoint, source_stamps
 from tiebreak.stages.evaluators import EVALUATORS
+from tiebreak.stages.evaluators.evaluator import OF_JUDGES
+from tiebreak.stages.evaluators.judged import identity, question_stamps
 from tiebreak.stages.reference import References
 from tiebreak.stages.stage import Stage, order
 from tiebreak.stages.start import start_checkpoint
@@ -95,7 +95,7 @@ class RunPlan:
 
 def plan_of(run: RunConfig) -> RunPlan:
     """The stages of a run. UserError: an evaluator is unknown, or a file or model is not there."""
-    shared = _shared(_Question(run, (source_stamps(run), run.data.stamps())))
+    shared = _shared(_Question(run, (source_stamps(run), run.data.stamps(), question_stamps(run))))
     train = shared.train[run.method.needs.reference]
     align = align_stage(run, shared.start, shared.tokens, shared.references, train)
     return RunPlan(
@@ -162,8 +162,9 @@ def _shared(question: _Question) -> _Shared:
 
 def _evaluation_id(run: RunConfig) -> str:
     rows = run.data.content(str(run.evaluation.split))
-    how = settings_of(run.evaluation, frozenset({"name", "evaluators"}))
-    return store.key("evaluation", {"rows": rows, "how": how})[:8]
+    how = settings_of(run.evaluation, frozenset({"name", "evaluators"}) | OF_JUDGES)
+    judge = {"judge": identity(run)} if run.evaluation.judge.kind is not JudgeKind.NONE else {}
+    return store.key("evaluation", {"rows": rows, "how": how, **judge})[:8]
 
 
 def _measured(run: RunConfig, start: Checkpoint, rows: Stage) -> dict[str, tuple[str, Stage]]:

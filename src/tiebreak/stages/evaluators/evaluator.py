@@ -27,7 +27,11 @@ ITEMS = "items.jsonl"
 # Settings of the group `evaluation` that belong to answers a model writes, and to nothing else.
 OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
 # A label; what else is measured; which rows, that the key of their token ids tells.
-_NEVER = frozenset({"name", "evaluators", "split"})
+# Who judges, and files of questions: an evaluator that reads them says so in `more`.
+OF_JUDGES = frozenset(
+    "judge mt_bench alpaca_eval alpaca_eval_baseline arena_hard arena_hard_baseline".split()
+)
+_NEVER = frozenset({"name", "evaluators", "split"}) | OF_JUDGES
 
 
 @dataclass
@@ -36,7 +40,9 @@ class Subject:
 
     model: the causal LM, loaded when it is first read. start: the start model in the same way,
     while the model is a policy; else None. tokens: folder of the held-out rows as token ids.
-    items: rows of the evaluators that this one needs, by name.
+    items: rows of the evaluators that this one needs, by name; items_start: the same of the start
+    model, where the evaluator compares with it and the model is a policy. work: a folder whose
+    files stay when the work is cut short.
     """
 
     run: RunConfig
@@ -46,6 +52,8 @@ class Subject:
     load_start: Callable[[], Any] | None = None
     items: Mapping[str, list[Row]] = field(default_factory=dict)
     what: str = ""
+    items_start: Mapping[str, list[Row]] = field(default_factory=dict)
+    work: Path = Path()
     _model: Any = None
 
     @property
@@ -103,6 +111,9 @@ class Evaluator:
     applies(run)             whether this run can be asked for it
     cost(size, of_policy)    what it takes on a policy, or on a start model; None: nobody knows
     version                  raised when the same settings start to give other items
+    more(run)                what else its items depend on: plain JSON, beside the group's settings
+    against_start            whether the policy's items depend on what `needs` left of the start
+    asks(run)                about (calls, tokens sent) to a judge, for one model; None: to none
     """
 
     name: str
@@ -118,10 +129,13 @@ class Evaluator:
     applies: Callable[[RunConfig], bool] = lambda run: True
     cost: Callable[[RunSize, bool], Work] | None = None
     version: int = 1
+    more: Callable[[RunConfig], Mapping[str, Any]] = lambda run: {}
+    against_start: bool = False
+    asks: Callable[[RunConfig], tuple[float, float]] | None = None
 
     def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
         """What its items depend on beside the model and the rows."""
-        settings = dict(settings_of(run.evaluation, _NEVER | self.ignores))
+        settings = {**settings_of(run.evaluation, _NEVER | self.ignores), **self.more(run)}
         if self.reads_model:
             settings |= settings_of(run.train, OF_TRAINING)
             settings["tokenizer"] = dict(start.tokenizer_settings)
@@ -131,7 +145,7 @@ class Evaluator:
         """8 hex digits that are the same for every model measured in the same way. A table never
         mixes two of them in a column."""
         content: dict[str, Any] = {
-            "settings": settings_of(run.evaluation, _NEVER | self.ignores),
+            "settings": {**settings_of(run.evaluation, _NEVER | self.ignores), **self.more(run)},
             "rows": run.data.content(str(run.evaluation.split)),
             "needs": dict(needed),
         }
@@ -144,7 +158,7 @@ class Evaluator:
         """Its items for the start model."""
 
         def build(context: Context, work: Path, paths: Paths) -> None:
-            write_rows(work / ITEMS, self.items(_subject(context.run, self, start, paths)))
+            write_rows(work / ITEMS, self.items(_subject(context.run, self, start, paths, work)))
 
         parents, settings = dict(needed), self.settings(run, start)
         if self.reads_model:
@@ -158,27 +172,40 @@ class Evaluator:
     def of_policy(self, start: Stage, policy: Stage, needed: Mapping[str, Stage]) -> Stage:
         """The same for the policy, given the stage for the start model."""
         parents = {**start.parents, **needed} | ({"policy": policy} if self.reads_model else {})
+        if self.against_start:
+            parents |= {_of_start(need): start.parents[need] for need in self.needs}
         return Stage(
             start.name, start.settings, start.build, parents, start.version, what="policy"
         )  # fmt: skip
 
 
-def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths) -> Subject:
+def _of_start(need: str) -> str:
+    return f"{need} of the start model"
+
+
+def _subject(
+    run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths, work: Path
+) -> Subject:
     from tiebreak.engine.models import load_policy, load_start
 
-    items = {name: read_rows(paths[name] / ITEMS) for name in evaluator.needs}
+    items, before = (
+        {need: read_rows(paths[role(need)] / ITEMS) for need in evaluator.needs
+         if role(need) in paths}
+        for role in (str, _of_start)
+    )  # fmt: skip
+    about: dict[str, Any] = {"items": items, "items_start": before, "work": work}
     if not evaluator.reads_model:
-        return Subject(run, Path(), None, lambda: None, items=items)
+        return Subject(run, Path(), None, lambda: None, **about)
     place = start.place(paths)
 
     def load_this_start() -> Any:
         return load_start(place, start.commit)
 
     if "policy" not in paths:
-        return Subject(run, paths["tokens"], start.tokenizer(), load_this_start, items=items)
+        return Subject(run, paths["tokens"], start.tokenizer(), load_this_start, **about)
     return Subject(
         run, paths["tokens"], start.tokenizer(),
-        lambda: load_policy(place, paths["policy"], start.commit), load_this_start, items,
+        lambda: load_policy(place, paths["policy"], start.commit), load_this_start, **about,
     )  # fmt: skip
 
 

@@ -1,0 +1,337 @@
+"""What the judged evaluators share: who judges, answers to questions, wins over other answers.
+
+A judge's identity (its weights or its name at an endpoint, the prompts, how it is asked) is part of
+what names an evaluator's items, so that two judges never share a column.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tiebreak.config.schema import JudgeConfig, JudgeKind, JudgeReply, ModelConfig, RunConfig
+from tiebreak.data.examples import Message
+from tiebreak.errors import UserError
+from tiebreak.judges import prompts
+from tiebreak.judges.judge import Judge, judge_of
+from tiebreak.judges.questions import Asked, content_of, read_answers, read_questions
+from tiebreak.judges.session import JUDGEMENTS, Judged, Question, judge_all
+from tiebreak.stages.checkpoint import given
+from tiebreak.stages.evaluators.evaluator import Row, Subject, mean
+from tiebreak.stages.tokens import read_report
+from tiebreak.store import stamps
+from tiebreak.track.record_format import items_file
+
+ORDERS = 2
+TEMPLATE_TOKENS = 300  # of a judge's prompt beside the conversation and the answers
+ANSWER_CHARACTERS = 3.5  # of a token
+
+
+def identity(run: RunConfig) -> dict[str, Any]:
+    """What names the judge and how it is asked, as plain JSON. UserError: there is none, or a
+    setting is missing."""
+    judge = run.evaluation.judge
+    about: dict[str, Any] = {"kind": str(judge.kind)}
+    written = True
+    if judge.kind is JudgeKind.NONE:
+        asked = ", ".join(name for name in run.evaluation.evaluators if name in NAMES)
+        raise UserError(
+            f"evaluation.evaluators={asked} needs a judge; give evaluation.judge.kind=endpoint, "
+            "local or gold (docs/judges.md)"
+        )
+    if judge.kind is JudgeKind.ENDPOINT:
+        from tiebreak.judges.endpoint import checked_url
+
+        checked_url(judge)
+        pinned = {"revision": judge.revision} if judge.revision else {"endpoint": judge.endpoint}
+        about |= {"model": judge.model, **pinned}
+    if judge.kind is JudgeKind.LOCAL:
+        about |= {**_weights(judge), "reply": str(judge.reply), "precision": run.train.precision}
+        written = judge.reply is JudgeReply.WRITTEN
+    if judge.kind is JudgeKind.GOLD:
+        judge_of(judge, run)
+        return about
+    if written:
+        about |= {"temperature": judge.temperature, "max_tokens": judge.max_tokens,
+                  "repeats": judge.repeats}  # fmt: skip
+    return about | {"prompts": prompts.version()}
+
+
+def _weights(judge: JudgeConfig) -> dict[str, Any]:
+    if not judge.model:
+        raise UserError(
+            "evaluation.judge.kind=local needs evaluation.judge.model; give the folder or the Hub "
+            "id of a generative or a reward model"
+        )
+    found = given(judge.model, ModelConfig(name="judge", revision=judge.revision))
+    return {"weights": found.settings, "tokenizer": found.tokenizer_settings}
+
+
+def the_judge(run: RunConfig) -> Judge:
+    """The judge of a run. UserError: a setting is missing, or there is no key."""
+    judge, revision = run.evaluation.judge, ""
+    if judge.kind is JudgeKind.LOCAL:
+        revision = str(_weights(judge)["weights"]["checkpoint"])
+    return judge_of(judge, run, revision)
+
+
+NAMES = ("head_to_head", "mt_bench", "alpaca_eval", "arena_hard")
+FILES = (*NAMES[1:], "alpaca_eval_baseline", "arena_hard_baseline")
+
+
+def asked_of(run: RunConfig, name: str, turns: int | None = None) -> list[Asked]:
+    """The questions of a benchmark that is given by a file. UserError: none is given."""
+    return read_questions(_file(run, name), turns)
+
+
+def _file(run: RunConfig, name: str) -> str:
+    source = getattr(run.evaluation, name)
+    if source is None:
+        raise UserError(
+            f"evaluation.evaluators has {name}, whose questions are a file: give "
+            f"evaluation.{name}=FILE (docs/judges.md)"
+        )
+    return source
+
+
+def question_stamps(run: RunConfig) -> Hashable:
+    """What tells that a file of questions or answers, or a local judge's, was changed."""
+    given_files = [getattr(run.evaluation, name) for name in FILES]
+    found = [Path(name) for name in given_files if name and Path(name).is_file()]
+    judge = run.evaluation.judge
+    if judge.kind is JudgeKind.LOCAL and judge.model and Path(judge.model).is_dir():
+        found += [file for file in Path(judge.model).iterdir() if file.is_file()]
+    return stamps(found)
+
+
+def files_of_questions(run: RunConfig, name: str) -> dict[str, Any]:
+    """What determines the questions, for a key."""
+    return {"questions": content_of(_file(run, name))}
+
+
+def files_and_judge(run: RunConfig, name: str) -> dict[str, Any]:
+    """The same, with the baseline's answers, if there are any, and the judge."""
+    baseline = getattr(run.evaluation, f"{name}_baseline", None)
+    more = {"baseline": content_of(baseline)} if baseline else {}
+    return {**files_of_questions(run, name), **more, "judge": identity(run)}
+
+
+def answered(
+    subject: Subject, conversations: Sequence[Sequence[Message]], what: str
+) -> list[list[int]]:
+    """Token ids of the model's answer to each conversation, the end token included."""
+    from tiebreak.data.tokens import encode_prompts
+    from tiebreak.engine.generation import generate
+    from tiebreak.engine.models import autocast
+    from tiebreak.engine.progress import progress
+
+    evaluation, tokenizer = subject.run.evaluation, subject.tokenizer
+    prompts_ids = encode_prompts([list(turns) for turns in conversations], tokenizer)
+    with progress(what, len(prompts_ids)) as advance, autocast(subject.run.train.precision):
+        return generate(
+            subject.model, prompts_ids, progress=advance, seed=evaluation.seed,
+            pad_id=tokenizer.pad_token_id, end_ids=read_report(subject.tokens)["end_ids"],
+            max_new_tokens=evaluation.max_new_tokens, temperature=evaluation.temperature,
+            batch_size=evaluation.batch_size,
+        )  # fmt: skip
+
+
+def single_answers(subject: Subject, name: str) -> list[Row]:
+    """A row per question of one turn: id, category, prompt, response, tokens."""
+    asked = asked_of(subject.run, name, turns=1)
+    said = [[{"role": "user", "content": one.turns[0]}] for one in asked]
+    written = answered(subject, said, f"{name} answers")
+    return [
+        {"id": one.id, "category": one.category, "prompt": one.turns[0], "tokens": len(ids),
+         "response": subject.tokenizer.decode(ids, skip_special_tokens=True)}
+        for one, ids in zip(asked, written, strict=True)
+    ]  # fmt: skip
+
+
+def compared_with(subject: Subject, name: str, answers: str) -> list[Row]:
+    """Wins of the model's answers (rows of the evaluator `answers`) over the baseline's: a file's,
+    or the start model's; none where the model is that one itself."""
+    baseline = getattr(subject.run.evaluation, f"{name}_baseline", None)
+    own = subject.items[answers]
+    if baseline is not None:
+        asked = [Asked(row["id"], (row["prompt"],), "") for row in own]
+        others = read_answers(baseline, asked)
+    elif not subject.items_start:
+        return []
+    else:
+        others = [row["response"] for row in subject.items_start[answers]]
+    return wins(subject, own, others)
+
+
+def wins(subject: Subject, own: Sequence[Row], others: Sequence[str]) -> list[Row]:
+    """A row per question. win: the judge's preference for the own answer over both orders, None
+    where a call failed. first, second: by its place. again: judged once more. failed: statuses.
+    style: of both answers."""
+    questions = [
+        Question(str(row["id"]), ({"role": "user", "content": row["prompt"]},), row["response"],
+                 other)
+        for row, other in zip(own, others, strict=True)
+    ]  # fmt: skip
+    found = put(subject, questions)
+    return [
+        {"id": row["id"], "category": row.get("category", ""), "win": one.value,
+         "first": one.values[0], "second": one.values[1], "again": one.value_again,
+         "failed": list(one.failed), "style": [style_of(row["response"]), style_of(other)]}
+        for row, one, other in zip(own, found, others, strict=True)
+    ]  # fmt: skip
+
+
+def put(subject: Subject, questions: Sequence[Question]) -> list[Judged]:
+    """The questions put to the run's judge; its words stay in the artefact."""
+    judge = the_judge(subject.run)
+    print(price_words(subject.run, judge.name, questions), file=sys.stderr, flush=True)
+    repeats = subject.run.evaluation.judge.repeats
+    return judge_all(judge, questions, subject.work / JUDGEMENTS, repeats)
+
+
+def price_words(run: RunConfig, name: str, questions: Sequence[Question]) -> str:
+    """What is about to be asked, and what it costs at most; exact in calls, about in tokens."""
+    calls = [call for question in questions for call in question.calls()]
+    characters = sum(len(prompts.prompt_of(call)) for call in calls)
+    return _price(run.evaluation.judge, name, len(calls), characters / ANSWER_CHARACTERS)
+
+
+def _price(judge: JudgeConfig, name: str, calls: float, sent: float) -> str:
+    words = f"judge {name}: {calls:.0f} calls, about {sent:,.0f} tokens sent"
+    if judge.kind is not JudgeKind.ENDPOINT:
+        return words
+    written = calls * judge.max_tokens
+    words += f", at most {written:,.0f} written"
+    one, other = judge.price_sent, judge.price_written
+    if one is None or other is None:
+        return f"{words}; price not known (evaluation.judge.price_sent and price_written)"
+    cost = (sent * one + written * other) / 1e6
+    return f"{words}: at most {cost:.2f} ({one:g} and {other:g} per million)"
+
+
+def ready(run: RunConfig, asks: Iterable[Callable[[RunConfig], tuple[float, float]]]) -> None:
+    """Before anything is computed: UserError unless the judge can be asked and its price, which is
+    said, was confirmed. asks: of the evaluators that are about to ask, one a model."""
+    told = [one(run) for one in asks]
+    if not told:
+        return
+    judge, config = the_judge(run), run.evaluation.judge
+    free = (config.price_sent, config.price_written) == (0, 0)
+    if config.kind is not JudgeKind.ENDPOINT or free or config.confirmed:
+        return
+    calls, sent = (sum(part) for part in zip(*told, strict=True))
+    raise UserError(
+        f"{_price(config, judge.name, calls, sent)}; confirm it with --yes, or with "
+        "evaluation.judge.confirmed=true"
+    )
+
+
+def asks_of_file(name: str, turns: int = 1) -> Callable[[RunConfig], tuple[float, float]]:
+    """(calls, tokens sent) for one model on a file of questions, answers at their longest."""
+
+    def asks(run: RunConfig) -> tuple[float, float]:
+        asked = asked_of(run, name)
+        said = sum(len(text) for one in asked for text in one.turns) / ANSWER_CHARACTERS
+        longest = run.evaluation.max_new_tokens
+        if name == "mt_bench":  # each turn graded, the second with the first before it
+            return turns * len(asked), turns * said + len(asked) * (
+                turns * TEMPLATE_TOKENS + (1 + turns) * longest
+            )
+        return ORDERS * len(asked), ORDERS * (said + len(asked) * (TEMPLATE_TOKENS + 2 * longest))
+
+    return asks
+
+
+# What wins say, as metrics and as columns of the record.
+
+
+def win_metrics(name: str, rows: Sequence[Row]) -> dict[str, float]:
+    """Of one model against its baseline; nothing where it is the baseline."""
+    if not rows:
+        return {}
+    judged = [row for row in rows if row["win"] is not None]
+    found = {f"{name}/questions": float(len(rows)), f"{name}/judged": float(len(judged))}
+    if not judged:
+        return found
+    first, second = ([float(row[place]) for row in judged] for place in ("first", "second"))
+    found |= {
+        f"{name}/win_rate": mean([row["win"] for row in judged]),
+        f"{name}/position_bias": mean([(a - b) / 2 for a, b in zip(first, second, strict=True)]),
+        f"{name}/order_flips": mean(
+            [float(_sign(a) != _sign(b)) for a, b in zip(first, second, strict=True)]
+        ),
+    }
+    again = [row for row in judged if row["again"] is not None]
+    if again:
+        flips = [float(_sign(row["win"]) != _sign(row["again"])) for row in again]
+        found[f"{name}/repeat_flips"] = mean(flips)
+        found[f"{name}/repeat_shift"] = mean([row["again"] - row["win"] for row in again])
+        found[f"{name}/repeated"] = float(len(again))
+    for what, columns in CONTROLS.items():
+        items = [value for value in controlled_items(rows, columns) if value is not None]
+        found[f"{name}/{what}"] = mean(items)
+    return found
+
+
+def _sign(preference: float) -> int:
+    return (preference > 0.5) - (preference < 0.5)
+
+
+STYLE = ("length", "headings", "lists", "bold")
+CONTROLS = {"win_rate_lc": STYLE[:1], "win_rate_sc": STYLE}
+_MARKS = {
+    "headings": re.compile(r"^#{1,6}\s", re.MULTILINE),
+    "lists": re.compile(r"^\s*(?:[-*+]|\d+\.)\s", re.MULTILINE),
+    "bold": re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__"),
+}
+
+
+def style_of(text: str) -> dict[str, int]:
+    """Characters, and marks of Markdown."""
+    counts = {name: len(mark.findall(text)) for name, mark in _MARKS.items()}
+    return {"length": len(text), **counts}
+
+
+def controlled_items(rows: Sequence[Row], columns: Sequence[str]) -> list[float | None]:
+    """Per question, what its mean is had both answers been alike in these; None: not judged."""
+    import numpy as np
+
+    from tiebreak_analysis.win_rates import controlled, length_term
+
+    judged = [row for row in rows if row["win"] is not None]
+    if not judged:
+        return [None] * len(rows)
+    terms = [
+        length_term(*([row["style"][side][column] for row in judged] for side in (0, 1)))
+        for column in columns
+    ]
+    found = controlled([row["win"] for row in judged], np.stack(terms, axis=1))
+    values = iter(found.items.tolist())
+    return [None if row["win"] is None else next(values) for row in rows]
+
+
+def win_files(
+    name: str, start: Sequence[Row], policy: Sequence[Row]
+) -> Mapping[str, Mapping[str, Any]]:
+    """The columns of the record, of the start model too where it was judged."""
+    columns: dict[str, list[Any]] = {"id": [str(row["id"]) for row in policy],
+                                     "category": [row["category"] for row in policy]}  # fmt: skip
+    for when, rows in (("before", start), ("after", policy)):
+        if not rows:
+            continue
+        for place in ("win", "first", "second", "again"):
+            columns[f"{place}/{when}"] = [_number(row[place]) for row in rows]
+        for what, of in CONTROLS.items():
+            columns[f"{what.removeprefix('win_rate_')}/{when}"] = controlled_items(rows, of)
+        columns[f"length/{when}"] = [row["style"][0]["length"] for row in rows]
+        columns[f"length_other/{when}"] = [row["style"][1]["length"] for row in rows]
+        columns[f"failed/{when}"] = [" ".join(row["failed"]) for row in rows]
+    return {items_file(name): columns}
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
