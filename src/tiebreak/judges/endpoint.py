@@ -241,9 +241,9 @@ class _Asking:
         """(reply, seconds after which to try again; None: not to)."""
         import httpx2
 
-        url = f"{self.judge.url}/chat/completions"
+        url, body = f"{self.judge.url}/chat/completions", self.judge.body(call, self._limit)
         try:
-            response = self.client.post(url, json=self.judge.body(call, self._limit))
+            response = self.client.post(url, json=body)
         except httpx2.TimeoutException:
             seconds = f"{self.judge.config.timeout:g}"
             return Reply(Status.TIMED_OUT, None, f"no answer within {seconds} s"), 0.0
@@ -254,7 +254,7 @@ class _Asking:
             said = FATAL[code].format(key=self.judge.config.key_variable)
             with self._lock:
                 self._end(f"the judge at {self.judge.url} {said} (status {code})")
-        if code == 400 and NEWER in response.text and self._limit != NEWER:
+        if code == 400 and NEWER in response.text and NEWER not in body:
             self._limit = NEWER
             return self._once(call)
         if code in AGAIN:

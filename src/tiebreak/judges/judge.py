@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
-from tiebreak.config.schema import JudgeConfig, JudgeKind
 from tiebreak.data.examples import Message
-from tiebreak.data.sources import Data
-from tiebreak.errors import UserError
 from tiebreak.metrics import above
 
 LOWEST, HIGHEST = 1.0, 10.0  # of a grade
@@ -114,24 +111,3 @@ class Gold:
                 share = (worth[0] + 0.7) / 1.7
                 value = min(HIGHEST, max(LOWEST, LOWEST + (HIGHEST - LOWEST) * share))
                 keep(call, Reply(Status.OK, value, f"{worth[0]:g}"))
-
-
-def judge_of(config: JudgeConfig, run: Any, revision: str = "") -> Judge:
-    """The judge that a configuration names. revision: what names the weights of a local model.
-    run: the `RunConfig`, for the world's reward. UserError: a setting is missing or wrong."""
-    if config.kind is JudgeKind.GOLD:
-        if type(run.data).gold is Data.gold:
-            raise UserError(
-                f"evaluation.judge.kind=gold: data={run.data.name} knows no true reward; use "
-                "data=world, or another judge"
-            )
-        return Gold(run.data.gold)
-    if config.kind is JudgeKind.ENDPOINT:
-        from tiebreak.judges.endpoint import Endpoint
-
-        return Endpoint.of(config)
-    if config.kind is JudgeKind.LOCAL:
-        from tiebreak.judges.local import local_judge
-
-        return local_judge(config, run.train.precision, revision)
-    raise UserError("evaluation.judge.kind=none: give endpoint, local or gold")

@@ -8,13 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from tiebreak.stages.evaluators.evaluator import OF_ANSWERS, Evaluator
-from tiebreak.stages.evaluators.judged import (
-    asks_of_file,
-    compared_with,
-    files_and_judge,
-    win_files,
-    win_metrics,
-)
+from tiebreak.stages.evaluators.judged import asks_of_file, files_and_judge
+from tiebreak.stages.evaluators.wins import compared_with, win_files, win_metrics
 
 NAME = "alpaca_eval"
 ANSWERS = "alpaca_eval_answers"

@@ -16,14 +16,8 @@ from tiebreak.stages.evaluators.evaluator import (
     Subject,
     Work,
 )
-from tiebreak.stages.evaluators.judged import (
-    ORDERS,
-    TEMPLATE_TOKENS,
-    identity,
-    win_files,
-    win_metrics,
-    wins,
-)
+from tiebreak.stages.evaluators.judged import ORDERS, TEMPLATE_TOKENS, identity
+from tiebreak.stages.evaluators.wins import win_files, win_metrics, wins
 
 NAME = "head_to_head"
 PROMPT_TOKENS = 200  # where nobody has counted them

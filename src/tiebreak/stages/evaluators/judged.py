@@ -6,25 +6,23 @@ what names an evaluator's items, so that two judges never share a column.
 
 from __future__ import annotations
 
-import math
-import re
 import sys
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tiebreak.config.schema import JudgeConfig, JudgeKind, JudgeReply, ModelConfig, RunConfig
 from tiebreak.data.examples import Message
+from tiebreak.data.sources import Data
 from tiebreak.errors import UserError
 from tiebreak.judges import prompts
-from tiebreak.judges.judge import Judge, judge_of
-from tiebreak.judges.questions import Asked, content_of, read_answers, read_questions
+from tiebreak.judges.judge import Gold, Judge
+from tiebreak.judges.questions import Asked, content_of, read_questions
 from tiebreak.judges.session import JUDGEMENTS, Judged, Question, judge_all
 from tiebreak.stages.checkpoint import given
-from tiebreak.stages.evaluators.evaluator import Row, Subject, mean
+from tiebreak.stages.evaluators.evaluator import Row, Subject
 from tiebreak.stages.tokens import read_report
 from tiebreak.store import stamps
-from tiebreak.track.record_format import items_file
 
 ORDERS = 2
 TEMPLATE_TOKENS = 300  # of a judge's prompt beside the conversation and the answers
@@ -50,10 +48,14 @@ def identity(run: RunConfig) -> dict[str, Any]:
         pinned = {"revision": judge.revision} if judge.revision else {"endpoint": judge.endpoint}
         about |= {"model": judge.model, **pinned}
     if judge.kind is JudgeKind.LOCAL:
-        about |= {**_weights(judge), "reply": str(judge.reply), "precision": run.train.precision}
+        about |= {
+            **_weights(judge),
+            "reply": str(judge.reply),
+            "precision": str(run.train.precision),
+        }
         written = judge.reply is JudgeReply.WRITTEN
     if judge.kind is JudgeKind.GOLD:
-        judge_of(judge, run)
+        the_judge(run)
         return about
     if written:
         about |= {"temperature": judge.temperature, "max_tokens": judge.max_tokens,
@@ -72,11 +74,23 @@ def _weights(judge: JudgeConfig) -> dict[str, Any]:
 
 
 def the_judge(run: RunConfig) -> Judge:
-    """The judge of a run. UserError: a setting is missing, or there is no key."""
-    judge, revision = run.evaluation.judge, ""
-    if judge.kind is JudgeKind.LOCAL:
-        revision = str(_weights(judge)["weights"]["checkpoint"])
-    return judge_of(judge, run, revision)
+    """The judge of a run. UserError: a setting is missing or wrong, or there is no key."""
+    config = run.evaluation.judge
+    if config.kind is JudgeKind.GOLD:
+        if type(run.data).gold is Data.gold:
+            raise UserError(
+                f"evaluation.judge.kind=gold: data={run.data.name} knows no true reward; use "
+                "data=world, or another judge"
+            )
+        return Gold(run.data.gold)
+    if config.kind is JudgeKind.ENDPOINT:
+        from tiebreak.judges.endpoint import Endpoint
+
+        return Endpoint.of(config)
+    from tiebreak.judges.local import local_judge
+
+    content = str(_weights(config)["weights"]["checkpoint"])
+    return local_judge(config, str(run.train.precision), content)
 
 
 NAMES = ("head_to_head", "mt_bench", "alpaca_eval", "arena_hard")
@@ -152,39 +166,6 @@ def single_answers(subject: Subject, name: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def compared_with(subject: Subject, name: str, answers: str) -> list[Row]:
-    """Wins of the model's answers (rows of the evaluator `answers`) over the baseline's: a file's,
-    or the start model's; none where the model is that one itself."""
-    baseline = getattr(subject.run.evaluation, f"{name}_baseline", None)
-    own = subject.items[answers]
-    if baseline is not None:
-        asked = [Asked(row["id"], (row["prompt"],), "") for row in own]
-        others = read_answers(baseline, asked)
-    elif not subject.items_start:
-        return []
-    else:
-        others = [row["response"] for row in subject.items_start[answers]]
-    return wins(subject, own, others)
-
-
-def wins(subject: Subject, own: Sequence[Row], others: Sequence[str]) -> list[Row]:
-    """A row per question. win: the judge's preference for the own answer over both orders, None
-    where a call failed. first, second: by its place. again: judged once more. failed: statuses.
-    style: of both answers."""
-    questions = [
-        Question(str(row["id"]), ({"role": "user", "content": row["prompt"]},), row["response"],
-                 other)
-        for row, other in zip(own, others, strict=True)
-    ]  # fmt: skip
-    found = put(subject, questions)
-    return [
-        {"id": row["id"], "category": row.get("category", ""), "win": one.value,
-         "first": one.values[0], "second": one.values[1], "again": one.value_again,
-         "failed": list(one.failed), "style": [style_of(row["response"]), style_of(other)]}
-        for row, one, other in zip(own, found, others, strict=True)
-    ]  # fmt: skip
-
-
 def put(subject: Subject, questions: Sequence[Question]) -> list[Judged]:
     """The questions put to the run's judge; its words stay in the artefact."""
     judge = the_judge(subject.run)
@@ -244,94 +225,3 @@ def asks_of_file(name: str, turns: int = 1) -> Callable[[RunConfig], tuple[float
         return ORDERS * len(asked), ORDERS * (said + len(asked) * (TEMPLATE_TOKENS + 2 * longest))
 
     return asks
-
-
-# What wins say, as metrics and as columns of the record.
-
-
-def win_metrics(name: str, rows: Sequence[Row]) -> dict[str, float]:
-    """Of one model against its baseline; nothing where it is the baseline."""
-    if not rows:
-        return {}
-    judged = [row for row in rows if row["win"] is not None]
-    found = {f"{name}/questions": float(len(rows)), f"{name}/judged": float(len(judged))}
-    if not judged:
-        return found
-    first, second = ([float(row[place]) for row in judged] for place in ("first", "second"))
-    found |= {
-        f"{name}/win_rate": mean([row["win"] for row in judged]),
-        f"{name}/position_bias": mean([(a - b) / 2 for a, b in zip(first, second, strict=True)]),
-        f"{name}/order_flips": mean(
-            [float(_sign(a) != _sign(b)) for a, b in zip(first, second, strict=True)]
-        ),
-    }
-    again = [row for row in judged if row["again"] is not None]
-    if again:
-        flips = [float(_sign(row["win"]) != _sign(row["again"])) for row in again]
-        found[f"{name}/repeat_flips"] = mean(flips)
-        found[f"{name}/repeat_shift"] = mean([row["again"] - row["win"] for row in again])
-        found[f"{name}/repeated"] = float(len(again))
-    for what, columns in CONTROLS.items():
-        items = [value for value in controlled_items(rows, columns) if value is not None]
-        found[f"{name}/{what}"] = mean(items)
-    return found
-
-
-def _sign(preference: float) -> int:
-    return (preference > 0.5) - (preference < 0.5)
-
-
-STYLE = ("length", "headings", "lists", "bold")
-CONTROLS = {"win_rate_lc": STYLE[:1], "win_rate_sc": STYLE}
-_MARKS = {
-    "headings": re.compile(r"^#{1,6}\s", re.MULTILINE),
-    "lists": re.compile(r"^\s*(?:[-*+]|\d+\.)\s", re.MULTILINE),
-    "bold": re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__"),
-}
-
-
-def style_of(text: str) -> dict[str, int]:
-    """Characters, and marks of Markdown."""
-    counts = {name: len(mark.findall(text)) for name, mark in _MARKS.items()}
-    return {"length": len(text), **counts}
-
-
-def controlled_items(rows: Sequence[Row], columns: Sequence[str]) -> list[float | None]:
-    """Per question, what its mean is had both answers been alike in these; None: not judged."""
-    import numpy as np
-
-    from tiebreak_analysis.win_rates import controlled, length_term
-
-    judged = [row for row in rows if row["win"] is not None]
-    if not judged:
-        return [None] * len(rows)
-    terms = [
-        length_term(*([row["style"][side][column] for row in judged] for side in (0, 1)))
-        for column in columns
-    ]
-    found = controlled([row["win"] for row in judged], np.stack(terms, axis=1))
-    values = iter(found.items.tolist())
-    return [None if row["win"] is None else next(values) for row in rows]
-
-
-def win_files(
-    name: str, start: Sequence[Row], policy: Sequence[Row]
-) -> Mapping[str, Mapping[str, Any]]:
-    """The columns of the record, of the start model too where it was judged."""
-    columns: dict[str, list[Any]] = {"id": [str(row["id"]) for row in policy],
-                                     "category": [row["category"] for row in policy]}  # fmt: skip
-    for when, rows in (("before", start), ("after", policy)):
-        if not rows:
-            continue
-        for place in ("win", "first", "second", "again"):
-            columns[f"{place}/{when}"] = [_number(row[place]) for row in rows]
-        for what, of in CONTROLS.items():
-            columns[f"{what.removeprefix('win_rate_')}/{when}"] = controlled_items(rows, of)
-        columns[f"length/{when}"] = [row["style"][0]["length"] for row in rows]
-        columns[f"length_other/{when}"] = [row["style"][1]["length"] for row in rows]
-        columns[f"failed/{when}"] = [" ".join(row["failed"]) for row in rows]
-    return {items_file(name): columns}
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
