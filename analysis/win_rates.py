@@ -218,10 +218,13 @@ class Calibration:
         return cls(better, worse, one, other)
 
     @classmethod
-    def symmetric(cls, preference: Sequence[float] | Array) -> Calibration:
+    def symmetric(
+        cls, preference: Sequence[float] | Array, clusters: Sequence[str] | None = None
+    ) -> Calibration:
         """From pairs in which only the better answer is known: the judge's preference for it (n,).
-        It is taken to err as often against either answer."""
+        It is taken to err as often against either answer. clusters (n,): the prompt of each."""
         accuracy, variance = _mean_and_variance(checked(preference))
+        variance = max(variance, (win_rate(preference, clusters).error or 0.0) ** 2)
         return cls(accuracy, 1 - accuracy, variance, variance, -variance)
 
 

@@ -10,6 +10,7 @@ from tiebreak.metrics import evaluation_metric
 from tiebreak_analysis.published import PublishedFigure, Reference, within_spread
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import MIN_SEEDS, RECOMMENDED_SEEDS
+from tiebreak_analysis.tables.judges import judge_notes
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.rows import Planned
 from tiebreak_analysis.tables.table import LEVEL, SHORT, Cell, Column, Row, Section, counted
@@ -41,6 +42,7 @@ def notes_of(
     yield from _few_seeds(rows)
     shown = dict.fromkeys(row.method or "" for row in rows)
     yield from (f"{method}: {footnotes[method]}" for method in shown if method in footnotes)
+    yield from judge_notes(runs, finished, sections)
     yield from _published(slots, letters)
     yield from _unfinished(runs, chosen, planned)
     yield from _unplaced(planned or (), finished)

@@ -59,6 +59,9 @@ class Metric:
     after; a metric without it has no value for the start model. Empty: there are no items."""
     formula: Callable[..., Any] = lambda value: value
     """Takes these columns as numbers or arrays and gives the metric of each item."""
+    gaps: bool = False
+    """Whether an item may have no value in one run and one in another, as a question that a judge
+    could not judge. Runs are then compared on the items that all of them have."""
 
     def item_columns(self, when: str) -> tuple[str, ...]:
         """The columns for `when`, "before" or "after"; empty where it cannot be made from items."""
@@ -126,7 +129,7 @@ def _judged(evaluator: str, of: str, against: str) -> tuple[Metric, ...]:
     """What wins over other answers give. of: the answers; against: the other ones."""
 
     def share(name: str, sentence: str, **how: Any) -> Metric:
-        how = {"decimals": 1, "printed_unit": "%", "evaluator": evaluator} | how
+        how = {"decimals": 1, "printed_unit": "%", "evaluator": evaluator, "gaps": True} | how
         return Metric(f"{evaluator}/{name}", "share", _QUESTIONS, sentence, **how)
 
     def count(name: str, sentence: str) -> Metric:
@@ -153,7 +156,7 @@ def _judged(evaluator: str, of: str, against: str) -> tuple[Metric, ...]:
 def _graded() -> tuple[Metric, ...]:
     def grade(name: str, sentence: str, **how: Any) -> Metric:
         how = {"direction": _UP, "decimals": 2, "evaluator": "mt_bench",
-               "items": (f"{name}/{{when}}",)} | how  # fmt: skip
+               "items": (f"{name}/{{when}}",), "gaps": True} | how  # fmt: skip
         return Metric(f"mt_bench/{name}", "grade, 1 to 10", _QUESTIONS, sentence, **how)
 
     none = {"direction": Direction.NONE, "items": ()}

@@ -8,14 +8,16 @@ import contextlib
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tiebreak import provenance
 from tiebreak import store as artefacts
 from tiebreak.compose import Run
+from tiebreak.config.schema import JudgeKind
 from tiebreak.engine.progress import quiet_libraries
 from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
@@ -24,7 +26,7 @@ from tiebreak.run import distributed
 from tiebreak.stages.align import check_kind
 from tiebreak.stages.evaluators import EVALUATORS
 from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
-from tiebreak.stages.evaluators.judged import ready
+from tiebreak.stages.evaluators.judged import judge_settings, ready
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
 from tiebreak.stages.tokens import read_report
 from tiebreak.store import Artefact, Store
@@ -89,7 +91,7 @@ def _execute(
     def made(stage: Stage) -> Path:
         return make(stage, store, context, log.enter, outcome.note)
 
-    _ready_to_judge(run, store)
+    ready_to_judge([run])
     tokens = made(run.plan.tokens)  # first: a mistake in the data must not wait for SFT
     made(run.plan.held_out)
     check_kind(run, tokens)
@@ -113,16 +115,18 @@ def _execute(
     log.mirror.summary(result)
 
 
-def _ready_to_judge(run: Run, store: Store) -> None:
-    """UserError before anything is computed where a judge that will be asked cannot be, or costs
-    what nobody confirmed."""
-    to_come = [
-        asks
-        for name, measured in run.plan.evaluations.items()
-        if (asks := EVALUATORS[name].asks) is not None
-        if not store.has(measured.policy.name, measured.policy.key)
-    ]
-    ready(run, to_come)
+def ready_to_judge(runs: Sequence[Run]) -> None:
+    """UserError before anything is computed where a judge that these runs will ask cannot be asked,
+    or costs what nobody confirmed."""
+    store, to_come = Store(artefacts_dir()), dict[tuple[str, str], Any]()
+    judged = [run for run in runs if run.evaluation.judge.kind is not JudgeKind.NONE]
+    for run in judged:
+        for name, measured in run.plan.evaluations.items():
+            asks, at = EVALUATORS[name].asks, (measured.policy.name, measured.policy.key)
+            if asks is not None and not store.has(*at):
+                to_come[at] = partial(asks, run)
+    if judged:
+        ready(judged[0], list(to_come.values()))
 
 
 def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:
@@ -263,7 +267,7 @@ def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
     kept = before.get("start", {}).get("metrics", {})
     return {
         "evaluators": {**before.get("evaluators", {}), **run.evaluators},
-        "settings": run.resolved["evaluation"],
+        "settings": run.resolved["evaluation"] | judge_settings(run),
         "metrics": {**before.get("metrics", {}), **metrics},
         "start": {"model": start_model(run, store), "metrics": {**kept, **of_start}},
     }

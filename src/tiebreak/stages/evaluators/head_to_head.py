@@ -16,7 +16,7 @@ from tiebreak.stages.evaluators.evaluator import (
     Subject,
     Work,
 )
-from tiebreak.stages.evaluators.judged import ORDERS, TEMPLATE_TOKENS, identity
+from tiebreak.stages.evaluators.judged import ORDERS, TEMPLATE_TOKENS, identity, repeated
 from tiebreak.stages.evaluators.wins import win_files, win_metrics, wins
 
 NAME = "head_to_head"
@@ -34,7 +34,8 @@ def items(subject: Subject) -> list[Row]:
 def asks(run: RunConfig) -> tuple[float, float]:
     evaluation = run.evaluation
     each = PROMPT_TOKENS + 2 * evaluation.max_new_tokens + TEMPLATE_TOKENS
-    return ORDERS * evaluation.num_prompts, ORDERS * evaluation.num_prompts * each
+    calls = repeated(run, evaluation.num_prompts) * ORDERS * evaluation.num_prompts
+    return calls, calls * each
 
 
 def cost(size: RunSize, of_policy: bool) -> Work:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tiebreak import store
 from tiebreak.config.schema import JudgeConfig, JudgeKind, JudgeReply, ModelConfig, RunConfig
 from tiebreak.data.examples import Message
 from tiebreak.data.sources import Data
@@ -93,6 +94,21 @@ def the_judge(run: RunConfig) -> Judge:
     return local_judge(config, str(run.train.precision), content)
 
 
+def judge_id(run: RunConfig) -> str:
+    """8 hex digits of the judge's identity."""
+    return store.key("judge", identity(run))[:8]
+
+
+def judge_settings(run: RunConfig) -> dict[str, Any]:
+    """What a result says of its judge: the settings, with id, name and revision; nothing where
+    there is none."""
+    if run.evaluation.judge.kind is JudgeKind.NONE:
+        return {}
+    judge, settings = the_judge(run), run.resolved["evaluation"]["judge"]
+    about = {"id": judge_id(run), "name": judge.name, "revision": judge.revision or None}
+    return {"judge": settings | about}
+
+
 NAMES = ("head_to_head", "mt_bench", "alpaca_eval", "arena_hard")
 FILES = (*NAMES[1:], "alpaca_eval_baseline", "arena_hard_baseline")
 
@@ -169,16 +185,23 @@ def single_answers(subject: Subject, name: str) -> list[Row]:
 def put(subject: Subject, questions: Sequence[Question]) -> list[Judged]:
     """The questions put to the run's judge; its words stay in the artefact."""
     judge = the_judge(subject.run)
-    print(price_words(subject.run, judge.name, questions), file=sys.stderr, flush=True)
+    print(price_words(subject.run, judge, questions), file=sys.stderr, flush=True)
     repeats = subject.run.evaluation.judge.repeats
     return judge_all(judge, questions, subject.work / JUDGEMENTS, repeats)
 
 
-def price_words(run: RunConfig, name: str, questions: Sequence[Question]) -> str:
+def price_words(run: RunConfig, judge: Judge, questions: Sequence[Question]) -> str:
     """What is about to be asked, and what it costs at most; exact in calls, about in tokens."""
     calls = [call for question in questions for call in question.calls()]
     characters = sum(len(prompts.prompt_of(call)) for call in calls)
-    return _price(run.evaluation.judge, name, len(calls), characters / ANSWER_CHARACTERS)
+    again = repeated(run, len(questions)) if judge.repeats else 1.0
+    sent = again * characters / ANSWER_CHARACTERS
+    return _price(run.evaluation.judge, judge.name, again * len(calls), sent)
+
+
+def repeated(run: RunConfig, questions: int) -> float:
+    """Calls for each one, since some questions are judged once more."""
+    return 1 + min(run.evaluation.judge.repeats, questions) / max(1, questions)
 
 
 def _price(judge: JudgeConfig, name: str, calls: float, sent: float) -> str:
@@ -194,21 +217,21 @@ def _price(judge: JudgeConfig, name: str, calls: float, sent: float) -> str:
     return f"{words}: at most {cost:.2f} ({one:g} and {other:g} per million)"
 
 
-def ready(run: RunConfig, asks: Iterable[Callable[[RunConfig], tuple[float, float]]]) -> None:
+def ready(run: RunConfig, asks: Iterable[Callable[[], tuple[float, float]]]) -> None:
     """Before anything is computed: UserError unless the judge can be asked and its price, which is
-    said, was confirmed. asks: of the evaluators that are about to ask, one a model."""
-    told = [one(run) for one in asks]
-    if not told:
-        return
-    judge, config = the_judge(run), run.evaluation.judge
+    said, was confirmed. asks: (calls, tokens sent) of each evaluation that is about to ask."""
+    told = [one() for one in asks]
+    if told:
+        judge, config = the_judge(run), run.evaluation.judge
+        calls, sent = (sum(part) for part in zip(*told, strict=True))
+        refuse_price(config, _price(config, judge.name, calls, sent))
+
+
+def refuse_price(config: JudgeConfig, words: str) -> None:
+    """UserError, with the price in words, where there is one that nobody has confirmed."""
     free = (config.price_sent, config.price_written) == (0, 0)
-    if config.kind is not JudgeKind.ENDPOINT or free or config.confirmed:
-        return
-    calls, sent = (sum(part) for part in zip(*told, strict=True))
-    raise UserError(
-        f"{_price(config, judge.name, calls, sent)}; confirm it with --yes, or with "
-        "evaluation.judge.confirmed=true"
-    )
+    if config.kind is JudgeKind.ENDPOINT and not free and not config.confirmed:
+        raise UserError(f"{words}; confirm it with --yes, or with evaluation.judge.confirmed=true")
 
 
 def asks_of_file(name: str, turns: int = 1) -> Callable[[RunConfig], tuple[float, float]]:
@@ -217,11 +240,13 @@ def asks_of_file(name: str, turns: int = 1) -> Callable[[RunConfig], tuple[float
     def asks(run: RunConfig) -> tuple[float, float]:
         asked = asked_of(run, name)
         said = sum(len(text) for one in asked for text in one.turns) / ANSWER_CHARACTERS
-        longest = run.evaluation.max_new_tokens
+        longest, again = run.evaluation.max_new_tokens, repeated(run, turns * len(asked))
         if name == "mt_bench":  # each turn graded, the second with the first before it
-            return turns * len(asked), turns * said + len(asked) * (
-                turns * TEMPLATE_TOKENS + (1 + turns) * longest
+            sent = (
+                turns * (said + len(asked) * TEMPLATE_TOKENS) + (1 + turns) * len(asked) * longest
             )
-        return ORDERS * len(asked), ORDERS * (said + len(asked) * (TEMPLATE_TOKENS + 2 * longest))
+            return again * turns * len(asked), again * sent
+        sent = ORDERS * (said + len(asked) * (TEMPLATE_TOKENS + 2 * longest))
+        return again * ORDERS * len(asked), again * sent
 
     return asks
