@@ -138,15 +138,19 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--json", action="store_true")
     what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
     command("fetch").add_argument("name")
-    one = command("judge").add_subparsers(metavar="check", required=True).add_parser("check")
-    one.add_argument("--data", required=True, metavar="FILE", help="pairs: chosen, rejected")
-    one.add_argument("--pairs", type=_count, help="no more than so many")
-    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="evaluation.judge....")
-    _yes(one)
+    _check_options(command("judge"))
     for name in ("table", "page", "dashboard"):
         _report_options(command(name), name)
     _sweep_options(command("study"), "study")
     return parser
+
+
+def _check_options(judge: argparse.ArgumentParser) -> None:
+    one = judge.add_subparsers(metavar="check", required=True).add_parser("check")
+    one.add_argument("--data", required=True, metavar="FILE", help="pairs: chosen, rejected")
+    one.add_argument("--pairs", type=_count, help="no more than so many")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="evaluation.judge....")
+    _yes(one)
 
 
 def _yes(one: argparse.ArgumentParser) -> None:

@@ -11,12 +11,13 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tiebreak.data.examples import Message
+from tiebreak.engine.progress import progress
 from tiebreak.errors import UserError
 from tiebreak.judges.judge import Call, Judge, Reply, Status
 from tiebreak.judges.prompts import hash_of
@@ -88,7 +89,8 @@ def judge_all(
         if (before := kept.reply(call)) is not None:
             judge.had(before)
     try:
-        judge.ask(left, kept.add)
+        with progress(f"judge {judge.name}", len(left)) as kept.advance:
+            judge.ask(left, kept.add)
     except UserError as error:
         done = len(calls) - sum(kept.reply(call) is None for call in calls)
         raise UserError(
@@ -130,6 +132,7 @@ class _Kept:
 
     def __init__(self, file: Path, judge: Judge) -> None:
         self._judge, self._lock = judge, threading.Lock()
+        self.advance: Callable[[int], object] = lambda number: None
         self._replies: dict[tuple[str, int, int, str], Reply] = {}
         text = file.read_bytes() if file.is_file() else b""
         whole = text[: text.rfind(b"\n") + 1]  # a line that a kill has torn is not one
@@ -164,6 +167,7 @@ class _Kept:
             self._replies[at] = reply
             self._stream.write(line.encode())
             self._stream.flush()
+            self.advance(1)
 
     def close(self) -> None:
         self._stream.close()

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from tiebreak.stages.evaluators.evaluator import Evaluator, Row, mean
-from tiebreak.stages.evaluators.judged import files_of_questions, single_answers
+from tiebreak.stages.evaluators.judged import (
+    cost_of_answers,
+    files_of_questions,
+    single_answers,
+)
 
 QUESTIONS = "arena_hard"
 
@@ -18,4 +22,5 @@ def metrics(rows: Sequence[Row]) -> dict[str, float]:
 EVALUATOR = Evaluator(
     "arena_hard_answers", partial(single_answers, name=QUESTIONS), metrics,
     ignores=frozenset({"num_prompts"}), more=partial(files_of_questions, name=QUESTIONS),
+    cost=cost_of_answers(QUESTIONS),
 )  # fmt: skip

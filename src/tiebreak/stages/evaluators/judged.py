@@ -21,7 +21,7 @@ from tiebreak.judges.judge import Gold, Judge
 from tiebreak.judges.questions import Asked, content_of, read_questions
 from tiebreak.judges.session import JUDGEMENTS, Judged, Question, judge_all
 from tiebreak.stages.checkpoint import given
-from tiebreak.stages.evaluators.evaluator import Row, Subject
+from tiebreak.stages.evaluators.evaluator import Row, RunSize, Subject, Work
 from tiebreak.stages.tokens import read_report
 from tiebreak.store import stamps
 
@@ -250,3 +250,27 @@ def asks_of_file(name: str, turns: int = 1) -> Callable[[RunConfig], tuple[float
         return again * ORDERS * len(asked), again * sent
 
     return asks
+
+
+def cost_of_answers(name: str) -> Callable[[RunSize, bool], Work]:
+    """What writing the answers to a file of questions takes: the whole conversation again for each
+    turn."""
+
+    def cost(size: RunSize, of_policy: bool) -> Work:
+        asked, longest = asked_of(size.run, name), size.run.evaluation.max_new_tokens
+        turns = [(turn, len(text)) for one in asked for turn, text in enumerate(one.turns)]
+        written = sum(
+            (turn + 1) * (characters / ANSWER_CHARACTERS + longest) for turn, characters in turns
+        )
+        return Work(written, disk=len(turns) * (200 + 5 * longest))
+
+    return cost
+
+
+def cost_of_judging(name: str) -> Callable[[RunSize, bool], Work]:
+    """The disk alone: the judge's own time is not known before it has answered."""
+
+    def cost(size: RunSize, of_policy: bool) -> Work:
+        return Work(disk=2500 * len(asked_of(size.run, name)))
+
+    return cost

@@ -13,7 +13,13 @@ from tiebreak.errors import UserError
 from tiebreak.judges.session import Question
 from tiebreak.metrics import MT_BENCH_CATEGORIES
 from tiebreak.stages.evaluators.evaluator import OF_ANSWERS, Evaluator, Row, Subject, mean
-from tiebreak.stages.evaluators.judged import asks_of_file, files_and_judge, put, the_judge
+from tiebreak.stages.evaluators.judged import (
+    asks_of_file,
+    cost_of_judging,
+    files_and_judge,
+    put,
+    the_judge,
+)
 from tiebreak.track.record_format import items_file
 
 NAME, ANSWERS, TURNS = "mt_bench", "mt_bench_answers", 2
@@ -103,4 +109,5 @@ def files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
 EVALUATOR = Evaluator(
     NAME, items, metrics, files=files, needs=(ANSWERS,), ignores=OF_ANSWERS, reads_model=False,
     more=partial(files_and_judge, name=NAME), asks=asks_of_file(NAME, TURNS),
+    cost=cost_of_judging(NAME),
 )  # fmt: skip

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from tiebreak.stages.evaluators.evaluator import Evaluator, Row, Subject, mean
-from tiebreak.stages.evaluators.judged import answered, asked_of, files_of_questions
+from tiebreak.stages.evaluators.judged import (
+    answered,
+    asked_of,
+    cost_of_answers,
+    files_of_questions,
+)
 
 QUESTIONS, TURNS = "mt_bench", 2
 
@@ -40,4 +45,5 @@ def metrics(rows: Sequence[Row]) -> dict[str, float]:
 EVALUATOR = Evaluator(
     "mt_bench_answers", items, metrics, ignores=frozenset({"num_prompts"}),
     more=partial(files_of_questions, name=QUESTIONS),
+    cost=cost_of_answers(QUESTIONS),
 )  # fmt: skip
