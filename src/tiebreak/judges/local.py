@@ -24,7 +24,7 @@ from tiebreak.judges.prompts import BEGINNINGS, VERDICTS, prompt_of, read_reply
 from tiebreak.metrics import above
 from tiebreak.model_folder import CONFIG, json_object
 
-KEPT_TOGETHER = 32  # calls whose replies are kept before the next are asked
+KEPT_TOGETHER = 8  # calls whose replies are kept before the next are asked
 BUDGET, OVERHEAD = 8192, 32  # positions of a forward pass, and what one costs beside them
 
 
