@@ -59,15 +59,18 @@ def _checks(root: Path | str, judge: str) -> list[dict[str, Any]]:
 
 
 def _counts(records: Sequence[Record]) -> Iterator[str]:
-    """`head_to_head: n = 650 to 655 of 805`: the fewest and the most questions of a run."""
+    """`head_to_head: n = 650 to 655 of 805`: the fewest and the most questions of a model, start
+    models included."""
     for evaluator in _evaluators(records):
-        counts = _values(records, f"{evaluator}/{JUDGED}")
+        judged = f"{evaluator}/{JUDGED}"
+        counts = _values(records, judged)
+        counts += [record.start[judged] for record in records if judged in record.start]
         asked = max(_values(records, f"{evaluator}/{QUESTIONS}"))
         low, high = min(counts), max(counts)
         some = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
         told = f"{evaluator}: n = {some} of {asked:.0f}"
         if high < asked or low < high:
-            told += " (the others failed; runs are compared on those that all of them have)"
+            told += " (the others failed; models are compared on those that all of them have)"
         yield told
 
 

@@ -60,7 +60,7 @@ def test_runs_are_compared_on_the_questions_that_all_of_them_have(
     assert "q4" not in dpo.sample.items and "q7" not in dpo.sample.items
     assert dpo.best and not section.odd_items
     said = "\n".join(table.notes)
-    assert "judge wise (j1); head_to_head: n = 38 to 40 of 40 (the others failed; runs" in said
+    assert "judge wise (j1); head_to_head: n = 38 to 40 of 40 (the others failed; models" in said
     assert "never checked against people" in said
 
 
