@@ -58,12 +58,14 @@ def per_item(
     values: dict[tuple[str, str], ItemValues] = {}
     for metric in known:
         for record, measured in _of_metric(tables[str(metric.evaluator)], metric, records):
-            why = _disagreement(record, metric.name, measured)
+            why = _disagreement(record, metric, measured)
             if why is None:
                 subjects = tables[str(metric.evaluator)].subjects(record.key)
                 values[record.run_id, metric.name] = _clustered(metric, measured, subjects)
             else:
                 odd.setdefault(record.run_id, why)
+    values |= _in_common(values, records, known)
+    values = {at: one for at, one in values.items() if one.items}
     odd = {**_other_items(values, records, known), **odd}
     return {key: items for key, items in values.items() if key[0] not in odd}, odd
 
@@ -124,7 +126,8 @@ def _clustered(metric: Metric, measured: ItemValues, subjects: Sequence[str]) ->
 def _of_metric(
     table: _ItemTable, metric: Metric, records: Sequence[Record]
 ) -> Iterator[tuple[Record, ItemValues]]:
-    """Rows without a value (unpaired data has one side only) are no items of this metric."""
+    """Rows without a value (unpaired data has one side only) are no items of this metric. Where a
+    metric may have gaps, the other side's value of such a row is kept, and the gap is NaN."""
     name, after, before = metric.name, table.values(metric, "after"), table.values(metric, "before")
     if after is None:
         return
@@ -134,6 +137,8 @@ def _of_metric(
         if rows is None or name not in record.metrics:
             continue
         present = ~np.isnan(after[rows])
+        if metric.gaps and before is not None:
+            present |= ~np.isnan(before[rows])
         codes = table.codes[rows][present]
         if codes.tobytes() not in shared:
             shared[codes.tobytes()] = tuple(table.names[code] for code in codes)
@@ -143,15 +148,47 @@ def _of_metric(
             yield record, ItemValues(items, after[rows][present], start)
 
 
-def _disagreement(record: Record, metric: str, values: ItemValues) -> str | None:
-    """In what the mean of a run's items is not the metric of its result; None: they agree."""
-    checks = [(record.metrics[metric], values.after, "")]
+def _in_common(
+    values: PerItem, records: Sequence[Record], metrics: Iterable[Metric]
+) -> dict[tuple[str, str], ItemValues]:
+    """Of metrics that may have gaps, each run's items without those that another run of its
+    scenario, or its start model, has no value of."""
+    kept: dict[tuple[str, str], ItemValues] = {}
+    for name in (metric.name for metric in metrics if metric.gaps):
+        by_scenario: dict[str, list[str]] = defaultdict(list)
+        for record in records:
+            if (record.run_id, name) in values:
+                by_scenario[record.scenario].append(record.run_id)
+        for ids in by_scenario.values():
+            whole = [_whole(values[run, name]) for run in ids]
+            shared = set(whole[0]).intersection(*whole[1:])
+            for run in ids:
+                of = values[run, name]
+                places = [at for at, item in enumerate(of.items) if item in shared]
+                before = None if of.before is None else of.before[places]
+                items = tuple(of.items[at] for at in places)
+                kept[run, name] = ItemValues(items, of.after[places], before)
+    return kept
+
+
+def _whole(values: ItemValues) -> list[str]:
+    """The items with a value on each side."""
+    there = ~np.isnan(values.after)
     if values.before is not None:
-        checks.append((record.start[metric], values.before, " of the start model"))
+        there &= ~np.isnan(values.before)
+    return [item for item, whole in zip(values.items, there, strict=True) if whole]
+
+
+def _disagreement(record: Record, metric: Metric, values: ItemValues) -> str | None:
+    """In what the mean of a run's items is not the metric of its result; None: they agree."""
+    name = metric.name
+    checks = [(record.metrics[name], values.after, "")]
+    if values.before is not None:
+        checks.append((record.start[name], values.before, " of the start model"))
     for number, items, whose in checks:
-        mean = float(np.mean(items))
+        mean = float(np.mean(items[~np.isnan(items)] if metric.gaps else items))
         if not math.isclose(mean, number, rel_tol=CLOSE, abs_tol=CLOSE):
-            result = f"result.json has {metric}{whose} {number:.6g}"
+            result = f"result.json has {name}{whose} {number:.6g}"
             return f"{result}, the mean of its items is {mean:.6g}"
     return None
 

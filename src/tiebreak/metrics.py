@@ -60,6 +60,9 @@ class Metric:
     after; a metric without it has no value for the start model. Empty: there are no items."""
     formula: Callable[..., Any] = lambda value: value
     """Takes these columns as numbers or arrays and gives the metric of each item."""
+    gaps: bool = False
+    """Whether an item may have no value in one run and one in another, as a question that a judge
+    could not judge. Runs are then compared on the items that all of them have."""
 
     def item_columns(self, when: str) -> tuple[str, ...]:
         """The columns for `when`, "before" or "after"; empty where it cannot be made from items."""
@@ -117,6 +120,62 @@ def _gold(part: str, sentence: str, **how: Any) -> Metric:
     return Metric(f"gold/{part}", reduction=_PROMPTS, sentence=f"{sentence} (world data).", **how)
 
 
+MT_BENCH_CATEGORIES = (
+    "writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities",
+)  # fmt: skip
+_QUESTIONS = "mean over judged questions"
+
+
+def _judged(evaluator: str, of: str, against: str) -> tuple[Metric, ...]:
+    """What wins over other answers give. of: the answers; against: the other ones."""
+
+    def share(name: str, sentence: str, **how: Any) -> Metric:
+        how = {"decimals": 1, "printed_unit": "%", "evaluator": evaluator, "gaps": True} | how
+        return Metric(f"{evaluator}/{name}", "share", _QUESTIONS, sentence, **how)
+
+    def count(name: str, sentence: str) -> Metric:
+        return Metric(f"{evaluator}/{name}", "questions", "all questions", sentence, decimals=0,
+                      evaluator=evaluator)  # fmt: skip
+
+    return (
+        share("win_rate", f"The judge prefers {of} to {against}, mean of both orders; ties half.",
+              direction=_UP, shown=Shown.TABLES, items=("win/{when}",)),
+        share("win_rate_lc", "The same, had both answers been equally long.", direction=_UP,
+              shown=Shown.TABLES, items=("lc/{when}",)),
+        share("win_rate_sc", "The same, had both been alike in length and Markdown.",
+              direction=_UP, items=("sc/{when}",)),
+        count("questions", "Questions put to the judge."),
+        count("judged", "Of these, with a verdict in both orders."),
+        share("position_bias", "Preference for the answer that stands first, less a half."),
+        share("order_flips", "Verdicts that change when the answers change places."),
+        share("repeat_flips", "Verdicts that change when the judge is asked again."),
+        share("repeat_shift", "Win rate when asked again, less the win rate before."),
+        count("repeated", "Questions that were judged once more."),
+    )  # fmt: skip
+
+
+def _graded() -> tuple[Metric, ...]:
+    def grade(name: str, sentence: str, **how: Any) -> Metric:
+        how = {"direction": _UP, "decimals": 2, "evaluator": "mt_bench",
+               "items": (f"{name}/{{when}}",), "gaps": True} | how  # fmt: skip
+        return Metric(f"mt_bench/{name}", "grade, 1 to 10", _QUESTIONS, sentence, **how)
+
+    none = {"direction": Direction.NONE, "items": ()}
+    return (
+        grade("score", "The judge's grade, mean of both turns.", shown=Shown.TABLES),
+        grade("turn_1", "Grade of the first answer."),
+        grade("turn_2", "Grade of the second answer."),
+        *(grade(name, f"Grade of questions on {name}.") for name in MT_BENCH_CATEGORIES),
+        grade("questions", "Questions put to the judge.", decimals=0, **none),
+        grade("judged", "Of these, with a grade of both turns.", decimals=0, **none),
+        grade("repeat_flips", "Share of grades that change when asked again.", **none),
+        grade("repeat_shift", "Grade when asked again, less the grade before.", **none),
+        grade("repeated", "Grades that were asked for once more.", decimals=0, **none),
+        grade("tokens", "Tokens of an answer.", decimals=0,
+              **none | {"evaluator": "mt_bench_answers"}),
+    )  # fmt: skip
+
+
 _SIDES = ("logp/chosen/{when}", "logp/rejected/{when}")
 _LENGTHS = ("length/chosen", "length/rejected")
 
@@ -149,6 +208,12 @@ EVALUATION: tuple[Metric, ...] = (
     Metric("displaced/share", "share", _HELD_OUT, "Chosen responses whose drift is negative.",
            shown=Shown.RUNS, evaluator="pairs", items=("drift/chosen",), 
            formula=lambda drift: 1.0 * (drift < 0)),
+    *_judged("head_to_head", "the answer", "the start model's to the same prompt"),
+    *_judged("alpaca_eval", "the answer", "the baseline's"),
+    *_judged("arena_hard", "the answer", "the baseline's"),
+    *_graded(),
+    *(Metric(f"{name}/tokens", "tokens", "mean over questions", "Tokens of an answer.", decimals=0,
+             evaluator=f"{name}_answers") for name in ("alpaca_eval", "arena_hard")),
 )  # fmt: skip
 
 PANEL = {

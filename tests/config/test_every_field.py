@@ -83,6 +83,13 @@ FIRST: dict[str, set[str] | None] = {
     **dict.fromkeys(
         "evaluation.questions evaluation.chat_template evaluation.mirror".split(), set()
     ),
+    # tests/judges/test_keys.py
+    "evaluation.judge": GIVEN,
+    **{
+        f"evaluation.{name}": set()
+        for name in "mt_bench alpaca_eval alpaca_eval_baseline "
+        "arena_hard arena_hard_baseline".split()
+    },
     **{
         f"evaluation.{name}": {ANSWERED, ANSWERS}
         for name in "num_prompts max_new_tokens temperature batch_size seed".split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,7 @@ KEYS = sorted(key for key in PLACES if "." in key)
 
 
 def value(run: object, key: str) -> str:
-    group, _, name = key.partition(".")
-    return getattr(getattr(run, group), name)
+    return operator.attrgetter(key)(run)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@ from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
 from tiebreak.sweep.engines import ENGINES
 
+CONFIRMED = "evaluation.judge.confirmed=true"
 FORMATS = ("md", "tex", "csv", "html", "json")
 HELP = {
     "run": "do one run: KEY=VALUE ... (model method scenario data seed, train.learning_rate, ...)",
@@ -32,6 +33,7 @@ HELP = {
     "table": "the comparison of all finished runs, or of those of a sweep or study",
     "page": "one HTML file: tables, curves, displacement, generations, provenance",
     "dashboard": "serve the page on this machine; it follows the runs",
+    "judge": "check a judge against pairs whose better answer people have named",
     "study": "do what is missing of a study, then write its tables, figures and page",
 }
 
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. A user's mistake: one message on stderr, exit code 2."""
     words = sys.argv[1:] if arguments is None else arguments
     options = _parsed(words)
+    if getattr(options, "yes", False):
+        options.overrides.append(CONFIRMED)
     options.command = shlex.join(["tiebreak", *words])
     try:
         if options.uses_home:
@@ -115,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         one = command(name)
         one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
         if name == "run":
+            _yes(one)
             one.add_argument("-m", "--multirun", action="store_true", help="every combination of "
                              "values: method=dpo,simpo seed=1,2")  # fmt: skip
             _engine_options(one)
@@ -137,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
     command("fetch").add_argument("name")
     _mirror_options(command("mirror"))
+    _check_options(command("judge"))
     for name in ("table", "page", "dashboard"):
         _report_options(command(name), name)
     _sweep_options(command("study"), "study")
@@ -150,6 +156,18 @@ def _evaluate_options(one: argparse.ArgumentParser) -> None:
                      "the folder's name)")  # fmt: skip
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="evaluation, data, "
                      "train.precision, ...")  # fmt: skip
+
+
+def _check_options(judge: argparse.ArgumentParser) -> None:
+    one = judge.add_subparsers(metavar="check", required=True).add_parser("check")
+    one.add_argument("--data", required=True, metavar="FILE", help="pairs: chosen, rejected")
+    one.add_argument("--pairs", type=_count, help="no more than so many")
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="evaluation.judge....")
+    _yes(one)
+
+
+def _yes(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--yes", action="store_true", help="pay what an endpoint's judge costs")
 
 
 def _report_options(one: argparse.ArgumentParser, name: str) -> None:
@@ -183,6 +201,7 @@ def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
     one.add_argument("name")
     if name != "study":
         one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+        _yes(one)
     _engine_options(one)
     one.set_defaults(retry=name == "retry", export=None, out=None)
     if name == "study":

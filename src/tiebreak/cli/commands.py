@@ -111,12 +111,14 @@ def do_all(sweep_file: SweepFile, options: argparse.Namespace) -> int:
     from tiebreak.cli.printing import describe_report
     from tiebreak.plan.estimate import estimate
     from tiebreak.plan.report import compare, refuse_without_room
+    from tiebreak.run.execute import ready_to_judge
     from tiebreak.sweep.engines import engine_for
     from tiebreak.sweep.engines.local import workers_for
     from tiebreak.sweep.search import SearchTasks
     from tiebreak.sweep.tasks import Grid, folder, sweep
 
     runs = sweep_file.runs()  # all composed before the first starts: mistakes come now
+    ready_to_judge(runs)
     retry = options.retry
     tasks = SearchTasks(sweep_file, retry) if sweep_file.search else Grid(runs, retry)
     expected = estimate(runs, workers_for(options.workers, runs))
@@ -201,6 +203,17 @@ def _command(options: argparse.Namespace, study: str | None) -> str:
     """The command that makes the table, for its footer."""
     words = ["tiebreak table", *([study, *options.overrides] if study else [])]
     return " ".join(words + (["--metrics", ",".join(options.metrics)] if options.metrics else []))
+
+
+def judge(options: argparse.Namespace) -> None:
+    """Every judgement is kept as it comes: told to stop, the same command goes on."""
+    from tiebreak import interrupt
+    from tiebreak.engine.progress import quiet_libraries
+    from tiebreak.run.judge_check import check
+
+    quiet_libraries()
+    with interrupt.installed():
+        check(options.data, options.overrides, say, options.pairs)
 
 
 def table(options: argparse.Namespace) -> None:

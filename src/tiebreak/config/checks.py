@@ -81,10 +81,14 @@ model.instruct_tuning.learning_rate model.instruct_tuning.batch_size model.instr
 model.instruct_tuning.examples
 data.num_test_pairs data.num_demonstrations data.max_rows data.max_test_rows
 evaluation.num_prompts evaluation.max_new_tokens evaluation.batch_size evaluation.questions
+evaluation.judge.max_tokens evaluation.judge.batch_size evaluation.judge.concurrency
+evaluation.judge.timeout evaluation.judge.max_cost evaluation.judge.max_total_tokens
 """
 _FROM_0 = """
 train.weight_decay train.execution.cut_overhead evaluation.temperature evaluation.seed
 data.seed model.pretraining.seed
+evaluation.judge.temperature evaluation.judge.repeats evaluation.judge.retries
+evaluation.judge.price_sent evaluation.judge.price_written
 """
 _SHARES = """
 data.max_dropped_share data.max_shared_prompts data.test_share evaluation.max_shared_prompts

@@ -157,6 +157,55 @@ class TrainConfig:
     execution: Execution
 
 
+class JudgeKind(StrEnum):
+    """Who judges answers."""
+
+    NONE = "none"
+    ENDPOINT = "endpoint"
+    LOCAL = "local"
+    GOLD = "gold"
+
+
+class JudgeReply(StrEnum):
+    """How a local model's verdict is read: from what it writes, or from the log-probs it gives to
+    the verdicts."""
+
+    SCORED = "scored"
+    WRITTEN = "written"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig:
+    """Who judges answers, and how it is asked (docs/judges.md).
+
+    model: its name at the endpoint, or a folder or Hub id of a generative or a scalar reward model.
+    endpoint: base URL of an OpenAI-compatible server; the key is read from the environment variable
+    key_variable, and from nowhere else. max_tokens: of one reply. repeats: questions that are
+    judged once more, for the judge's repeatability. Prices are money per million tokens, sent and
+    written; max_cost and max_total_tokens are caps for one model and evaluator. confirmed: the
+    price may be paid.
+    """
+
+    kind: JudgeKind = JudgeKind.NONE
+    model: str | None = None
+    revision: str | None = None
+    endpoint: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    reply: JudgeReply = JudgeReply.SCORED
+    temperature: float | None = 0.0
+    max_tokens: int = 512
+    repeats: int = 100
+    batch_size: int = 8
+    concurrency: int = 8
+    timeout: float = 120.0
+    retries: int = 6
+    price_sent: float | None = None
+    price_written: float | None = None
+    max_cost: float | None = None
+    max_total_tokens: int | None = None
+    confirmed: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What is measured on a model, and how; no part of a run's id. evaluators: names of the files
@@ -165,7 +214,8 @@ class EvaluationConfig:
     questions: of each benchmark at most. chat_template: whether benchmarks are asked through it.
     mirror: the folder with the data of benchmarks; else the Hub. pair_sets: preferences that were
     not trained on, FILE, ORG/NAME or ORG/NAME:SPLIT. max_shared_prompts: share of the prompts of a
-    pair set that may be training prompts."""
+    pair set that may be training prompts. mt_bench, alpaca_eval, arena_hard: files of questions;
+    with _baseline a file of answers to compare with, else those of the start model."""
 
     name: str
     split: Split
@@ -181,6 +231,12 @@ class EvaluationConfig:
     mirror: str | None = None
     pair_sets: tuple[str, ...] = ()
     max_shared_prompts: float = 0.0
+    judge: JudgeConfig = JudgeConfig()
+    mt_bench: str | None = None
+    alpaca_eval: str | None = None
+    alpaca_eval_baseline: str | None = None
+    arena_hard: str | None = None
+    arena_hard_baseline: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

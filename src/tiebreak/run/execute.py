@@ -8,14 +8,16 @@ import contextlib
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tiebreak import provenance
 from tiebreak import store as artefacts
 from tiebreak.compose import Run
+from tiebreak.config.schema import JudgeKind
 from tiebreak.engine.progress import quiet_libraries
 from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
@@ -24,6 +26,7 @@ from tiebreak.run import distributed
 from tiebreak.stages.align import check_kind
 from tiebreak.stages.evaluators import evaluator_of
 from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
+from tiebreak.stages.evaluators.judged import judge_settings, ready
 from tiebreak.stages.overlap import read_overlap, refuse_shared
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
 from tiebreak.stages.tokens import pairs_of, read_report
@@ -89,6 +92,7 @@ def _execute(
         return make(stage, store, context, log.enter, outcome.note)
 
     if run.trains:
+        ready_to_judge([run])
         _train(run, log, store, made, others)
     for measured in run.plan.evaluations.values():
         for stage in measured.stages:
@@ -122,6 +126,21 @@ def _train(
         distributed.prepare(run)
     log.follow(made(_align(run, log, others)) / METRICS)
     log.position = log.checkpoints = None
+
+
+def ready_to_judge(runs: Sequence[Run]) -> None:
+    """UserError before anything is computed where a judge that these runs will ask cannot be asked,
+    or costs what nobody confirmed."""
+    store, to_come = Store(artefacts_dir()), dict[tuple[str, str], Any]()
+    judged = [run for run in runs if run.evaluation.judge.kind is not JudgeKind.NONE]
+    for run in judged:
+        for name, measured in run.plan.evaluations.items():
+            calls = evaluator_of(name, run.evaluation).calls
+            at = measured.policy.name, measured.policy.key
+            if calls is not None and not store.has(*at):
+                to_come[at] = partial(calls, run)
+    if judged:
+        ready(judged[0], list(to_come.values()))
 
 
 def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:
@@ -273,7 +292,7 @@ def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
     return {
         **({"overlap": shared} if shared else {}),
         "evaluators": {**earlier.get("evaluators", {}), **run.evaluators},
-        "settings": run.resolved["evaluation"],
+        "settings": run.resolved["evaluation"] | judge_settings(run),
         "metrics": {**earlier.get("metrics", {}), **metrics},
         "start": {"model": start_model(run, store), "metrics": {**kept, **of_start}},
     }

@@ -136,9 +136,11 @@ def validate(run: RunConfig, tokens: Path, model: Any) -> dict[str, float]:
     with _undisturbed(model):
         for name in plan.evaluations:
             own = plan.pair_rows.get(name)
+            evaluator = evaluator_of(name, run.evaluation)
+            if evaluator.calls is not None:
+                continue  # nobody is asked about a model that is not finished
             rows = Store(artefacts_dir()).path(own.name, own.key) if own else tokens
             subject = Subject(run, rows, plan.start.tokenizer(), lambda: model, items=items)
-            evaluator = evaluator_of(name, run.evaluation)
             items[name] = evaluator.items(subject)
             metrics |= evaluator.metrics(items[name])
     return metrics

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiebreak import store
-from tiebreak.config.schema import EvaluationConfig, RunConfig
+from tiebreak.config.schema import EvaluationConfig, JudgeKind, RunConfig
 from tiebreak.config.typed import settings_of
 from tiebreak.data.pair_sets import pair_sets
 from tiebreak.data.sources.source import TRAIN
@@ -19,7 +19,8 @@ from tiebreak.metrics import GROUPS
 from tiebreak.stages.align import align_stage, train_settings
 from tiebreak.stages.checkpoint import Checkpoint, source_stamps
 from tiebreak.stages.evaluators import EVALUATORS, evaluator_of
-from tiebreak.stages.evaluators.evaluator import OF_BENCHMARKS, OF_PAIR_SETS
+from tiebreak.stages.evaluators.evaluator import OF_BENCHMARKS, OF_JUDGES, OF_PAIR_SETS
+from tiebreak.stages.evaluators.judged import identity, question_stamps
 from tiebreak.stages.overlap import overlap_stage
 from tiebreak.stages.reference import OF_TRAINING, References
 from tiebreak.stages.stage import Context, Paths, Stage, order
@@ -123,7 +124,9 @@ class RunPlan:
 def plan_of(run: RunConfig) -> RunPlan:
     """The stages of a run. UserError: an evaluator is unknown, or a file or model is not there."""
     sets = tuple(one.stamp() for one in pair_sets(run.evaluation.pair_sets).values())
-    shared = _shared(_Question(run, (source_stamps(run), run.data.stamps(), sets)))
+    shared = _shared(
+        _Question(run, (source_stamps(run), run.data.stamps(), sets, question_stamps(run)))
+    )
     if run.trains:
         train = shared.train[run.method.needs.reference]
         align = align_stage(run, shared.start, shared.tokens, shared.references, train)
@@ -220,8 +223,10 @@ def _shared(question: _Question) -> _Shared:
 
 def _evaluation_id(run: RunConfig) -> str:
     rows = run.data.content(str(run.evaluation.split))
-    how = settings_of(run.evaluation, OF_BENCHMARKS | OF_PAIR_SETS | {"name", "evaluators"})
-    return store.key("evaluation", {"rows": rows, "how": how})[:8]
+    unread = OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES | {"name", "evaluators"}
+    how = settings_of(run.evaluation, unread)
+    judge = {"judge": identity(run)} if run.evaluation.judge.kind is not JudgeKind.NONE else {}
+    return store.key("evaluation", {"rows": rows, "how": how, **judge})[:8]
 
 
 def _measured(

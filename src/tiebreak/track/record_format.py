@@ -36,6 +36,9 @@ PAIRS = "pairs.parquet"
 PAIR_TOKENS = "pair_tokens.parquet"
 ITEMS = "items"
 
+JUDGES, CHECK, CHECK_FORMAT = "judges", "check.json", 1
+"""Beside the folder of records, what judges were worth: `judges/<judge>/<data>/check.json`."""
+
 
 def items_file(evaluator: str) -> str:
     """Name of the items of one evaluator in the folder of an evaluation: a row per question."""

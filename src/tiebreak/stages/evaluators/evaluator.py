@@ -30,8 +30,12 @@ OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_s
 OF_BENCHMARKS = frozenset({"benchmarks", "questions", "chat_template", "mirror"})
 # Those that belong to pair sets, and to nothing else.
 OF_PAIR_SETS = frozenset({"pair_sets", "max_shared_prompts"})
+# Who judges, and files of questions: an evaluator that reads them says so in `more`.
+OF_JUDGES = frozenset(
+    "judge mt_bench alpaca_eval alpaca_eval_baseline arena_hard arena_hard_baseline".split()
+)
 # A label; what else is measured; which rows, that the key of their token ids tells.
-_NEVER = frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS | OF_PAIR_SETS
+_NEVER = frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES
 
 
 @dataclass
@@ -41,8 +45,9 @@ class Subject:
     model: the causal LM, loaded when it is first read. start: the start model in the same way,
     while the model is a policy; else None. tokens: folder of the held-out rows, or of those that
     the evaluator has of its own, as token ids.
-    items: rows of the evaluators that this one needs, by name. work: the folder of the artefact
-    that is being made, in which what a killed build left is found.
+    items: rows of the evaluators that this one needs, by name; items_start: the same of the start
+    model, where the evaluator compares with it and the model is a policy. work: the folder of the
+    artefact that is being made, in which what a killed build left is found.
     """
 
     run: RunConfig
@@ -51,6 +56,7 @@ class Subject:
     load: Callable[[], Any]
     load_start: Callable[[], Any] | None = None
     items: Mapping[str, list[Row]] = field(default_factory=dict)
+    items_start: Mapping[str, list[Row]] = field(default_factory=dict)
     work: Path | None = None
     _model: Any = None
 
@@ -119,6 +125,9 @@ class Evaluator:
     cost(size, of_policy)    what it takes on a policy, or on a start model; None: nobody knows
     scratch                  folders of its artefact that go when it is complete
     version                  raised when the same settings start to give other items
+    more(run)                what else its items depend on: plain JSON, beside the group's settings
+    against_start            whether the policy's items depend on what `needs` left of the start
+    calls(run)               about (calls, tokens sent) to a judge, for one model; None: to none
     """
 
     name: str
@@ -138,6 +147,9 @@ class Evaluator:
     cost: Callable[[RunSize, bool], Work] | None = None
     scratch: tuple[str, ...] = ()
     version: int = 1
+    more: Callable[[RunConfig], Mapping[str, Any]] = lambda run: {}
+    against_start: bool = False
+    calls: Callable[[RunConfig], tuple[float, float]] | None = None
 
     def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
         """What its items depend on beside the model and the rows."""
@@ -167,7 +179,7 @@ class Evaluator:
     def _asked(self, run: RunConfig) -> dict[str, Any]:
         if self.asks is not None:
             return dict(self.asks(run))
-        return dict(settings_of(run.evaluation, _NEVER | self.ignores))
+        return {**settings_of(run.evaluation, _NEVER | self.ignores), **self.more(run)}
 
     def stage(
         self, run: RunConfig, start: Checkpoint, rows: Stage, needed: Mapping[str, Stage]
@@ -175,9 +187,7 @@ class Evaluator:
         """Its items for the start model. rows: held-out rows, or its own, as token ids."""
 
         def build(context: Context, work: Path, paths: Paths) -> None:
-            subject = _subject(context.run, self, start, paths)
-            subject.work = work
-            write_rows(work / ITEMS, self.items(subject))
+            write_rows(work / ITEMS, self.items(_subject(context.run, self, start, paths, work)))
 
         parents, settings = dict(needed), self.settings(run, start)
         if self.reads_model:
@@ -192,18 +202,31 @@ class Evaluator:
     def of_policy(self, start: Stage, policy: Stage, needed: Mapping[str, Stage]) -> Stage:
         """The same for the policy, given the stage for the start model."""
         parents = {**start.parents, **needed} | ({"policy": policy} if self.reads_model else {})
+        if self.against_start:
+            parents |= {_of_start(need): start.parents[need] for need in self.needs}
         return Stage(
             start.name, start.settings, start.build, parents, start.version, start.scratch,
             what="policy",
         )  # fmt: skip
 
 
-def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths) -> Subject:
+def _of_start(need: str) -> str:
+    return f"{need} of the start model"
+
+
+def _subject(
+    run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths, work: Path
+) -> Subject:
     from tiebreak.engine.models import load_policy, load_start
 
-    items = {name: read_rows(paths[name] / ITEMS) for name in evaluator.needs}
+    items, before = (
+        {need: read_rows(paths[role(need)] / ITEMS) for need in evaluator.needs
+         if role(need) in paths}
+        for role in (str, _of_start)
+    )  # fmt: skip
+    about: dict[str, Any] = {"items": items, "items_start": before, "work": work}
     if not evaluator.reads_model:
-        return Subject(run, Path(), None, lambda: None, items=items)
+        return Subject(run, Path(), None, lambda: None, **about)
     place = start.place(paths)
 
     def load_this_start() -> Any:
@@ -211,10 +234,10 @@ def _subject(run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Pat
 
     tokens = paths.get("tokens", Path())
     if "policy" not in paths:
-        return Subject(run, tokens, start.tokenizer(), load_this_start, items=items)
+        return Subject(run, tokens, start.tokenizer(), load_this_start, **about)
     return Subject(
         run, tokens, start.tokenizer(),
-        lambda: load_policy(place, paths["policy"], start.commit), load_this_start, items,
+        lambda: load_policy(place, paths["policy"], start.commit), load_this_start, **about,
     )  # fmt: skip
 
 

@@ -1,0 +1,277 @@
+"""What the judged evaluators share: who judges, answers to questions, wins over other answers.
+
+A judge's identity (its weights or its name at an endpoint, the prompts, how it is asked) is part of
+what names an evaluator's items, so that two judges never share a column.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tiebreak import store
+from tiebreak.config.schema import JudgeConfig, JudgeKind, JudgeReply, ModelConfig, RunConfig
+from tiebreak.data.examples import Message
+from tiebreak.data.sources import Data
+from tiebreak.errors import UserError
+from tiebreak.judges import prompts
+from tiebreak.judges.judge import Gold, Judge
+from tiebreak.judges.questions import Asked, content_of, read_questions
+from tiebreak.judges.session import JUDGEMENTS, Judged, Question, judge_all
+from tiebreak.stages.checkpoint import given
+from tiebreak.stages.evaluators.evaluator import Row, RunSize, Subject, Work
+from tiebreak.stages.tokens import read_report
+from tiebreak.store import stamps
+
+ORDERS = 2
+TEMPLATE_TOKENS = 300  # of a judge's prompt beside the conversation and the answers
+ANSWER_CHARACTERS = 3.5  # of a token
+
+
+def identity(run: RunConfig) -> dict[str, Any]:
+    """What names the judge and how it is asked, as plain JSON. UserError: there is none, or a
+    setting is missing."""
+    judge = run.evaluation.judge
+    about: dict[str, Any] = {"kind": str(judge.kind)}
+    written = True
+    if judge.kind is JudgeKind.NONE:
+        asked = ", ".join(name for name in run.evaluation.evaluators if name in NAMES)
+        raise UserError(
+            f"evaluation.evaluators={asked} needs a judge; give evaluation.judge.kind=endpoint, "
+            "local or gold (docs/judges.md)"
+        )
+    if judge.kind is JudgeKind.ENDPOINT:
+        from tiebreak.judges.endpoint import checked_url
+
+        checked_url(judge)
+        pinned = {"revision": judge.revision} if judge.revision else {"endpoint": judge.endpoint}
+        about |= {"model": judge.model, **pinned}
+    if judge.kind is JudgeKind.LOCAL:
+        about |= {
+            **_weights(judge),
+            "reply": str(judge.reply),
+            "precision": str(run.train.precision),
+        }
+        written = judge.reply is JudgeReply.WRITTEN
+    if judge.kind is JudgeKind.GOLD:
+        the_judge(run)
+        return about
+    if written:
+        about |= {"temperature": judge.temperature, "max_tokens": judge.max_tokens,
+                  "repeats": judge.repeats}  # fmt: skip
+    return about | {"prompts": prompts.version()}
+
+
+def _weights(judge: JudgeConfig) -> dict[str, Any]:
+    if not judge.model:
+        raise UserError(
+            "evaluation.judge.kind=local needs evaluation.judge.model; give the folder or the Hub "
+            "id of a generative or a reward model"
+        )
+    found = given(judge.model, ModelConfig(name="judge", revision=judge.revision))
+    return {"weights": found.settings, "tokenizer": found.tokenizer_settings}
+
+
+def the_judge(run: RunConfig) -> Judge:
+    """The judge of a run. UserError: a setting is missing or wrong, or there is no key."""
+    config = run.evaluation.judge
+    if config.kind is JudgeKind.GOLD:
+        if type(run.data).gold is Data.gold:
+            raise UserError(
+                f"evaluation.judge.kind=gold: data={run.data.name} knows no true reward; use "
+                "data=world, or another judge"
+            )
+        return Gold(run.data.gold)
+    if config.kind is JudgeKind.ENDPOINT:
+        from tiebreak.judges.endpoint import Endpoint
+
+        return Endpoint.of(config)
+    from tiebreak.judges.local import local_judge
+
+    content = str(_weights(config)["weights"]["checkpoint"])
+    return local_judge(config, str(run.train.precision), content)
+
+
+def judge_id(run: RunConfig) -> str:
+    """8 hex digits of the judge's identity."""
+    return store.key("judge", identity(run))[:8]
+
+
+def judge_settings(run: RunConfig) -> dict[str, Any]:
+    """What a result says of its judge: the settings, with id, name and revision; nothing where
+    there is none."""
+    if run.evaluation.judge.kind is JudgeKind.NONE:
+        return {}
+    judge, settings = the_judge(run), run.resolved["evaluation"]["judge"]
+    about = {"id": judge_id(run), "name": judge.name, "revision": judge.revision or None}
+    return {"judge": settings | about}
+
+
+NAMES = ("head_to_head", "mt_bench", "alpaca_eval", "arena_hard")
+FILES = (*NAMES[1:], "alpaca_eval_baseline", "arena_hard_baseline")
+
+
+def asked_of(run: RunConfig, name: str, turns: int | None = None) -> list[Asked]:
+    """The questions of a benchmark that is given by a file. UserError: none is given."""
+    return read_questions(_file(run, name), turns)
+
+
+def _file(run: RunConfig, name: str) -> str:
+    source = getattr(run.evaluation, name)
+    if source is None:
+        raise UserError(
+            f"evaluation.evaluators has {name}, whose questions are a file: give "
+            f"evaluation.{name}=FILE (docs/judges.md)"
+        )
+    return source
+
+
+def question_stamps(run: RunConfig) -> Hashable:
+    """What tells that a file of questions or answers, or a local judge's, was changed."""
+    given_files = [getattr(run.evaluation, name) for name in FILES]
+    found = [Path(name) for name in given_files if name and Path(name).is_file()]
+    judge = run.evaluation.judge
+    if judge.kind is JudgeKind.LOCAL and judge.model and Path(judge.model).is_dir():
+        found += [file for file in Path(judge.model).iterdir() if file.is_file()]
+    return stamps(found)
+
+
+def files_of_questions(run: RunConfig, name: str) -> dict[str, Any]:
+    """What determines the questions, for a key."""
+    return {"questions": content_of(_file(run, name))}
+
+
+def files_and_judge(run: RunConfig, name: str) -> dict[str, Any]:
+    """The same, with the baseline's answers, if there are any, and the judge."""
+    baseline = getattr(run.evaluation, f"{name}_baseline", None)
+    more = {"baseline": content_of(baseline)} if baseline else {}
+    return {**files_of_questions(run, name), **more, "judge": identity(run)}
+
+
+def answered(
+    subject: Subject, conversations: Sequence[Sequence[Message]], what: str
+) -> list[list[int]]:
+    """Token ids of the model's answer to each conversation, the end token included."""
+    from tiebreak.data.tokens import encode_prompts
+    from tiebreak.engine.generation import generate
+    from tiebreak.engine.models import autocast
+    from tiebreak.engine.progress import progress
+
+    evaluation, tokenizer = subject.run.evaluation, subject.tokenizer
+    prompts_ids = encode_prompts([list(turns) for turns in conversations], tokenizer)
+    with progress(what, len(prompts_ids)) as advance, autocast(subject.run.train.precision):
+        return generate(
+            subject.model, prompts_ids, progress=advance, seed=evaluation.seed,
+            pad_id=tokenizer.pad_token_id, end_ids=read_report(subject.tokens)["end_ids"],
+            max_new_tokens=evaluation.max_new_tokens, temperature=evaluation.temperature,
+            batch_size=evaluation.batch_size,
+        )  # fmt: skip
+
+
+def single_answers(subject: Subject, name: str) -> list[Row]:
+    """A row per question of one turn: id, category, prompt, response, tokens."""
+    asked = asked_of(subject.run, name, turns=1)
+    said = [[{"role": "user", "content": one.turns[0]}] for one in asked]
+    written = answered(subject, said, f"{name} answers")
+    return [
+        {"id": one.id, "category": one.category, "prompt": one.turns[0], "tokens": len(ids),
+         "response": subject.tokenizer.decode(ids, skip_special_tokens=True)}
+        for one, ids in zip(asked, written, strict=True)
+    ]  # fmt: skip
+
+
+def put(subject: Subject, questions: Sequence[Question]) -> list[Judged]:
+    """The questions put to the run's judge; its words stay in the artefact."""
+    judge = the_judge(subject.run)
+    print(price_words(subject.run, judge, questions), file=sys.stderr, flush=True)
+    repeats = subject.run.evaluation.judge.repeats
+    assert subject.work is not None, "a judge is asked while an artefact is made"
+    return judge_all(judge, questions, subject.work / JUDGEMENTS, repeats)
+
+
+def price_words(run: RunConfig, judge: Judge, questions: Sequence[Question]) -> str:
+    """What is about to be asked, and what it costs at most; exact in calls, about in tokens."""
+    calls = [call for question in questions for call in question.calls()]
+    characters = sum(len(prompts.prompt_of(call)) for call in calls)
+    again = repeated(run, len(questions)) if judge.repeats else 1.0
+    sent = again * characters / ANSWER_CHARACTERS
+    return _price(run.evaluation.judge, judge.name, again * len(calls), sent)
+
+
+def repeated(run: RunConfig, questions: int) -> float:
+    """Calls for each one, since some questions are judged once more."""
+    return 1 + min(run.evaluation.judge.repeats, questions) / max(1, questions)
+
+
+def _price(judge: JudgeConfig, name: str, calls: float, sent: float) -> str:
+    words = f"judge {name}: {calls:.0f} calls, about {sent:,.0f} tokens sent"
+    if judge.kind is not JudgeKind.ENDPOINT:
+        return words
+    written = calls * judge.max_tokens
+    words += f", at most {written:,.0f} written"
+    one, other = judge.price_sent, judge.price_written
+    if one is None or other is None:
+        return f"{words}; price not known (evaluation.judge.price_sent and price_written)"
+    cost = (sent * one + written * other) / 1e6
+    return f"{words}: at most {cost:.2f} ({one:g} and {other:g} per million)"
+
+
+def ready(run: RunConfig, asks: Iterable[Callable[[], tuple[float, float]]]) -> None:
+    """Before anything is computed: UserError unless the judge can be asked and its price, which is
+    said, was confirmed. asks: (calls, tokens sent) of each evaluation that is about to ask."""
+    told = [one() for one in asks]
+    if told:
+        judge, config = the_judge(run), run.evaluation.judge
+        calls, sent = (sum(part) for part in zip(*told, strict=True))
+        refuse_price(config, _price(config, judge.name, calls, sent))
+
+
+def refuse_price(config: JudgeConfig, words: str) -> None:
+    """UserError, with the price in words, where there is one that nobody has confirmed."""
+    free = (config.price_sent, config.price_written) == (0, 0)
+    if config.kind is JudgeKind.ENDPOINT and not free and not config.confirmed:
+        raise UserError(f"{words}; confirm it with --yes, or with evaluation.judge.confirmed=true")
+
+
+def calls_of_file(name: str, turns: int = 1) -> Callable[[RunConfig], tuple[float, float]]:
+    """(calls, tokens sent) for one model on a file of questions, answers at their longest."""
+
+    def asks(run: RunConfig) -> tuple[float, float]:
+        asked = asked_of(run, name)
+        said = sum(len(text) for one in asked for text in one.turns) / ANSWER_CHARACTERS
+        longest, again = run.evaluation.max_new_tokens, repeated(run, turns * len(asked))
+        if name == "mt_bench":  # each turn graded, the second with the first before it
+            sent = (
+                turns * (said + len(asked) * TEMPLATE_TOKENS) + (1 + turns) * len(asked) * longest
+            )
+            return again * turns * len(asked), again * sent
+        sent = ORDERS * (said + len(asked) * (TEMPLATE_TOKENS + 2 * longest))
+        return again * ORDERS * len(asked), again * sent
+
+    return asks
+
+
+def cost_of_answers(name: str) -> Callable[[RunSize, bool], Work]:
+    """What writing the answers to a file of questions takes: the whole conversation again for each
+    turn."""
+
+    def cost(size: RunSize, of_policy: bool) -> Work:
+        asked, longest = asked_of(size.run, name), size.run.evaluation.max_new_tokens
+        turns = [(turn, len(text)) for one in asked for turn, text in enumerate(one.turns)]
+        written = sum(
+            (turn + 1) * (characters / ANSWER_CHARACTERS + longest) for turn, characters in turns
+        )
+        return Work(written, disk=len(turns) * (200 + 5 * longest))
+
+    return cost
+
+
+def cost_of_judging(name: str) -> Callable[[RunSize, bool], Work]:
+    """The disk alone: the judge's own time is not known before it has answered."""
+
+    def cost(size: RunSize, of_policy: bool) -> Work:
+        return Work(disk=2500 * len(asked_of(size.run, name)))
+
+    return cost

@@ -1,0 +1,98 @@
+"""What a judge's settings change: the keys of evaluators that ask it, and no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.config.quick import quick
+from tiebreak.compose import Run
+from tiebreak.errors import UserError
+
+JUDGED = (
+    "evaluation.evaluators=[generations,head_to_head]", "evaluation.judge.kind=endpoint",
+    "evaluation.judge.endpoint=http://127.0.0.1:9/v1", "evaluation.judge.model=m",
+)  # fmt: skip
+
+
+def keys(run: Run) -> dict[str, str]:
+    return {f"{stage.name} {stage.what}": stage.key for stage in run.plan.stages()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["model=other", "endpoint=http://127.0.0.1:8/v1", "revision=r1", "temperature=0.5",
+     "max_tokens=100", "repeats=7"],
+)  # fmt: skip
+def test_who_judges_and_how_it_is_asked(change: str) -> None:
+    before, after = quick(*JUDGED), quick(*JUDGED, f"evaluation.judge.{change}")
+    was, now = keys(before), keys(after)
+    assert {name for name in was if was[name] != now[name]} == {
+        "head_to_head start model", "head_to_head policy",
+    }  # fmt: skip
+    assert before.evaluators["head_to_head"] != after.evaluators["head_to_head"]
+    assert before.evaluators["generations"] == after.evaluators["generations"]
+    assert before.evaluation_id != after.evaluation_id and before.run_id == after.run_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["price_sent=1.0", "price_written=1.0", "max_cost=3.0", "max_total_tokens=9", "confirmed=true",
+     "concurrency=2", "timeout=3.0", "retries=0", "key_variable=OTHER", "batch_size=2",
+     "reply=written"],
+)  # fmt: skip
+def test_what_is_no_part_of_a_verdict(change: str) -> None:
+    before, after = quick(*JUDGED), quick(*JUDGED, f"evaluation.judge.{change}")
+    assert keys(before) == keys(after) and before.evaluation_id == after.evaluation_id
+
+
+def test_a_pinned_judge_may_move() -> None:
+    """Whoever gives a revision says what is behind the address."""
+    pinned = (*JUDGED, "evaluation.judge.revision=r1")
+    assert keys(quick(*pinned)) == keys(
+        quick(*pinned, "evaluation.judge.endpoint=http://127.0.0.1:8/v1")
+    )
+
+
+def test_no_judge_leaves_everything_as_it_was() -> None:
+    assert quick().evaluation_id == quick("evaluation.judge.kind=none").evaluation_id
+    one = quick("evaluation.judge.kind=gold")
+    assert keys(one) == keys(quick()), "nobody asks it"
+
+
+def test_questions_count_by_their_content(tmp_path: Path) -> None:
+    file, other = tmp_path / "q.jsonl", tmp_path / "r.jsonl"
+    file.write_text(json.dumps({"id": 1, "instruction": "why?"}) + "\n")
+    other.write_text(file.read_text())
+    asked = ("evaluation.evaluators=[alpaca_eval]", "evaluation.judge.kind=gold")
+    before = keys(quick(*asked, f"evaluation.alpaca_eval={file}"))
+    assert {name.split()[0] for name in before} >= {"alpaca_eval", "alpaca_eval_answers"}
+    moved = keys(quick(*asked, f"evaluation.alpaca_eval={tmp_path}/[r].jsonl"))
+    assert len(set(moved) & set(before)) == len(before)
+    file.write_text(json.dumps({"id": 1, "instruction": "why not?"}) + "\n")
+    after = keys(quick(*asked, f"evaluation.alpaca_eval={file}"))
+    assert {name.split()[0] for name in before if before[name] != after[name]} == {
+        "alpaca_eval", "alpaca_eval_answers",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["evaluation.evaluators=[head_to_head]"], "needs a judge; give evaluation.judge.kind"),
+        (["evaluation.evaluators=[mt_bench]", "evaluation.judge.kind=gold"],
+         "give evaluation.mt_bench=FILE"),
+        ([*JUDGED, "evaluation.judge.model=null"], "needs evaluation.judge.model"),
+        (["evaluation.evaluators=[head_to_head]", "evaluation.judge.kind=local"],
+         "needs evaluation.judge.model"),
+        (["evaluation.evaluators=[head_to_head]", "evaluation.judge.kind=local",
+          "evaluation.judge.model=./none"], "no such folder"),
+        (["evaluation.judge.kind=gpt"], "evaluation.judge.kind='gpt' is not one of"),
+        (["evaluation.judge.timeout=0"], "must be above 0"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        quick(*overrides)
