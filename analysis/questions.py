@@ -139,15 +139,15 @@ def _saddlepoint(apart: np.ndarray) -> float:
         return least
     if s <= 1e-3 * spread:  # the formula is 0/0 there
         return 2 * float(ndtr(-s / spread))
-    low, high = 0.0, 1 / float(size.max())
-    while float((size * np.tanh(high * size)).sum()) < s:
-        low, high = high, 2 * high
-    for _ in range(45):
-        t = (low + high) / 2
-        low, high = (t, high) if float((size * np.tanh(t * size)).sum()) < s else (low, t)
-    t = (low + high) / 2
+    t = 0.0
+    for _ in range(200):  # Newton's method: K' is concave, so no step from 0 overshoots
+        slope = np.tanh(t * size)
+        bend = float((np.square(size) * (1 - np.square(slope))).sum())
+        step = (s - float((size * slope).sum())) / bend
+        t += step
+        if step <= 1e-9 * t:
+            break
     k = float(np.logaddexp(t * size, -t * size).sum()) - len(size) * math.log(2)
-    bend = float((np.square(size) * (1 - np.square(np.tanh(t * size)))).sum())
     w, u = math.sqrt(2 * (t * s - k)), t * math.sqrt(bend)
     tail = float(ndtr(-w)) + math.exp(-w * w / 2) / math.sqrt(2 * math.pi) * (1 / u - 1 / w)
     return min(1.0, max(least, 2 * tail))

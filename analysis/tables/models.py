@@ -29,11 +29,11 @@ from tiebreak_analysis.tables.ties import MANY, Block, Pair, asked_of, corrected
 
 def models_judged(
     blocks: Sequence[Block], columns: Sequence[Column]
-) -> tuple[list[list[Row]], list[ModelPair], int]:
-    """The blocks' rows with `models` in their cells, the pairs that differ, and how many were
-    tested."""
+) -> tuple[list[list[Row]], list[ModelPair], int, int]:
+    """The blocks' rows with `models` in their cells, the pairs that differ, how many were tested,
+    and how many are too many to be."""
     asked = asked_of(blocks, columns, _rivals)
-    by_question, num_tests, _ = corrected(asked, _pairs)
+    by_question, num_tests, too_many = corrected(asked, _pairs)
     done, told = [], []
     for at, (rows, _) in enumerate(blocks):
         marked = [replace(row, cells=tuple(map(_with_interval, row.cells))) for row in rows]
@@ -45,7 +45,7 @@ def models_judged(
                     told += [replace(pair, scenario=rows[0].scenario) for pair in pairs]
                 marked = _marked(marked, place, column.sign, rivals, by_question[question])
         done.append(marked)
-    return done, told, num_tests
+    return done, told, num_tests, too_many
 
 
 def model_words(section: Section) -> Iterator[tuple[str, str]]:

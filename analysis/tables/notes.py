@@ -149,6 +149,8 @@ def _models(sections: Sequence[Section]) -> Iterator[str]:
             f"(±) in brackets: one seed; the {PERCENT} interval of this one model over questions "
             "alone, which says nothing of training again"
         )
+    if many := sum(section.untested_models for section in sections):
+        yield f"{many} pairs of single models are too many to test over their questions"
     tests = ", ".join(str(s.num_model_tests) for s in sections if s.num_model_tests)
     if tests:
         each = "the section" if len(sections) == 1 else "each section"

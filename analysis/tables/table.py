@@ -228,6 +228,8 @@ class Section:
     """Those shown to differ, of rows with too few seeds to compare methods."""
     num_model_tests: int = 0
     """Pairs of models that were tested: a family of their own."""
+    untested_models: int = 0
+    """Pairs of models that were not tested, because there are too many."""
     signal: tuple[float | None, ...] = ()
     """By column: spread between rows over the standard error of a row's mean."""
 

@@ -16,6 +16,7 @@ from tests.analysis.tables.benchmark_records import drawn, write_answers
 from tiebreak_analysis.page import table_document
 from tiebreak_analysis.records.runs import load
 from tiebreak_analysis.statistics import mean_interval
+from tiebreak_analysis.tables import ties
 from tiebreak_analysis.tables.comparison import comparison
 from tiebreak_analysis.tables.data import csv, sidecar
 from tiebreak_analysis.tables.table import Cell, Table
@@ -139,6 +140,14 @@ def test_few_questions_say_nothing(runs_dir: Path):
     table = comparison(load(runs_dir))
     assert table.sections[0].num_model_tests == 0 and "± -" in markdown(table)
     assert "none of them is marked\n" in markdown(table)
+
+
+def test_too_many_pairs_are_not_tested(runs_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ties, "MOST", 2)
+    write(runs_dir, {"dpo": 100, "kto": 140, "cpo": 60})
+    table = comparison(load(runs_dir))
+    assert table.sections[0].num_model_tests == 0 and "‡" not in markdown(table)
+    assert "3 pairs of single models are too many to test over their questions" in table.notes
 
 
 def test_subjects_are_the_items(runs_dir: Path):
