@@ -50,7 +50,9 @@ def test_every_command_that_uses_a_home_refuses_an_old_one(
     put(home, RECORD, 1)
     put(home, MADE, 1)
     before = content(home)
-    more = {"judge": ["check", "--data", "pairs.jsonl"]} | dict.fromkeys(NAMED, ["arizona-mini"])
+    more = {"judge": ["check", "--data", "pairs.jsonl"], "evaluate": ["a-model"]} | dict.fromkeys(
+        NAMED, ["arizona-mini"]
+    )
     assert code_of(command, *more.get(command, [])) == 2
     assert capsys.readouterr() == (
         "",

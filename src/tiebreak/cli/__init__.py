@@ -136,10 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     command("stop").add_argument("name")
     command("runs").add_argument("--json", action="store_true")
-    what = command("methods").add_mutually_exclusive_group()
-    what.add_argument("name", nargs="?")
-    what.add_argument("--json", action="store_true")
-    what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
+    _methods_options(command("methods"))
     command("fetch").add_argument("name")
     _mirror_options(command("mirror"))
     _check_options(command("judge"))
@@ -147,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
         _report_options(command(name), name)
     _sweep_options(command("study"), "study")
     return parser
+
+
+def _methods_options(one: argparse.ArgumentParser) -> None:
+    what = one.add_mutually_exclusive_group()
+    what.add_argument("name", nargs="?")
+    what.add_argument("--json", action="store_true")
+    what.add_argument("--docs", type=Path, metavar="FOLDER", help="write a page and a plot of each")
 
 
 def _evaluate_options(one: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -229,6 +229,28 @@ def _evaluation_id(run: RunConfig) -> str:
     return store.key("evaluation", {"rows": rows, "how": how, **judge})[:8]
 
 
+def _asked_for(run: RunConfig, pair_rows: Mapping[str, Stage]) -> Iterator[str]:
+    """Names of evaluators, benchmarks and pair sets. UserError: one is unknown, or another's."""
+    for name in run.evaluation.evaluators:
+        if name not in EVALUATORS:
+            raise UserError(
+                f"evaluation.evaluators: unknown evaluator {name!r}{nearest(name, EVALUATORS)}; "
+                f"there are {', '.join(EVALUATORS)}"
+            )
+        yield name
+    for name in benchmarks_of(run.evaluation):
+        if name in EVALUATORS:
+            raise UserError(f"evaluation.benchmarks: {name} is an evaluator's name, and no task's")
+        yield name
+    for name in pair_rows:
+        if name in TAKEN or name in benchmarks_of(run.evaluation):
+            raise UserError(
+                f"evaluation.pair_sets: {name} is the name of something else that is made or "
+                "measured here; rename the file"
+            )
+        yield name
+
+
 def _measured(
     run: RunConfig, start: Checkpoint, rows: Stage, pair_rows: Mapping[str, Stage]
 ) -> dict[str, tuple[str, Stage]]:
@@ -252,23 +274,7 @@ def _measured(
         own = pair_rows.get(name, rows)
         measured[name] = definition, evaluator.stage(run, start, own, stages)
 
-    for name in run.evaluation.evaluators:
-        if name not in EVALUATORS:
-            raise UserError(
-                f"evaluation.evaluators: unknown evaluator {name!r}{nearest(name, EVALUATORS)}; "
-                f"there are {', '.join(EVALUATORS)}"
-            )
-        add(name)
-    for name in benchmarks_of(run.evaluation):
-        if name in EVALUATORS:
-            raise UserError(f"evaluation.benchmarks: {name} is an evaluator's name, and no task's")
-        add(name)
-    for name in pair_rows:
-        if name in TAKEN or name in benchmarks_of(run.evaluation):
-            raise UserError(
-                f"evaluation.pair_sets: {name} is the name of something else that is made or "
-                "measured here; rename the file"
-            )
+    for name in _asked_for(run, pair_rows):
         add(name)
     if not measured and not run.trains:
         raise UserError(
