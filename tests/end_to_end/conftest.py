@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
@@ -12,6 +13,14 @@ import pytest
 
 from tests import forked
 from tests.end_to_end.commands import MICRO, Answer, Command, call
+
+
+@pytest.fixture(autouse=True)
+def libraries_are_no_garbage() -> None:
+    """A run collects garbage between its stages, and half a second of each collection went to
+    objects of imported modules."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
