@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.end_to_end import rows
 from tests.end_to_end.commands import MICRO, Command, start
 from tests.judges.server import KEY, Judge, judging, longer
 
@@ -180,3 +181,26 @@ def test_benchmarks_from_files(home: Path, tiebreak: Command, tmp_path: Path) ->
         assert "not used item by item" not in told.out and "mt_bench: n = 4 of 4" in told.out
         asks.write_text(asks.read_text().replace("the river", "the inn"))
         assert tiebreak("run", *words, *files).code == 2, "the baseline has no such question"
+
+
+def test_a_given_checkpoint_is_not_judged_before_its_price_is_confirmed(
+    home: Path, prepared: Path, tiebreak: Command, tmp_path: Path
+) -> None:
+    pairs = rows.pairs(6)
+    rows.write(tmp_path / "pairs.jsonl", pairs[:3])
+    rows.write(tmp_path / "test.jsonl", pairs[3:])
+    folder = rows.checkpoint(prepared, tmp_path / "model")
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"id": 1, "category": "writing", "turns": QUESTIONS[:2]}))
+    with judging(key=KEY) as judge:
+        judged = asked(judge, "mt_bench")
+        words = ["evaluate", str(folder), f"data={tmp_path / 'pairs.jsonl'}", "evaluation=short",
+                 f"data.test={tmp_path / 'test.jsonl'}", "evaluation.num_prompts=2",
+                 "evaluation.evaluators=[mt_bench]", f"evaluation.mt_bench={questions}",
+                 "tracker=none", "evaluation.max_new_tokens=4",
+                 *(one for one in judged if one.startswith("evaluation.judge."))]  # fmt: skip
+        refused = tiebreak(*words)
+        assert refused.code == 2 and "confirm it with --yes" in refused.err, refused.err
+        assert not judge.asked
+        assert tiebreak(*words, "--yes").code == 0
+        assert judge.asked

@@ -126,3 +126,15 @@ def test_fewer_questions_are_the_same_questions(
     lm = ours(model, tokenizer, tmp_path / "kept")
     some = rows(lm, "winogrande", mirror, questions=5)
     assert len(some) == 5 and len({row["id"] for row in some}) == 5
+
+
+def test_a_template_sees_one_date_and_the_studys_arguments(
+    model: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    tokenizer.chat_template = (
+        "{{ strftime_now('%Y') }} {{ tone }}:{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    with quietly():
+        lm = PrefixLM(model, tokenizer, 4, tmp_path / "kept", template={"tone": "kind"})
+    turns = [{"role": "user", "content": "hi"}]
+    assert lm.apply_chat_template(turns) == "2024 kind:hi"

@@ -10,6 +10,7 @@ import pytest
 from tests.config.quick import quick
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
+from tiebreak.stages.evaluators import EVALUATORS
 
 JUDGED = (
     "evaluation.evaluators=[generations,head_to_head]", "evaluation.judge.kind=endpoint",
@@ -96,3 +97,24 @@ def test_questions_count_by_their_content(tmp_path: Path) -> None:
 def test_mistakes_are_one_line(overrides: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         quick(*overrides)
+
+
+def test_the_price_counts_whoever_is_judged(tmp_path: Path) -> None:
+    """A start model is graded, and compared with a file's answers, and with nobody else's."""
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps({"id": 1, "turns": ["a", "b"]}) + "\n")
+    single = tmp_path / "single.jsonl"
+    single.write_text(json.dumps({"id": 1, "prompt": "a"}) + "\n")
+    run = quick(*JUDGED, f"evaluation.mt_bench={file}", f"evaluation.alpaca_eval={single}",
+                "evaluation.judge.repeats=0")  # fmt: skip
+    based = quick(*JUDGED, f"evaluation.alpaca_eval={single}", "evaluation.judge.repeats=0",
+                  f"evaluation.alpaca_eval_baseline={single}")  # fmt: skip
+
+    def calls(name: str, of: Run = run) -> tuple[float, float]:
+        of_each = EVALUATORS[name].calls
+        assert of_each is not None
+        return of_each(of, False)[0], of_each(of, True)[0]
+
+    assert calls("mt_bench") == (2, 2)
+    assert calls("alpaca_eval") == (0, 2) and calls("alpaca_eval", based) == (2, 2)
+    assert calls("head_to_head")[0] == 0 < calls("head_to_head")[1]

@@ -160,6 +160,7 @@ def _evaluate_options(one: argparse.ArgumentParser) -> None:
                      "the folder's name)")  # fmt: skip
     one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="evaluation, data, "
                      "train.precision, ...")  # fmt: skip
+    _yes(one)
 
 
 def _check_options(judge: argparse.ArgumentParser) -> None:

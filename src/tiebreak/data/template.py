@@ -88,6 +88,13 @@ def render(
         raise UserError(f"{where}: {fault}, or set model.chat_template to {_others()}") from error
 
 
+def pin(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Lets the library's own `apply_chat_template` write what `render` would: what the template
+    takes from outside the conversation is replaced in the library's compiled copy of it."""
+    if (text := active(tokenizer, {})) is not None:
+        _compiled(text)
+
+
 def left_out(given: Any, text: str, field: str) -> Iterator[tuple[str, str]]:
     """(its field, the text) of each text in a message, in tools or documents that `text` lacks."""
     if isinstance(given, Mapping):

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from tiebreak.data.template import pin
 from tiebreak.engine.causal_lm import plain_forward
 from tiebreak.engine.prefixes import Pack, PrefixScorer, Text, TextScore
 from tiebreak.engine.probe import FAILURES, TOLERANCE
@@ -57,15 +59,20 @@ class Kept:
 
 
 class PrefixLM(HFLM):
-    """positions, unique_tokens: what log-prob requests took through the network, and the least
-    that they could have taken. how: "prefixes", or why it is lm-eval's own way."""
+    """positions: what log-prob requests took through the network by shared prefixes. how:
+    "prefixes", or why it is lm-eval's own way. template: the study's arguments of the chat
+    template."""
 
     def __init__(
         self, model: Any, tokenizer: Any, batch_size: int, kept: Path, *, budget: int = BUDGET,
         head_chunk: int = 256, what: str = "benchmark",
+        template: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         install(model, head_chunk)
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        super().__init__(
+            pretrained=model, tokenizer=tokenizer, batch_size=batch_size,
+            chat_template_args=dict(template),
+        )  # fmt: skip
         self._kept, self._budget, self._what = Kept(kept), budget, what
         self.positions, self.how = 0, "prefixes"
         self._checked = {"first": False, "cached": False}
@@ -129,6 +136,14 @@ class PrefixLM(HFLM):
         off = abs(own - score.logp) / text.scored
         if not off <= (0.1 if mixed else TOLERANCE):
             raise Different(f"scores by shared prefixes are {off:.2g} nats per token off")
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """As lm-eval's class writes it, on the one date that templates see here."""
+        tokenizer: Any = self.tokenizer
+        pin(tokenizer)
+        return super().apply_chat_template(chat_history, add_generation_prompt)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         names = [_name(one.args) for one in requests]

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tiebreak.config.schema import JudgeConfig, JudgeReply
-from tiebreak.data.examples import Message
+from tiebreak.data.examples import Example, Message
+from tiebreak.data.template import render
 from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 from tiebreak.judges.judge import Call, Keep, Reply, Status
@@ -248,10 +249,8 @@ class Reward:
 
 
 def _conversation(call: Call, answer: str, tokenizer: Any) -> str:
-    if not tokenizer.chat_template:
-        raise UserError("the reward model's tokenizer has no chat template; it cannot be asked")
     turns = [*call.prompt, {"role": "assistant", "content": answer}]
-    return tokenizer.apply_chat_template(turns, tokenize=False)
+    return render(turns, tokenizer, "the reward model", {}, prompt=False)
 
 
 def _parts(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
@@ -262,13 +261,12 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _end_ids(tokenizer: Any) -> list[int]:
-    """EOS, and the mark that ends a turn of this chat template where it is another."""
-    turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    rendered = _ids(tokenizer, tokenizer.apply_chat_template(turn, tokenize=False))
-    special = set(tokenizer.all_special_ids)
-    closing = [token for token in rendered[-3:] if token in special]
-    return sorted({tokenizer.eos_token_id, *closing[:1]} - {None})
+def _end_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end a reply: EOS, and the mark of this chat template where it is another."""
+    from tiebreak.data.tokens import Limits, tokenise
+
+    probe = Example("probe", [{"role": "user", "content": "a"}], ("b",), where="the judge")
+    return tokenise([probe], tokenizer, Limits(tokenizer.model_max_length))[1].end_ids
 
 
 def _most_positions(model: Any) -> int:

@@ -91,8 +91,8 @@ def _execute(
     def made(stage: Stage) -> Path:
         return make(stage, store, context, log.enter, outcome.note)
 
+    ready_to_judge([run])
     if run.trains:
-        ready_to_judge([run])
         _train(run, log, store, made, others)
     for measured in run.plan.evaluations.values():
         for stage in measured.stages:
@@ -136,9 +136,10 @@ def ready_to_judge(runs: Sequence[Run]) -> None:
     for run in judged:
         for name, measured in run.plan.evaluations.items():
             calls = evaluator_of(name, run.evaluation).calls
-            at = measured.policy.name, measured.policy.key
-            if calls is not None and not store.has(*at):
-                to_come[at] = partial(calls, run)
+            for stage in measured.stages if calls is not None else ():
+                of_policy = measured.start is not None and stage is measured.policy
+                if calls is not None and not store.has(stage.name, stage.key):
+                    to_come[stage.name, stage.key] = partial(calls, run, of_policy)
     if judged:
         ready(judged[0], list(to_come.values()))
 

@@ -1,4 +1,5 @@
-"""What can be measured on a model, by name: every file of this folder that has an `EVALUATOR`."""
+"""What can be measured on a model, by name: every file of this folder that has an `EVALUATOR`, or
+`EVALUATORS` where several differ in little but their name."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from tiebreak.stages.evaluators.pair_set import pair_set
 _names = (entry.name for entry in pkgutil.iter_modules(__path__))
 _modules = [importlib.import_module(f"{__name__}.{name}") for name in _names]
 EVALUATORS: dict[str, Evaluator] = {
-    module.EVALUATOR.name: module.EVALUATOR for module in _modules if hasattr(module, "EVALUATOR")
+    one.name: one
+    for module in _modules
+    for one in (*getattr(module, "EVALUATORS", ()), getattr(module, "EVALUATOR", None))
+    if one is not None
 }
 
 

@@ -63,7 +63,9 @@ def benchmark(task: str) -> Evaluator:
 
 
 def _asks(task: str, run: RunConfig) -> dict[str, Any]:
-    return identity(benchmarks_of(run.evaluation)[task], run.evaluation)
+    kwargs = run.model.chat_template_kwargs if run.evaluation.chat_template else {}
+    template = {"chat_template_kwargs": dict(kwargs)} if kwargs else {}
+    return identity(benchmarks_of(run.evaluation)[task], run.evaluation) | template
 
 
 def _items(task: str, subject: Subject) -> list[Row]:
@@ -86,6 +88,7 @@ def _items(task: str, subject: Subject) -> list[Row]:
             lm = PrefixLM(
                 subject.model, subject.tokenizer, evaluation.batch_size, kept / "answers.jsonl",
                 head_chunk=run.train.execution.head_chunk, what=task,
+                template=run.model.chat_template_kwargs,
             )  # fmt: skip
             return ask(
                 lm, benchmarks_of(evaluation)[task], questions=evaluation.questions,

@@ -127,7 +127,8 @@ class Evaluator:
     version                  raised when the same settings start to give other items
     more(run)                what else its items depend on: plain JSON, beside the group's settings
     against_start            whether the policy's items depend on what `needs` left of the start
-    calls(run)               about (calls, tokens sent) to a judge, for one model; None: to none
+    calls(run, of_policy)    about (calls, tokens sent) to a judge, for a policy or a start model;
+                             None: to none
     """
 
     name: str
@@ -149,7 +150,7 @@ class Evaluator:
     version: int = 1
     more: Callable[[RunConfig], Mapping[str, Any]] = lambda run: {}
     against_start: bool = False
-    calls: Callable[[RunConfig], tuple[float, float]] | None = None
+    calls: Callable[[RunConfig, bool], tuple[float, float]] | None = None
 
     def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
         """What its items depend on beside the model and the rows."""

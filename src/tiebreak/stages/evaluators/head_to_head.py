@@ -31,11 +31,14 @@ def items(subject: Subject) -> list[Row]:
     return wins(subject, subject.items["generations"], before)
 
 
-def calls(run: RunConfig) -> tuple[float, float]:
+def calls(run: RunConfig, of_policy: bool) -> tuple[float, float]:
+    """(calls, tokens sent) for one model; the start model is compared with nobody."""
+    if not of_policy:
+        return 0.0, 0.0
     evaluation = run.evaluation
     each = PROMPT_TOKENS + 2 * evaluation.max_new_tokens + TEMPLATE_TOKENS
-    calls = repeated(run, evaluation.num_prompts) * ORDERS * evaluation.num_prompts
-    return calls, calls * each
+    number = repeated(run, evaluation.num_prompts) * ORDERS * evaluation.num_prompts
+    return number, number * each
 
 
 def cost(size: RunSize, of_policy: bool) -> Work:

@@ -160,7 +160,9 @@ def answered(
     from tiebreak.engine.progress import progress
 
     evaluation, tokenizer = subject.run.evaluation, subject.tokenizer
-    prompts_ids = encode_prompts([list(turns) for turns in conversations], tokenizer)
+    template = dict(subject.run.model.chat_template_kwargs)
+    asked = [list(turns) for turns in conversations]
+    prompts_ids = encode_prompts(asked, tokenizer, None, [template] * len(asked))
     with progress(what, len(prompts_ids)) as advance, autocast(subject.run.train.precision):
         return generate(
             subject.model, prompts_ids, progress=advance, seed=evaluation.seed,
@@ -218,13 +220,13 @@ def _price(judge: JudgeConfig, name: str, calls: float, sent: float) -> str:
     return f"{words}: at most {cost:.2f} ({one:g} and {other:g} per million)"
 
 
-def ready(run: RunConfig, asks: Iterable[Callable[[], tuple[float, float]]]) -> None:
+def ready(run: RunConfig, to_come: Iterable[Callable[[], tuple[float, float]]]) -> None:
     """Before anything is computed: UserError unless the judge can be asked and its price, which is
-    said, was confirmed. asks: (calls, tokens sent) of each evaluation that is about to ask."""
-    told = [one() for one in asks]
-    if told:
+    said, was confirmed. to_come: (calls, tokens sent) of each evaluation that is about to ask."""
+    told = [one() for one in to_come]
+    calls, sent = (sum(part) for part in zip((0.0, 0.0), *told, strict=True))
+    if calls:
         judge, config = the_judge(run), run.evaluation.judge
-        calls, sent = (sum(part) for part in zip(*told, strict=True))
         refuse_price(config, _price(config, judge.name, calls, sent))
 
 
@@ -235,14 +237,18 @@ def refuse_price(config: JudgeConfig, words: str) -> None:
         raise UserError(f"{words}; confirm it with --yes, or with evaluation.judge.confirmed=true")
 
 
-def calls_of_file(name: str, turns: int = 1) -> Callable[[RunConfig], tuple[float, float]]:
-    """(calls, tokens sent) for one model on a file of questions, answers at their longest."""
+def calls_of_file(name: str, turns: int = 1) -> Callable[[RunConfig, bool], tuple[float, float]]:
+    """(calls, tokens sent) for one model on a file of questions, answers at their longest. Where a
+    policy is compared with its start model, nobody is asked about that one."""
 
-    def asks(run: RunConfig) -> tuple[float, float]:
+    def calls(run: RunConfig, of_policy: bool) -> tuple[float, float]:
+        graded = name == "mt_bench"
+        if not (of_policy or graded or getattr(run.evaluation, f"{name}_baseline", None)):
+            return 0.0, 0.0
         asked = asked_of(run, name)
         said = sum(len(text) for one in asked for text in one.turns) / ANSWER_CHARACTERS
         longest, again = run.evaluation.max_new_tokens, repeated(run, turns * len(asked))
-        if name == "mt_bench":  # each turn graded, the second with the first before it
+        if graded:  # each turn graded, the second with the first before it
             sent = (
                 turns * (said + len(asked) * TEMPLATE_TOKENS) + (1 + turns) * len(asked) * longest
             )
@@ -250,7 +256,7 @@ def calls_of_file(name: str, turns: int = 1) -> Callable[[RunConfig], tuple[floa
         sent = ORDERS * (said + len(asked) * (TEMPLATE_TOKENS + 2 * longest))
         return again * ORDERS * len(asked), again * sent
 
-    return asks
+    return calls
 
 
 def cost_of_answers(name: str) -> Callable[[RunSize, bool], Work]:
