@@ -52,9 +52,9 @@ def options(group: str) -> list[str]:
 def configure(overrides: Sequence[str]) -> schema.RunConfig:
     """`["method=kto", "train.learning_rate=1e-4"]`, typed and checked; no file is read but conf/.
     Raises UserError for any mistake. `tiebreak.compose` makes it a run with ids."""
-    seeds = tuple(item for item in overrides if item.startswith(("seed=", "seed.")))
-    others = tuple(item for item in overrides if not item.startswith(("seed=", "seed.")))
-    if any("${" in item for item in overrides):  # may mean a key of any group
+    seeds = tuple([item for item in overrides if item.startswith(("seed=", "seed."))])
+    others = tuple([item for item in overrides if item not in seeds])
+    if "${" in " ".join(overrides):  # may mean a key of any group
         own = _groups((*seeds, *others))
         container = {key: _plain(key, *what) for key, what in own.items()}
         return read_config(_interpolated(container, [v for _, vs in own.values() for v in vs]))
@@ -145,6 +145,7 @@ def _said(item: str) -> tuple[str, str | None, tuple[str, ...]]:
     return (_parsed_once if _lasts(item) else _parsed)(item)
 
 
+@functools.lru_cache(maxsize=4096)
 def _lasts(item: str) -> bool:
     """Whether what an override means does not depend on which files are there."""
     key, _, value = item.partition("=")

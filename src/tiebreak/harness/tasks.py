@@ -11,14 +11,12 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tiebreak import store
 from tiebreak.config.schema import EvaluationConfig
 from tiebreak.errors import UserError, nearest
-from tiebreak.harness.mirror import CONTENTS, contents
 from tiebreak.store import files_hash
 
 INSTALL = "install it: pip install 'tiebreak[eval]'"
@@ -73,6 +71,8 @@ def identity(benchmark: Benchmark, evaluation: EvaluationConfig) -> dict[str, An
 
 def lm_eval_version() -> str:
     """UserError: it is not installed."""
+    from importlib import metadata
+
     try:
         return metadata.version("lm_eval")
     except metadata.PackageNotFoundError:
@@ -144,6 +144,8 @@ def data_of(task: str, mirror: str | None) -> dict[str, str]:
             f"evaluation.mirror={mirror} has no data for {task} (looked for {', '.join(paths)}); "
             "make it with tiebreak mirror make --from JSONL_FOLDER --to FOLDER"
         )
+    from tiebreak.harness.mirror import CONTENTS, contents
+
     made = contents(Path(mirror)) if (Path(mirror) / CONTENTS).is_file() else {}
     return {path: _content(Path(mirror) / path, made.get(path)) for path in here}
 

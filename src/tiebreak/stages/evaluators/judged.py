@@ -110,7 +110,6 @@ def judge_settings(run: RunConfig) -> dict[str, Any]:
 
 
 NAMES = ("head_to_head", "mt_bench", "alpaca_eval", "arena_hard")
-FILES = (*NAMES[1:], "alpaca_eval_baseline", "arena_hard_baseline")
 
 
 def asked_of(run: RunConfig, name: str, turns: int | None = None) -> list[Asked]:
@@ -130,9 +129,11 @@ def _file(run: RunConfig, name: str) -> str:
 
 def question_stamps(run: RunConfig) -> Hashable:
     """What tells that a file of questions or answers, or a local judge's, was changed."""
-    given_files = [getattr(run.evaluation, name) for name in FILES]
+    evaluation = run.evaluation
+    given_files = (evaluation.mt_bench, evaluation.alpaca_eval, evaluation.alpaca_eval_baseline,
+                   evaluation.arena_hard, evaluation.arena_hard_baseline)  # fmt: skip
     found = [Path(name) for name in given_files if name and Path(name).is_file()]
-    judge = run.evaluation.judge
+    judge = evaluation.judge
     if judge.kind is JudgeKind.LOCAL and judge.model and Path(judge.model).is_dir():
         found += [file for file in Path(judge.model).iterdir() if file.is_file()]
     return stamps(found)
