@@ -44,7 +44,10 @@ def test_each_cell_is_the_records() -> None:
          str(row["n"])]
         for row in section["rows"]
     ]  # fmt: skip
-    assert rows() == expected and len(expected) == 15
+    last = [c.get("signal_to_noise") for c in section["columns"]]
+    noise = ["" if value is None else f"{value:.1f}" for value in last]
+    expected.append([expected[-1][0], "signal-to-noise", *noise, ""])
+    assert rows() == expected and len(expected) == 16
 
 
 def test_the_heading_and_the_footer_are_the_records() -> None:
