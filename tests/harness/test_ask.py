@@ -97,9 +97,11 @@ def test_a_killed_benchmark_goes_on(
 
 
 def test_where_prefixes_do_not_give_the_models_numbers_lm_evals_way_is_taken(
-    model: Any, tokenizer: Any, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    model: Any, tokenizer: Any, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     expected = rows(ours(model, tokenizer, tmp_path / "right"), "winogrande", mirror)
+    assert capsys.readouterr().err == ""
     scores = PrefixScorer._scores
     monkeypatch.setattr(
         PrefixScorer, "_scores",
@@ -108,6 +110,7 @@ def test_where_prefixes_do_not_give_the_models_numbers_lm_evals_way_is_taken(
     lm = ours(model, tokenizer, tmp_path / "wrong")
     found = rows(lm, "winogrande", mirror)
     assert "nats per token off" in lm.how
+    assert capsys.readouterr().err.startswith("benchmark: lm-eval's own way is taken: scores by")
     assert_alike(found, expected)
 
 
@@ -138,3 +141,13 @@ def test_a_template_sees_one_date_and_the_studys_arguments(
         lm = PrefixLM(model, tokenizer, 4, tmp_path / "kept", template={"tone": "kind"})
     turns = [{"role": "user", "content": "hi"}]
     assert lm.apply_chat_template(turns) == "2024 kind:hi"
+
+
+def test_requests_that_are_cut_are_counted(
+    model: Any, tokenizer: Any, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm = ours(model, tokenizer, tmp_path / "kept")
+    lm._max_length = 120
+    rows(lm, "winogrande", mirror)
+    said = "24 of 24 requests are longer than the model's 120 tokens and are cut on the left"
+    assert said in capsys.readouterr().err

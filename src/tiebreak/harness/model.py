@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -81,6 +82,11 @@ class PrefixLM(HFLM):
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         texts = [self._text(context, answer) for _, context, answer in requests]
+        long = sum(len(context) + len(answer) > self.max_length + 1
+                   for _, context, answer in requests)  # fmt: skip
+        if long:
+            self._say(f"{long} of {len(requests)} requests are longer than the model's "
+                      f"{self.max_length} tokens and are cut on the left")  # fmt: skip
         names = [_name(text) for text in texts]
         missing = [i for i, name in enumerate(names) if self._kept.get(name) is None]
         with progress(self._what, len(missing)) as advance:
@@ -90,6 +96,7 @@ class PrefixLM(HFLM):
                     self._by_prefixes(*asked, advance)
                 except Different as error:
                     self.how = str(error)
+                    self._say(f"lm-eval's own way is taken: {error}")
             missing = [i for i in missing if self._kept.get(names[i]) is None]
             together = TOGETHER * int(self.batch_size)
             for at in range(0, len(missing), together):
@@ -98,6 +105,9 @@ class PrefixLM(HFLM):
                 self._kept.add({names[i]: list(one) for i, one in zip(part, found, strict=True)})
                 advance(len(part))
         return [(logp, greedy) for logp, greedy in map(self._kept.get, names)]
+
+    def _say(self, words: str) -> None:
+        print(f"{self._what}: {words}", file=sys.stderr, flush=True)
 
     def _text(self, context: list[int], answer: list[int]) -> Text:
         """Cut on the left to what the model takes, as lm-eval cuts it."""
