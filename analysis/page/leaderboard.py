@@ -56,8 +56,10 @@ def _notes(table: Table) -> Markup:
         f": {'best' if downwards else 'highest'} mean of those with enough seeds; {TIED}: tied, "
         "not distinguishable from the best; interval and n as said below"
     )
-    if any(section.num_model_tests for section in table.sections):
-        marks += f"; {DIFFERS}: this model differs from the best one on these questions, no more"
+    if any(section.models.number for section in table.sections):
+        marks += (
+            f"; {DIFFERS}: this model and the best it is compared with differ on these questions"
+        )
     if any(s.undecided(at) for s in table.sections for at in range(len(s.columns))):
         marks += "; grey: the column cannot decide"
     key = tag("p", tag("strong", "bold"), marks, class_="key")
@@ -210,8 +212,9 @@ def _hover(cell: Cell, column: Column) -> str:
     if apart is not None and apart.behind is not None and not apart.highest:
         p = "" if apart.p is None else f"; p = {apart.p:.2g} after Holm"
         lines.append(
-            f"this model behind the best of its scenario by {column.text(apart.behind.mean)} on "
-            f"{apart.behind.num_items} items{p}; nothing of training again"
+            "this model behind the best it is compared with by "
+            f"{column.text(apart.behind.mean)} on {apart.behind.num_items} items{p}; nothing of "
+            "training again"
         )
     return "\n".join(lines)
 
