@@ -65,8 +65,9 @@ function showQuestions() {
     "aria-pressed": String(asked.outcome === at), on: move({ outcome: at, page: 0 }) }, `${title}: ${found[at].length}`));
   const names = found[asked.outcome];
   const pages = paged(names.length, QUESTIONS, asked.page, (page) => move({ page })());
-  remade(box,
-    element("div", { class: "chips" }, ...chips),
-    element("p", { class: "text questions" }, names.slice(pages.from, pages.to).join("   ") || "(none)"),
-    pages.line());
+  const shown = names.slice(pages.from, pages.to);
+  const list = element("ul", { class: "names" }, ...shown.map((one) => element("li", {}, one)));
+  list.style.setProperty("--longest", `${Math.max(4, ...shown.map((one) => one.length)) + 1}ch`);
+  remade(box, element("div", { class: "chips" }, ...chips),
+    shown.length ? list : element("p", { class: "nothing" }, "(none)"), pages.line());
 }
