@@ -87,17 +87,17 @@ class _Judged:
         return asked_of(self.blocks, self.columns, self.rivals)
 
     @cached_property
-    def corrected(self) -> tuple[dict[Question, dict[tuple[Model, Model], float | None]], int, int]:
+    def found(self) -> tuple[dict[Question, dict[tuple[Model, Model], float | None]], int, int]:
         return corrected(self.asked, partial(_pairs, self.given), _tested)
 
     @cached_property
     def against(self) -> dict[tuple[str, Model], dict[Model, float | None]]:
         """What is compared, a model -> the models it was tested against, with p."""
-        found: dict[tuple[str, Model], dict[Model, float | None]] = defaultdict(dict)
-        for (_, what), pairs in self.corrected[0].items():
+        against: dict[tuple[str, Model], dict[Model, float | None]] = defaultdict(dict)
+        for (_, what), pairs in self.found[0].items():
             for (a, b), p in pairs.items():
-                found[what, a][b] = found[what, b][a] = p
-        return found
+                against[what, a][b] = against[what, b][a] = p
+        return against
 
     def cells(self, at: int, row: Row) -> Iterator[Cell | None]:
         for place, (column, cell) in enumerate(zip(self.columns, row.cells, strict=True)):
@@ -111,7 +111,7 @@ class _Judged:
             yield cell
 
     def tests(self) -> ModelTests:
-        by_question, number, too_many = self.corrected
+        by_question, number, too_many = self.found
         told = []
         for (at, place), (question, rivals) in self.asked.items():
             column = self.columns[place]
