@@ -9,6 +9,7 @@ most; what libraries keep and what is lost between blocks is stated, not compute
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from tiebreak.config.schema import Precision, RunConfig
@@ -52,7 +53,7 @@ class Place:
         half = self.on_gpu and run.train.precision is not Precision.FLOAT32
         return HALF if half else FLOAT
 
-    @property
+    @functools.cached_property
     def runtime(self) -> int:
         return GPU_RUNTIME if self.on_gpu else RUNTIME
 

@@ -5,6 +5,7 @@ Both come from headers of files and from recipes; no weights and no rows are loa
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -42,12 +43,12 @@ class Shape:
     modules: tuple[tuple[str, int], ...] = ()
     tied: bool = True
 
-    @property
+    @functools.cached_property
     def layer(self) -> float:
         """Parameters of one layer."""
         return (self.parameters - (2 - self.tied) * self.vocabulary * self.hidden) / self.layers
 
-    @property
+    @functools.cached_property
     def kv(self) -> float:
         """Width of a position's keys, as of its values; that of its states where no layer is named
         for keys alone."""

@@ -9,6 +9,7 @@ data has to be there.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -82,7 +83,7 @@ class Machine:
         same = all(host.get(k) == v for k, v in self.host.items() if k != "devices")
         return same and self.devices in (None, tuple(host.get("devices", ())))
 
-    @property
+    @functools.cached_property
     def place(self) -> Place:
         return Place(self.layout, bool(self.gpu or self.devices))
 
@@ -112,7 +113,9 @@ class Machine:
 
     def work(self, cost: StageCost) -> float | None:
         """Work of a stage in the unit of its kind; forward passes beside answers take less time."""
-        return None if cost.work is None else cost.work + self.generate_share * cost.scored
+        if cost.work is None or not cost.scored:
+            return cost.work
+        return cost.work + self.generate_share * cost.scored
 
 
 def processes(run: RunConfig, stage: str) -> int:
@@ -174,12 +177,13 @@ class Speeds:
         self, name: str, what: str, cost: StageCost, size: RunSize, machine: Machine
     ) -> tuple[float | None, TimeFrom]:
         """The time of a stage, from the nearest that was measured."""
-        num, work, rates = machine.processes(size.run, name), machine.work(cost), self._rates
-        key = SpeedKey.of(name, what, size, num)
         if cost.kind == "none":
             return 0.0, TimeFrom.NOTHING
+        work, rates = machine.work(cost), self._rates
         if work is None:
             return None, TimeFrom.UNKNOWN
+        num = machine.processes(size.run, name)
+        key = SpeedKey.of(name, what, size, num)
         for source, at in ((TimeFrom.SAME, key.like), (TimeFrom.SCALED, key.near)):
             if (source, at) in rates:
                 return work / rates[source, at], source

@@ -58,7 +58,8 @@ class StageCost:
         return None if self.parts is None else round(sum(self.parts.values()))
 
 
-CostFormula = Callable[[RunSize, str], float]  # (size, what the stage is of) -> FLOPs or bytes
+# (size, what the stage is of, where it is done) -> FLOPs or bytes
+CostFormula = Callable[[RunSize, str, Place], float]
 MemoryFormula = Callable[[RunSize, str, Place], Parts]
 
 
@@ -67,8 +68,8 @@ class _Formulas(NamedTuple):
     work: CostFormula
     memory: MemoryFormula
     disk: CostFormula
-    transient: CostFormula = lambda size, what: 0
-    sent: Callable[[RunSize, str, Place], float] = lambda size, what, place: 0.0
+    transient: CostFormula = lambda size, what, place: 0
+    sent: CostFormula = lambda size, what, place: 0
 
 
 def stage_cost(name: str, what: str, size: RunSize, place: Place = HERE) -> StageCost:
@@ -78,23 +79,20 @@ def stage_cost(name: str, what: str, size: RunSize, place: Place = HERE) -> Stag
         return StageCost("unknown", missing=f"what writing the rows of data={data} needs")
     if name not in _STAGES:
         return _evaluator_cost(name, what == "policy", size, place)
-    formulas, of = _STAGES[name], what or name
-    missing: list[str] = []
-
-    def known(formula: Callable[..., Any], *more: Place) -> Any:
+    kind, *formulas = _STAGES[name]
+    values: list[Any] = []
+    missing = ""
+    for formula in formulas:
         try:
-            return formula(size, of, *more)
+            values.append(formula(size, what or name, place))
         except NotKnown as error:
-            missing.append(str(error))
-            return None
-
-    work, parts = known(formulas.work), known(formulas.memory, place)
-    disk, transient = known(formulas.disk), known(formulas.transient)
-    return StageCost(
-        formulas.kind, work, None if parts is None else {"runtime": place.runtime, **parts},
-        None if disk is None else round(disk), None if transient is None else round(transient),
-        next(iter(missing), ""), sent=known(formulas.sent, place) or 0.0,
-    )  # fmt: skip
+            values.append(None)
+            missing = missing or str(error)
+    work, parts, disk, transient, sent = values
+    disk, transient = (None if value is None else round(value) for value in (disk, transient))
+    if parts is not None:
+        parts["runtime"] = place.runtime
+    return StageCost(kind, work, parts, disk, transient, missing, sent=sent or 0.0)
 
 
 def _evaluator_cost(name: str, of_policy: bool, size: RunSize, place: Place) -> StageCost:
@@ -110,14 +108,21 @@ def _evaluator_cost(name: str, of_policy: bool, size: RunSize, place: Place) -> 
     missing = ""
     try:
         adapter = size.adapter() if of_policy else 0
-        writing = _writing(size, place, adapter) if written else {}
-        scoring = _scoring(size, place, adapter) if scored else {}
-        parts = {"runtime": place.runtime, **max(writing, scoring, key=lambda p: sum(p.values()))}
+        if written:
+            parts = _writing(size, place, adapter)
+        if scored:
+            parts = fullest(parts, _scoring(size, name, place, adapter))
+        parts["runtime"] = place.runtime
     except NotKnown as error:
         parts, missing = None, str(error)
     if written:
         return StageCost("generate", written, parts, disk, 0, missing, scored)
     return StageCost("forward" if scored else "none", scored, parts, disk, 0, missing)
+
+
+def fullest(one: Parts, other: Parts) -> Parts:
+    """What takes more of two that are not there at once."""
+    return max(one, other, key=lambda parts: sum(parts.values())) if one else other
 
 
 def record_disk(size: RunSize) -> int:
@@ -173,7 +178,7 @@ def sft_work(size: RunSize, name: str) -> SftWork:
     return SftWork(tuned.examples, tokens, tuned.epochs, batch, batch, every)
 
 
-def _supervised_flops(size: RunSize, name: str) -> float:
+def _supervised_flops(size: RunSize, name: str, place: Place) -> float:
     """Forward, back to the activations and back to the weights; forward again to recompute."""
     work = sft_work(size, name)
     return FORWARD * (3 + work.recompute) * work.rows * work.epochs * work.tokens
@@ -193,7 +198,7 @@ def _supervised_sent(size: RunSize, name: str, place: Place) -> float:
     return _sent(size, place, work.steps, work.batch * work.tokens, adapted=False)
 
 
-def _supervised_transient(size: RunSize, name: str) -> float:
+def _supervised_transient(size: RunSize, name: str, place: Place) -> float:
     work = sft_work(size, name)
     return _checkpoints(work.steps, work.every, 3 * size.model().parameters)
 
@@ -201,7 +206,7 @@ def _supervised_transient(size: RunSize, name: str) -> float:
 # align
 
 
-def _align_flops(size: RunSize, what: str) -> float:
+def _align_flops(size: RunSize, what: str, place: Place) -> float:
     """Training, and forwards beside it: of a live reference, the whole batch, mismatched rows."""
     run, lengths = size.run, size.rows(TRAIN)
     models = 2 if size.has_live_reference() else 1
@@ -243,6 +248,8 @@ def _sent(size: RunSize, place: Place, steps: int, positions: float, adapted: bo
     """positions: of an optimiser batch. Each micro-batch gathers the weights forward and backward,
     and reduces float32 gradients within a copy, then over the copies; adapters are small."""
     layout, parameters = place.layout, size.model().parameters
+    if layout.processes == 1:
+        return 0.0
     budget = size.run.train.execution.positions_per_cut
     cuts = steps * max(1, math.ceil(positions / layout.processes / budget))
     within, among = (1 - 1 / count for count in (layout.shards, layout.replicas))
@@ -252,11 +259,11 @@ def _sent(size: RunSize, place: Place, steps: int, positions: float, adapted: bo
     return cuts * parameters * each
 
 
-def _align_disk(size: RunSize, what: str) -> float:
+def _align_disk(size: RunSize, what: str, place: Place) -> float:
     return FLOAT * size.trained() + LOGGED * size.align_steps()[0]
 
 
-def _align_transient(size: RunSize, what: str) -> float:
+def _align_transient(size: RunSize, what: str, place: Place) -> float:
     moving = size.model().parameters if size.run.method.needs.moving_reference else 0
     every = size.run.train.execution.checkpoint_every
     return _checkpoints(size.align_steps()[0], every, 3 * size.trained() + moving)
@@ -270,7 +277,7 @@ def _checkpoints(steps: int, every: int, floats: int) -> float:
 # Passes without gradient.
 
 
-def _scoring(size: RunSize, place: Place, adapter: int = 0) -> Parts:
+def _scoring(size: RunSize, what: str, place: Place, adapter: int = 0) -> Parts:
     positions = _micro_batch(size, WINDOW)
     step = Step(positions, size.run.train.execution.head_chunk, recompute=False)
     return memory.scoring(size.model(), step, place.number(size.run), adapter)
@@ -283,12 +290,12 @@ def _writing(size: RunSize, place: Place, adapter: int = 0) -> Parts:
     return memory.writing(size.model(), batch, length, place.number(size.run), adapter)
 
 
-def _reference_flops(size: RunSize, what: str) -> float:
+def _reference_flops(size: RunSize, what: str, place: Place) -> float:
     lengths = size.rows(TRAIN)
     return FORWARD * lengths.rows * (lengths.single if _mismatched(what) else lengths.positions)
 
 
-def _reference_disk(size: RunSize, what: str) -> float:
+def _reference_disk(size: RunSize, what: str, place: Place) -> float:
     """A float per scored token, an offset per response and one per row."""
     lengths = size.rows(TRAIN)
     responses = 1 if _mismatched(what) else lengths.responses
@@ -312,21 +319,21 @@ def _side(size: RunSize, what: str) -> Lengths:
 
 _TOKENS = _Formulas(
     "rows",
-    lambda size, what: _side(size, what).rows,
+    lambda size, what, place: _side(size, what).rows,
     lambda size, what, place: {},
-    lambda size, what: _side(size, what).rows * (FLOAT * _side(size, what).tokens + 64),
+    lambda size, what, place: _side(size, what).rows * (FLOAT * _side(size, what).tokens + 64),
 )
 _OVERLAP = _Formulas(
     "rows",
-    lambda size, what: size.rows(TRAIN).rows,
+    lambda size, what, place: size.rows(TRAIN).rows,
     lambda size, what, place: {},
-    lambda size, what: 100,
+    lambda size, what, place: 100,
 )
 _SUPERVISED = _Formulas(
     "train",
     _supervised_flops,
     _supervised_memory,
-    lambda size, name: FLOAT * size.model().parameters,
+    lambda size, name, place: FLOAT * size.model().parameters,
     _supervised_transient,
     _supervised_sent,
 )
@@ -339,7 +346,7 @@ _STAGES = {
     "reference": _Formulas(
         "forward",
         _reference_flops,
-        lambda size, what, place: _scoring(size, place),
+        _scoring,
         _reference_disk,
     ),
     "align": _Formulas(
