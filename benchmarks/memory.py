@@ -3,14 +3,14 @@
     python benchmarks/memory.py                                    (15 minutes of one core)
     python benchmarks/memory.py --model small --gpus 2 --train full
 
-Torch's tracker of FSDP2 memory follows two optimiser steps of two micro-batches each, with fake
+Torch's tracker of FSDP2 memory follows two micro-batches of a step whose moments are there, with fake
 tensors (shapes without values) in a fake process group. The step is laid out as a run on GPUs is:
 weights sharded over all GPUs by layer, float32 masters computed with in bfloat16 and gradients
 reduced in float32 after each micro-batch; or, for LoRA, a bfloat16 base that is sharded and
 float32 adapters that are not. Each micro-batch is one row of `--positions`, all of them scored by
 the engine's chunked head. The attention is a stand-in that keeps what a fused kernel keeps:
-queries, keys, values, result and one number per query and head. AdamW goes tensor by tensor, as
-its fused kernel does.
+queries, keys, values, result and one number per query and head. The optimiser's own step
+is not tracked: a fused kernel takes no room of its own.
 
 Beside it stands what `tiebreak plan --gpu` computes from the model's shape. Neither counts what
 is no tensor: the CUDA context, libraries' workspaces, room lost between blocks.
@@ -53,7 +53,7 @@ MODELS: dict[str, dict[str, int | bool]] = {  # keys of transformers' Llama
               "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4,
               "tie_word_embeddings": False},
 }  # fmt: skip
-TARGETS = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
+TARGETS: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 class _Fused(torch.autograd.Function):
@@ -91,7 +91,7 @@ def _model(shape: dict[str, Any], rank: int, checkpointing: bool) -> Any:
         if rank:
             from peft import LoraConfig, get_peft_model
 
-            lora = LoraConfig(r=rank, target_modules=TARGETS, task_type="CAUSAL_LM")
+            lora = LoraConfig(r=rank, target_modules=[*TARGETS], task_type="CAUSAL_LM")
             get_peft_model(model, lora)
     if checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
