@@ -125,7 +125,11 @@ def _parser() -> argparse.ArgumentParser:
             _engine_options(one)
         if name == "plan":
             one.add_argument("--workers", type=_count, help="of a sweep: runs at once")
-            one.add_argument("--price", type=float, help="of a sweep: money per hour")
+            one.add_argument("--price", type=float, help="of a sweep: money per hour; with --gpu: "
+                             "of one GPU")  # fmt: skip
+            one.add_argument("--gpu", metavar="NAME", help="plan for GPUs of this kind, such as "
+                             "h100: what fits, how to lay it out, hours and money")  # fmt: skip
+            one.add_argument("--gpus", type=_count, help="how many (default: 1)")
         if name == "data":
             one.add_argument("--rows", type=_count, default=3, help="rows to show")
     _evaluate_options(command("evaluate"))

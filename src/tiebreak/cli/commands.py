@@ -72,7 +72,12 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def plan(options: argparse.Namespace) -> None:
     first = options.overrides[0] if options.overrides else "="
-    if "=" in first and not Path(first).is_file():
+    one_run = "=" in first and not Path(first).is_file()
+    if options.gpus and not options.gpu:
+        raise UserError(f"--gpus {options.gpus}: give --gpu NAME too, such as --gpu h100")
+    if options.gpu:
+        return _plan_layout(one_run, options)
+    if one_run:
         from tiebreak.cli.printing import plan_lines
         from tiebreak.compose import compose
 
@@ -83,6 +88,20 @@ def plan(options: argparse.Namespace) -> None:
     name, *overrides = options.overrides
     runs = _sweep_file(name, overrides).runs()
     say(*lines(estimate(runs, workers_for(options.workers, runs)), options.price))
+
+
+def _plan_layout(one_run: bool, options: argparse.Namespace) -> None:
+    from tiebreak.compose import compose
+    from tiebreak.plan.gpus import gpu_named
+    from tiebreak.plan.layouts import layout_lines
+
+    gpu, count = gpu_named(options.gpu), options.gpus or 1
+    if one_run:
+        runs = [compose(options.overrides)]
+    else:
+        name, *overrides = options.overrides
+        runs = _sweep_file(name, overrides).runs()
+    say(*layout_lines(runs, gpu, count, options.price, options.workers))
 
 
 def _sweep_file(name: str, overrides: Iterable[str] = ()) -> SweepFile:

@@ -17,8 +17,9 @@ from pathlib import Path
 from tiebreak import provenance
 from tiebreak.compose import Run
 from tiebreak.home import home
+from tiebreak.plan.memory import Parts
 from tiebreak.plan.sizes import RunSize, SizeCache, side_of
-from tiebreak.plan.speeds import Machine, TimeFrom, processes, read_speeds
+from tiebreak.plan.speeds import Machine, TimeFrom, read_speeds
 from tiebreak.plan.stage_costs import record_disk, stage_cost
 from tiebreak.stages.stage import Stage, order
 from tiebreak.store import Store
@@ -30,7 +31,7 @@ WORKER_SECONDS = 10.0  # to start a worker: the libraries take most of it
 @dataclass(frozen=True)
 class Cost:
     """None: not known, and `missing` says why. memory: bytes at most; disk: bytes kept; transient:
-    bytes while it is built."""
+    bytes while it is built; parts: of the memory of one process, by what is held."""
 
     seconds: float | None
     memory: int | None
@@ -38,6 +39,7 @@ class Cost:
     transient: int | None
     time_from: TimeFrom
     missing: str = ""
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,9 +288,12 @@ class _Counter:
         return costs[kind]
 
     def _cost(self, stage: Stage, size: RunSize) -> Cost:
-        machine, cost = self.machine, stage_cost(stage.name, stage.what, size)
+        machine = self.machine
+        cost = stage_cost(stage.name, stage.what, size, machine.place)
         seconds, source = self.speeds.seconds(stage.name, stage.what, cost, size, machine)
         memory = cost.memory
-        if memory is not None and not machine.devices:  # else each process has a device's
-            memory *= processes(size.run, stage.name)
-        return Cost(seconds, memory, cost.disk, cost.transient, source, cost.missing)
+        if memory is not None and not machine.place.on_gpu:  # else each process has a GPU's
+            memory *= machine.processes(size.run, stage.name)
+        return Cost(
+            seconds, memory, cost.disk, cost.transient, source, cost.missing, cost.parts
+        )  # fmt: skip
