@@ -92,7 +92,7 @@ FIRST: dict[str, set[str] | None] = {
     },
     **{
         f"evaluation.{name}": {ANSWERED, ANSWERS}
-        for name in "num_prompts max_new_tokens temperature batch_size seed".split()
+        for name in "num_prompts max_new_tokens temperature batch_size seed sampling".split()
     },
     **{f"tracker.{name}": set() for name in "name mode project entity".split()},
 }

@@ -206,6 +206,15 @@ class JudgeConfig:
     confirmed: bool = False
 
 
+class Sampling(StrEnum):
+    """Where the random numbers of an answer at a temperature above 0 come from. ITEM: they belong
+    to (seed, item, step), so that an answer depends on no other. STREAM: one stream for all, as
+    0.1.0 drew them; answers depend on the batch and its order."""
+
+    STREAM = "stream"
+    ITEM = "item"
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What is measured on a model, and how; no part of a run's id. evaluators: names of the files
@@ -237,6 +246,12 @@ class EvaluationConfig:
     alpaca_eval_baseline: str | None = None
     arena_hard: str | None = None
     arena_hard_baseline: str | None = None
+    sampling: Sampling = Sampling.STREAM
+
+    @property
+    def samples_by_item(self) -> bool:
+        """Whether answers are drawn at random, each by numbers of its own."""
+        return self.temperature > 0 and self.sampling is Sampling.ITEM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tiebreak import store
-from tiebreak.config.schema import RunConfig
+from tiebreak.config.schema import EvaluationConfig, RunConfig
 from tiebreak.config.typed import settings_of
 from tiebreak.data.sources import Lengths
 from tiebreak.stages.checkpoint import Checkpoint
@@ -26,6 +26,8 @@ Row = dict[str, Any]
 ITEMS = "items.jsonl"
 # Settings of the group `evaluation` that belong to answers a model writes, and to nothing else.
 OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
+# The same, in a form of its own: see `of_answers`.
+DRAWN = frozenset({"sampling"})
 # Those that belong to benchmarks, and to nothing else.
 OF_BENCHMARKS = frozenset({"benchmarks", "questions", "chat_template", "mirror"})
 # Those that belong to pair sets, and to nothing else.
@@ -35,7 +37,14 @@ OF_JUDGES = frozenset(
     "judge mt_bench alpaca_eval alpaca_eval_baseline arena_hard arena_hard_baseline".split()
 )
 # A label; what else is measured; which rows, that the key of their token ids tells.
-_NEVER = frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES
+_NEVER = (
+    frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES | DRAWN
+)
+
+
+def of_answers(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """What answers depend on beside the settings of `OF_ANSWERS`. Greedy ones draw nothing."""
+    return {"sampling": str(evaluation.sampling)} if evaluation.samples_by_item else {}
 
 
 @dataclass
@@ -180,7 +189,8 @@ class Evaluator:
     def _asked(self, run: RunConfig) -> dict[str, Any]:
         if self.asks is not None:
             return dict(self.asks(run))
-        return {**settings_of(run.evaluation, _NEVER | self.ignores), **self.more(run)}
+        answers = {} if self.ignores >= OF_ANSWERS else of_answers(run.evaluation)
+        return {**settings_of(run.evaluation, _NEVER | self.ignores), **answers, **self.more(run)}
 
     def stage(
         self, run: RunConfig, start: Checkpoint, rows: Stage, needed: Mapping[str, Stage]

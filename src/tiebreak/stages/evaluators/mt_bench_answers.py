@@ -25,7 +25,8 @@ def items(subject: Subject) -> list[Row]:
     for turn in range(TURNS):
         for talk, one in zip(talks, asked, strict=True):
             talk.append({"role": "user", "content": one.turns[turn]})
-        written = answered(subject, talks, f"mt_bench answers, turn {turn + 1}")
+        names = [f"{one.id}, turn {turn + 1}" for one in asked]
+        written = answered(subject, names, talks, f"mt_bench answers, turn {turn + 1}")
         for at, ids in enumerate(written):
             text = subject.tokenizer.decode(ids, skip_special_tokens=True)
             talks[at].append({"role": "assistant", "content": text})
