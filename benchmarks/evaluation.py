@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -71,15 +70,15 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
     from tiebreak.engine.models import load_model, load_tokenizer
     from tiebreak.harness.model import PrefixLM
+    from tiebreak.kept_answers import KeptAnswers
 
     model, tokenizer = load_model(args.model), load_tokenizer(args.model)
     requests = Requests()
-    with tempfile.TemporaryDirectory() as folder:
-        ours = PrefixLM(model, tokenizer, 8, Path(folder) / "kept", budget=args.budget)
-        scored = ours._loglikelihood_tokens
-        ours._loglikelihood_tokens = lambda asked, *more, **how: (
-            requests.add(asked), scored(asked, *more, **how))[1]  # fmt: skip
-        rows, seconds = measured(ours, args)
+    ours = PrefixLM(model, tokenizer, 8, KeptAnswers(None), budget=args.budget)
+    scored = ours._loglikelihood_tokens
+    ours._loglikelihood_tokens = lambda asked, *more, **how: (
+        requests.add(asked), scored(asked, *more, **how))[1]  # fmt: skip
+    rows, seconds = measured(ours, args)
     theirs: dict[int, float] = {}
     for size in args.batch_sizes:
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size)

@@ -83,6 +83,8 @@ FIRST: dict[str, set[str] | None] = {
     **dict.fromkeys(
         "evaluation.questions evaluation.chat_template evaluation.mirror".split(), set()
     ),
+    "evaluation.generator.command": {ANSWERED, ANSWERS},
+    "evaluation.generator": set(),  # without a command; tests/stages/test_generator.py
     # tests/judges/test_keys.py
     "evaluation.judge": GIVEN,
     **{

@@ -14,6 +14,7 @@ from tiebreak.engine.prefixes import PrefixScorer, TextScore
 from tiebreak.harness.ask import ask, chosen_questions, quietly
 from tiebreak.harness.model import PrefixLM
 from tiebreak.harness.tasks import Benchmark
+from tiebreak.kept_answers import KeptAnswers
 
 TASKS = {"winogrande": 3, "mmlu_anatomy": 5, "gsm8k": 1}
 
@@ -35,7 +36,7 @@ def rows(lm: Any, task: str, mirror: Path, **more: Any) -> list[dict[str, Any]]:
 
 def ours(model: Any, tokenizer: Any, kept: Path, budget: int = 100) -> PrefixLM:
     with quietly():
-        lm = PrefixLM(model, tokenizer, 4, kept, budget=budget)
+        lm = PrefixLM(model, tokenizer, 4, KeptAnswers(kept), budget=budget)
     lm._max_length = 1024
     return lm
 
@@ -85,9 +86,10 @@ def test_a_killed_benchmark_goes_on(
     with pytest.raises(Killed):
         rows(ours(model, tokenizer, tmp_path / "kept"), "winogrande", mirror)
     monkeypatch.setattr(PrefixScorer, "_forward", forward)
-    before = len((tmp_path / "kept").read_text().split())
-    with (tmp_path / "kept").open("a") as file:
-        file.write('{"request": "cut o')  # the kill came while it wrote
+    file = tmp_path / "kept" / "answers.jsonl"
+    before = len(file.read_text().split())
+    with file.open("a") as torn:
+        torn.write('{"request": "cut o')  # the kill came while it wrote
     again = ours(model, tokenizer, tmp_path / "kept")
     assert_alike(rows(again, "winogrande", mirror), expected)
     assert before and 0 < again.positions < whole.positions
@@ -138,7 +140,7 @@ def test_a_template_sees_one_date_and_the_studys_arguments(
         "{{ strftime_now('%Y') }} {{ tone }}:{% for m in messages %}{{ m.content }}{% endfor %}"
     )
     with quietly():
-        lm = PrefixLM(model, tokenizer, 4, tmp_path / "kept", template={"tone": "kind"})
+        lm = PrefixLM(model, tokenizer, 4, KeptAnswers(None), template={"tone": "kind"})
     turns = [{"role": "user", "content": "hi"}]
     assert lm.apply_chat_template(turns) == "2024 kind:hi"
 

@@ -28,39 +28,46 @@ def generate(
     batch_size: int,
     seed: int,
     items: Sequence[str] | None = None,
-    progress: Callable[[int], object] = lambda done: None,
+    each: Callable[[dict[int, list[int]]], object] = lambda found: None,
 ) -> list[list[int]]:
     """One response per prompt, end token included when the model wrote one. temperature 0 decodes
     greedily; else samples from the whole distribution (no top-k or top-p). items: a name for each
     prompt, which samples by numbers of its own (`ItemDraws`), so that its response depends on no
     other prompt; None: all sample from one stream, and a response depends on the batches before and
-    around it. UserError where the library's generation does not give what the model's own forward
-    does."""
-    from transformers import GenerationConfig, LogitsProcessorList
+    around it. each: called with the responses of a batch, by place. UserError where the library's
+    generation does not give what the model's own forward does."""
+    from transformers import GenerationConfig
 
     device = next(model.parameters()).device
     # A checkpoint may ask for penalties and filters of its own; answers come from the model alone.
     model.generation_config = GenerationConfig()
     padded, cached = _way_to_generate(model, prompts, pad_id, max_new_tokens)
     torch.manual_seed(seed)
-    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     responses: dict[int, list[int]] = {}
     for part in _together(prompts, batch_size, padded):
         ids, mask = _left_padded([prompts[i] for i in part], pad_id)
-        how: dict[str, Any] = {"do_sample": False}
-        if temperature > 0 and items is None:
-            how = sampling
-        elif temperature > 0 and items is not None:
-            draws = ItemDraws([items[i] for i in part], seed, temperature, ids.shape[1])
-            how["logits_processor"] = LogitsProcessorList([draws])
+        named = [items[i] for i in part] if items is not None else None
         output = model.generate(
             input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=cached,
-            max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=pad_id, **how,
+            max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=pad_id,
+            **_decoding(temperature, named and ItemDraws(named, seed, temperature, ids.shape[1])),
         )  # fmt: skip
         found = output[:, ids.shape[1] :].tolist()
-        responses |= {i: _until_end(row, end_ids) for i, row in zip(part, found, strict=True)}
-        progress(len(part))
+        done = {i: _until_end(row, end_ids) for i, row in zip(part, found, strict=True)}
+        responses |= done
+        each(done)
     return [responses[i] for i in range(len(prompts))]
+
+
+def _decoding(temperature: float, draws: ItemDraws | None) -> dict[str, Any]:
+    """Arguments of the library's generation; draws: in place of its own random numbers."""
+    from transformers import LogitsProcessorList
+
+    if temperature > 0 and draws is None:
+        return {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    if temperature > 0:
+        return {"do_sample": False, "logits_processor": LogitsProcessorList([draws])}
+    return {"do_sample": False}
 
 
 class ItemDraws:

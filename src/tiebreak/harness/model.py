@@ -13,7 +13,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +25,7 @@ from tiebreak.engine.prefixes import Pack, PrefixScorer, Text, TextScore
 from tiebreak.engine.probe import FAILURES, TOLERANCE
 from tiebreak.engine.progress import progress
 from tiebreak.engine.scoring import causal_lm_of, install
+from tiebreak.kept_answers import KeptAnswers
 
 BUDGET = 512  # new tokens of a forward; more is not faster on a CPU
 TOGETHER = 4  # batches between two writes
@@ -35,38 +35,14 @@ class Different(Exception):
     """Scores by shared prefixes are not the model's own."""
 
 
-class Kept:
-    """Answers by request, in a JSONL file to which each is added when it is known."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[str, Any] = {}
-        if path.is_file():
-            for line in path.read_bytes().splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # the end of a write that was cut off
-                self._known[row["request"]] = row["answer"]
-
-    def get(self, request: str) -> Any:
-        return self._known.get(request)
-
-    def add(self, answers: dict[str, Any]) -> None:
-        rows = ({"request": name, "answer": answer} for name, answer in answers.items())
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n" + "".join(json.dumps(row) + "\n" for row in rows))
-        self._known |= answers
-
-
 class PrefixLM(HFLM):
     """positions: what log-prob requests took through the network by shared prefixes. how:
     "prefixes", or why it is lm-eval's own way. template: the study's arguments of the chat
     template."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, batch_size: int, kept: Path, *, budget: int = BUDGET,
-        head_chunk: int = 256, what: str = "benchmark",
+        self, model: Any, tokenizer: Any, batch_size: int, kept: KeptAnswers, *,
+        budget: int = BUDGET, head_chunk: int = 256, what: str = "benchmark",
         template: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         install(model, head_chunk)
@@ -74,7 +50,7 @@ class PrefixLM(HFLM):
             pretrained=model, tokenizer=tokenizer, batch_size=batch_size,
             chat_template_args=dict(template),
         )  # fmt: skip
-        self._kept, self._budget, self._what = Kept(kept), budget, what
+        self._kept, self._budget, self._what = kept, budget, what
         self.positions, self.how = 0, "prefixes"
         self._checked = {"first": False, "cached": False}
 

@@ -9,6 +9,7 @@ docs/extending.md adds one step by step.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +19,19 @@ from tiebreak import store
 from tiebreak.config.schema import EvaluationConfig, RunConfig
 from tiebreak.config.typed import settings_of
 from tiebreak.data.sources import Lengths
+from tiebreak.kept_answers import KeptAnswers
 from tiebreak.stages.checkpoint import Checkpoint
+from tiebreak.stages.generator import Weights
 from tiebreak.stages.reference import OF_TRAINING
 from tiebreak.stages.stage import Context, Paths, Stage
 
 Row = dict[str, Any]
 ITEMS = "items.jsonl"
+KEPT = "kept"  # the folder of what is known of the items while they are made
 # Settings of the group `evaluation` that belong to answers a model writes, and to nothing else.
 OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
 # The same, in a form of its own: see `of_answers`.
-DRAWN = frozenset({"sampling"})
+DRAWN = frozenset({"sampling", "generator"})
 # Those that belong to benchmarks, and to nothing else.
 OF_BENCHMARKS = frozenset({"benchmarks", "questions", "chat_template", "mirror"})
 # Those that belong to pair sets, and to nothing else.
@@ -43,7 +47,10 @@ _NEVER = (
 
 
 def of_answers(evaluation: EvaluationConfig) -> dict[str, Any]:
-    """What answers depend on beside the settings of `OF_ANSWERS`. Greedy ones draw nothing."""
+    """What answers depend on beside the settings of `OF_ANSWERS`. Greedy ones draw nothing; a
+    program has numbers of its own, and its version stands for it."""
+    if evaluation.generator.command:
+        return {"generator": evaluation.generator.version}
     return {"sampling": str(evaluation.sampling)} if evaluation.samples_by_item else {}
 
 
@@ -56,7 +63,8 @@ class Subject:
     the evaluator has of its own, as token ids.
     items: rows of the evaluators that this one needs, by name; items_start: the same of the start
     model, where the evaluator compares with it and the model is a policy. work: the folder of the
-    artefact that is being made, in which what a killed build left is found.
+    artefact that is being made, in which what a killed build left is found. weights: where the
+    model is.
     """
 
     run: RunConfig
@@ -67,6 +75,7 @@ class Subject:
     items: Mapping[str, list[Row]] = field(default_factory=dict)
     items_start: Mapping[str, list[Row]] = field(default_factory=dict)
     work: Path | None = None
+    weights: Weights | None = None
     _model: Any = None
 
     @property
@@ -80,6 +89,10 @@ class Subject:
         assert self.load_start is not None
         self._model = None
         return self.load_start()
+
+    def kept(self, what: str = "") -> KeptAnswers:
+        """What is known already of a part of the items, and stays until the artefact is whole."""
+        return KeptAnswers(None if self.work is None else self.work / KEPT / _slug(what))
 
 
 class RunSize(Protocol):
@@ -155,7 +168,7 @@ class Evaluator:
     asks: Callable[[RunConfig], Mapping[str, Any]] | None = None
     own_rows: bool = False
     cost: Callable[[RunSize, bool], Work] | None = None
-    scratch: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = (KEPT,)
     version: int = 1
     more: Callable[[RunConfig], Mapping[str, Any]] = lambda run: {}
     against_start: bool = False
@@ -221,6 +234,10 @@ class Evaluator:
         )  # fmt: skip
 
 
+def _slug(what: str) -> str:
+    return re.sub(r"\W+", "-", what)
+
+
 def _of_start(need: str) -> str:
     return f"{need} of the start model"
 
@@ -244,6 +261,7 @@ def _subject(
         return load_start(place, start.commit)
 
     tokens = paths.get("tokens", Path())
+    about["weights"] = Weights(place, start.commit, paths.get("policy"))
     if "policy" not in paths:
         return Subject(run, tokens, start.tokenizer(), load_this_start, **about)
     return Subject(
