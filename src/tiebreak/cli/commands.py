@@ -77,9 +77,8 @@ def plan(options: argparse.Namespace) -> None:
         from tiebreak.compose import compose
 
         return say(*plan_lines(compose(options.overrides)))
-    from tiebreak.plan.estimate import estimate
+    from tiebreak.plan.estimate import estimate, workers_for
     from tiebreak.plan.report import lines
-    from tiebreak.sweep.engines.local import workers_for
 
     name, *overrides = options.overrides
     runs = _sweep_file(name, overrides).runs()
