@@ -5,24 +5,48 @@ every process of one build (benchmarks by `harness.model`, answers and log-probs
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes computes of a list of items: every `of`-th, from `rank` on."""
+
+    rank: int = 0
+    of: int = 1
+
+    @property
+    def whole(self) -> bool:
+        return self.of == 1
+
+    def take(self, items: Sequence[Any]) -> Sequence[Any]:
+        """The items of this share."""
+        return items[self.rank :: self.of]
+
+    def block(self, number: int) -> range:
+        """The places of this share in a list of so many items of which neighbours belong
+        together: a run of neighbours."""
+        return range(self.rank * number // self.of, (self.rank + 1) * number // self.of)
 
 
 class KeptAnswers:
     """What was answered before, by this process or another, killed or not: it is not asked again.
 
-    folder: of the files; None: in memory alone. part: number of the process that writes. Answers
-    are plain JSON, and read back as they were written.
+    folder: of the files; None: in memory alone. share: of the process that writes. Answers are
+    plain JSON, and read back as they were written.
     """
 
-    def __init__(self, folder: Path | None, part: int = 0) -> None:
+    def __init__(self, folder: Path | None, share: Share = Share()) -> None:
+        self.share = share
         self._known: dict[str, Any] = {}
         self._file = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = folder / ("answers.jsonl" if part == 0 else f"answers-{part}.jsonl")
+            own = "answers.jsonl" if share.rank == 0 else f"answers-{share.rank}.jsonl"
+            self._file = folder / own
             for file in sorted(folder.glob("answers*.jsonl")):
                 self._read(file)
 

@@ -14,7 +14,7 @@ from tiebreak.engine.prefixes import PrefixScorer, TextScore
 from tiebreak.harness.ask import ask, chosen_questions, quietly
 from tiebreak.harness.model import PrefixLM
 from tiebreak.harness.tasks import Benchmark
-from tiebreak.kept_answers import KeptAnswers
+from tiebreak.kept_answers import KeptAnswers, Share
 
 TASKS = {"winogrande": 3, "mmlu_anatomy": 5, "gsm8k": 1}
 
@@ -96,6 +96,25 @@ def test_a_killed_benchmark_goes_on(
     third = ours(model, tokenizer, tmp_path / "kept")
     assert_alike(rows(third, "winogrande", mirror), expected)
     assert third.positions == 0
+
+
+@pytest.mark.parametrize("task", ["winogrande", "gsm8k"])
+def test_two_processes_ask_everything_once(
+    task: str, model: Any, tokenizer: Any, mirror: Path, tmp_path: Path
+) -> None:
+    alone = KeptAnswers(tmp_path / "alone")
+    with quietly():
+        lms = [PrefixLM(model, tokenizer, 4, KeptAnswers(tmp_path / "both", Share(rank, 2)))
+               for rank in range(2)]  # fmt: skip
+    for lm in lms:
+        lm._max_length = 1024
+        rows(lm, task, mirror)
+    asked = [len(lm._kept._known) for lm in lms]
+    whole = ours(model, tokenizer, tmp_path / "both")
+    expected = rows(ours(model, tokenizer, tmp_path / "alone"), task, mirror)
+    assert_alike(rows(whole, task, mirror), expected)
+    assert whole.positions == 0 and min(asked) > 0
+    assert sum(asked) == len(KeptAnswers(tmp_path / "alone")._known) and alone.share.whole
 
 
 def test_where_prefixes_do_not_give_the_models_numbers_lm_evals_way_is_taken(

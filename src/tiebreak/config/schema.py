@@ -126,7 +126,8 @@ class Lora:
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How the work is laid out on the machine; results do not depend on it, run ids neither.
-    num_threads: of each process; num_processes: that train one run together, by torchrun."""
+    num_threads: of each process; num_processes: that train one run together, by torchrun, and then
+    divide its evaluation."""
 
     positions_per_cut: int
     cut_overhead: int

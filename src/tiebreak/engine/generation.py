@@ -46,11 +46,12 @@ def generate(
     responses: dict[int, list[int]] = {}
     for part in _together(prompts, batch_size, padded):
         ids, mask = _left_padded([prompts[i] for i in part], pad_id)
-        named = [items[i] for i in part] if items is not None else None
+        named = [] if items is None else [items[i] for i in part]
+        draws = ItemDraws(named, seed, temperature, ids.shape[1]) if named else None
         output = model.generate(
             input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=cached,
             max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=pad_id,
-            **_decoding(temperature, named and ItemDraws(named, seed, temperature, ids.shape[1])),
+            **_decoding(temperature, draws),
         )  # fmt: skip
         found = output[:, ids.shape[1] :].tolist()
         done = {i: _until_end(row, end_ids) for i, row in zip(part, found, strict=True)}

@@ -64,7 +64,7 @@ class PrefixLM(HFLM):
             self._say(f"{long} of {len(requests)} requests are longer than the model's "
                       f"{self.max_length} tokens and are cut on the left")  # fmt: skip
         names = [_name(text) for text in texts]
-        missing = [i for i, name in enumerate(names) if self._kept.get(name) is None]
+        missing = self._missing(names)
         with progress(self._what, len(missing)) as advance:
             if missing and self.how == "prefixes":
                 try:
@@ -73,14 +73,15 @@ class PrefixLM(HFLM):
                 except Different as error:
                     self.how = str(error)
                     self._say(f"lm-eval's own way is taken: {error}")
-            missing = [i for i in missing if self._kept.get(names[i]) is None]
+            missing = self._missing(names)
             together = TOGETHER * int(self.batch_size)
             for at in range(0, len(missing), together):
                 part = missing[at : at + together]
                 found = super()._loglikelihood_tokens([requests[i] for i in part], True)
                 self._kept.add({names[i]: list(one) for i, one in zip(part, found, strict=True)})
                 advance(len(part))
-        return [(logp, greedy) for logp, greedy in map(self._kept.get, names)]
+        answers = [self._kept.get(name) or self._of_another((0.0, False)) for name in names]
+        return [(logp, greedy) for logp, greedy in answers]
 
     def _say(self, words: str) -> None:
         print(f"{self._what}: {words}", file=sys.stderr, flush=True)
@@ -133,7 +134,7 @@ class PrefixLM(HFLM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         names = [_name(one.args) for one in requests]
-        missing = [i for i, name in enumerate(names) if self._kept.get(name) is None]
+        missing = self._missing(names)
         missing.sort(key=lambda i: -len(requests[i].args[0]))
         together = TOGETHER * int(self.batch_size)
         with progress(self._what, len(missing)) as advance:
@@ -142,7 +143,18 @@ class PrefixLM(HFLM):
                 found = super().generate_until([requests[i] for i in part], True)
                 self._kept.add({names[i]: text for i, text in zip(part, found, strict=True)})
                 advance(len(part))
-        return [self._kept.get(name) for name in names]
+        answers = [self._kept.get(name) for name in names]
+        return [self._of_another("") if one is None else one for one in answers]
+
+    def _missing(self, names: Sequence[str]) -> list[int]:
+        """Places of the requests that are not answered and are of this process's share: requests
+        of one question are neighbours, and stay together."""
+        return [i for i in self._kept.share.block(len(names)) if self._kept.get(names[i]) is None]
+
+    def _of_another(self, answer: Any) -> Any:
+        """In place of what another process answers: what this one returns is not read."""
+        assert not self._kept.share.whole, "everything was asked"
+        return answer
 
 
 def _name(request: Any) -> str:

@@ -1,16 +1,45 @@
-"""Answers that a model writes to prompts, for every evaluator that has some: by the engine, or by a
-program in an environment of its own. They are kept as they come, where one depends on no other."""
+"""Answers that a model writes to prompts, and log-probs that it gives, for every evaluator that has
+some. They are kept as they come: a killed evaluation goes on, and processes can divide it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+from tiebreak.config.schema import RunConfig
 from tiebreak.kept_answers import KeptAnswers
 from tiebreak.stages import generator
 from tiebreak.stages.evaluators.evaluator import KEPT, Subject
+from tiebreak.stages.reference import score
 from tiebreak.stages.tokens import read_report
 
+if TYPE_CHECKING:
+    from tiebreak.engine.rows import Branches
+
 Prompts = Sequence[Sequence[int]]  # token ids
+
+
+def divides(run: RunConfig) -> bool:
+    """Whether several processes may write the answers: one depends on no other, and no program
+    writes them, which takes what devices it wants."""
+    return run.evaluation.independent and not run.evaluation.generator.command
+
+
+def scored(
+    subject: Subject, names: Sequence[str], rows: Sequence[Branches], what: str,
+    model: Callable[[], Any],
+) -> list[list[Any]]:  # fmt: skip
+    """Log-prob of every token (tensors (tokens,), nats) of every response. names: of the rows,
+    different ones; model: loaded if something is not known yet."""
+    import torch
+
+    kept = subject.kept(what)
+    missing = [at for at, name in enumerate(names) if kept.get(name) is None]
+    if missing:
+        found = score(subject.run, model(), [rows[at] for at in missing], what)
+        kept.add({names[at]: [logp_T.tolist() for logp_T in row]
+                  for at, row in zip(missing, found, strict=True)})  # fmt: skip
+    return [[torch.tensor(logp, dtype=torch.float32) for logp in kept.get(name)] for name in names]
 
 
 def written(subject: Subject, names: Sequence[str], prompts: Prompts, what: str) -> list[list[int]]:

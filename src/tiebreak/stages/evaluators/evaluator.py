@@ -19,7 +19,7 @@ from tiebreak import store
 from tiebreak.config.schema import EvaluationConfig, RunConfig
 from tiebreak.config.typed import settings_of
 from tiebreak.data.sources import Lengths
-from tiebreak.kept_answers import KeptAnswers
+from tiebreak.kept_answers import KeptAnswers, Share
 from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.generator import Weights
 from tiebreak.stages.reference import OF_TRAINING
@@ -64,7 +64,7 @@ class Subject:
     items: rows of the evaluators that this one needs, by name; items_start: the same of the start
     model, where the evaluator compares with it and the model is a policy. work: the folder of the
     artefact that is being made, in which what a killed build left is found. weights: where the
-    model is.
+    model is. share: of the items, that this process computes and keeps.
     """
 
     run: RunConfig
@@ -76,6 +76,7 @@ class Subject:
     items_start: Mapping[str, list[Row]] = field(default_factory=dict)
     work: Path | None = None
     weights: Weights | None = None
+    share: Share = Share()
     _model: Any = None
 
     @property
@@ -92,7 +93,8 @@ class Subject:
 
     def kept(self, what: str = "") -> KeptAnswers:
         """What is known already of a part of the items, and stays until the artefact is whole."""
-        return KeptAnswers(None if self.work is None else self.work / KEPT / _slug(what))
+        folder = None if self.work is None else self.work / KEPT / _slug(what)
+        return KeptAnswers(folder, self.share)
 
 
 class RunSize(Protocol):
@@ -149,6 +151,9 @@ class Evaluator:
     version                  raised when the same settings start to give other items
     more(run)                what else its items depend on: plain JSON, beside the group's settings
     against_start            whether the policy's items depend on what `needs` left of the start
+    divides(run)             whether several processes may compute its items: `items` of a subject
+                             with a share computes that and keeps it, and finds it when it is asked
+                             for all
     calls(run, of_policy)    about (calls, tokens sent) to a judge, for a policy or a start model;
                              None: to none
     """
@@ -172,6 +177,7 @@ class Evaluator:
     version: int = 1
     more: Callable[[RunConfig], Mapping[str, Any]] = lambda run: {}
     against_start: bool = False
+    divides: Callable[[RunConfig], bool] = lambda run: False
     calls: Callable[[RunConfig, bool], tuple[float, float]] | None = None
 
     def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
@@ -211,7 +217,9 @@ class Evaluator:
         """Its items for the start model. rows: held-out rows, or its own, as token ids."""
 
         def build(context: Context, work: Path, paths: Paths) -> None:
-            write_rows(work / ITEMS, self.items(_subject(context.run, self, start, paths, work)))
+            rows = self.items(_subject(context, self, start, paths, work))
+            if context.share.whole:
+                write_rows(work / ITEMS, rows)
 
         parents, settings = dict(needed), self.settings(run, start)
         if self.reads_model:
@@ -243,16 +251,19 @@ def _of_start(need: str) -> str:
 
 
 def _subject(
-    run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths, work: Path
+    context: Context, evaluator: Evaluator, start: Checkpoint, paths: Paths, work: Path
 ) -> Subject:
     from tiebreak.engine.models import load_policy, load_start
 
+    run = context.run
     items, before = (
         {need: read_rows(paths[role(need)] / ITEMS) for need in evaluator.needs
          if role(need) in paths}
         for role in (str, _of_start)
     )  # fmt: skip
-    about: dict[str, Any] = {"items": items, "items_start": before, "work": work}
+    about: dict[str, Any] = {
+        "items": items, "items_start": before, "work": work, "share": context.share,
+    }  # fmt: skip
     if not evaluator.reads_model:
         return Subject(run, Path(), None, lambda: None, **about)
     place = start.place(paths)

@@ -166,7 +166,7 @@ def answered(
 
 def single_answers(subject: Subject, name: str) -> list[Row]:
     """A row per question of one turn: id, category, prompt, response, tokens."""
-    asked = asked_of(subject.run, name, turns=1)
+    asked = subject.share.take(asked_of(subject.run, name, turns=1))
     said = [[{"role": "user", "content": one.turns[0]}] for one in asked]
     found = answered(subject, [one.id for one in asked], said, f"{name} answers")
     return [
