@@ -1,4 +1,4 @@
-"""Processes beside one another that compute shares of an evaluation: who does what, how they end."""
+"""Processes that compute shares of an evaluation together: who does what, how they end."""
 
 from __future__ import annotations
 

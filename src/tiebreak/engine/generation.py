@@ -46,12 +46,11 @@ def generate(
     responses: dict[int, list[int]] = {}
     for part in _together(prompts, batch_size, padded):
         ids, mask = _left_padded([prompts[i] for i in part], pad_id)
-        named = [] if items is None else [items[i] for i in part]
-        draws = ItemDraws(named, seed, temperature, ids.shape[1]) if named else None
+        names = None if items is None else [items[i] for i in part]
         output = model.generate(
             input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=cached,
             max_new_tokens=max_new_tokens, eos_token_id=list(end_ids), pad_token_id=pad_id,
-            **_decoding(temperature, draws),
+            **_decoding(temperature, names, seed, ids.shape[1]),
         )  # fmt: skip
         found = output[:, ids.shape[1] :].tolist()
         done = {i: _until_end(row, end_ids) for i, row in zip(part, found, strict=True)}
@@ -60,15 +59,19 @@ def generate(
     return [responses[i] for i in range(len(prompts))]
 
 
-def _decoding(temperature: float, draws: ItemDraws | None) -> dict[str, Any]:
-    """Arguments of the library's generation; draws: in place of its own random numbers."""
+def _decoding(
+    temperature: float, names: Sequence[str] | None, seed: int, start: int
+) -> dict[str, Any]:
+    """Arguments of the library's generation. names: of the rows, whose own numbers are in place of
+    its one stream; start: length of the prompts."""
     from transformers import LogitsProcessorList
 
-    if temperature > 0 and draws is None:
+    if temperature == 0:
+        return {"do_sample": False}
+    if names is None:
         return {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    if temperature > 0:
-        return {"do_sample": False, "logits_processor": LogitsProcessorList([draws])}
-    return {"do_sample": False}
+    draws: Any = ItemDraws(names, seed, temperature, start)
+    return {"do_sample": False, "logits_processor": LogitsProcessorList([draws])}
 
 
 class ItemDraws:

@@ -1,10 +1,10 @@
 """A run whose training is several processes: those it starts, or those of a `torchrun` typed.
 
 `train.execution.num_processes`: torchrun's processes train; the record, the artefact's lock and the
-other stages stay in this one (`run.shares` divides the evaluation). The ranks read their run from the environment;
-rank 0 says on stdout how far they are; each holds a lock while it may write. When their stdin ends,
-because they are to stop or the process that started them was killed, they save a checkpoint and
-leave. The first that fails says why in a file: the others fail then too.
+other stages stay in this one (`run.shares` divides the evaluation). The ranks read their run from
+the environment; rank 0 says on stdout how far they are; each holds a lock while it may write. When
+their stdin ends, because they are to stop or the process that started them was killed, they save a
+checkpoint and leave. The first that fails says why in a file: the others fail then too.
 
 A typed `torchrun`: each process is `tiebreak run`. Rank 0 does the run. The others wait for one
 word of it, to train beside it or to leave, which it says once it holds the artefact's lock. Stages
