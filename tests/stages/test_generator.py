@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.config.quick import quick
 from tests.tiny import make_model
@@ -19,6 +20,7 @@ from tiebreak.errors import UserError
 from tiebreak.kept_answers import KeptAnswers
 from tiebreak.stages import generator
 from tiebreak.stages.generator import Request, Weights, seed_of
+from tiebreak.sweep.sweep_file import read_sweep_file
 
 FAKE = Path(__file__).parent / "fake_vllm"
 SCRIPT = """
@@ -227,3 +229,14 @@ def test_the_version_names_the_answers_and_the_command_does_not() -> None:
     other = keys("/opt/one/python", "v2")
     assert {name for name in one if one[name] != other[name]} == {"generations", "gold", ""}
     assert one["pairs"] == here.evaluators["pairs"] and one["gold"] != here.evaluators["gold"]
+
+
+def test_the_documented_command_stands_in_a_sweep_file(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "generation.md").read_text()
+    fixed = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"axes": {"method": ["dpo"], "seed": [1]}, "fixed": fixed}))
+    (run,) = read_sweep_file(str(path)).runs()
+    found = run.evaluation.generator
+    assert list(found.command) == fixed["evaluation.generator.command"]
+    assert found.version == fixed["evaluation.generator.version"]

@@ -48,10 +48,11 @@ def version(args: argparse.Namespace) -> str:
     """What the answers depend on, in one line."""
     found = {name: importlib.metadata.version(name) for name in ("vllm", "torch")}
     invariant = os.environ.get("VLLM_BATCH_INVARIANT") == "1"
-    return (
-        f"vllm_offline {VERSION}, vllm {found['vllm']}, torch {found['torch']}, {args.dtype}, "
-        f"{args.tensor_parallel_size} GPUs a model, batch invariant: {'yes' if invariant else 'no'}"
-    )
+    parts = (
+        f"vllm_offline {VERSION}", f"vllm {found['vllm']}", f"torch {found['torch']}", args.dtype,
+        f"GPUs {args.tensor_parallel_size}", f"batch-invariant {'yes' if invariant else 'no'}",
+    )  # fmt: skip
+    return " / ".join(parts)  # a comma would be two values in a sweep
 
 
 def engine(args: argparse.Namespace, requests: Sequence[dict[str, Any]]) -> Any:
