@@ -23,8 +23,8 @@ from tiebreak.stages.generator import SCRIPTS, Request, Weights, seed_of
 FAKE = Path(__file__).parent / "fake_vllm"
 SCRIPT = "vllm_offline.py"
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12], [13, 14]]
-VERSION = (f"vllm_offline 1 / vllm 0.33.0 / torch {importlib.metadata.version('torch')} / float32 / "
-           "GPUs 1 / batch-invariant no")  # fmt: skip
+TORCH = importlib.metadata.version("torch")
+VERSION = f"vllm_offline 1 / vllm 0.33.0 / torch {TORCH} / float32 / GPUs 1 / batch-invariant no"
 
 
 @pytest.fixture(scope="module")
