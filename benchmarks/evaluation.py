@@ -16,7 +16,6 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -82,14 +81,14 @@ def one_side(args: argparse.Namespace) -> dict[str, Any]:
         rows, seconds = measured(lm, args)
         return {"rows": rows, "seconds": seconds, "memory": peak_memory()}
     from tiebreak.harness.model import PrefixLM
+    from tiebreak.kept_answers import KeptAnswers
 
     requests = Requests()
-    with tempfile.TemporaryDirectory() as folder:
-        ours = PrefixLM(model, tokenizer, 8, Path(folder) / "kept", budget=args.budget)
-        scored = ours._loglikelihood_tokens
-        ours._loglikelihood_tokens = lambda asked, *more, **how: (
-            requests.add(asked), scored(asked, *more, **how))[1]  # fmt: skip
-        rows, seconds = measured(ours, args)
+    ours = PrefixLM(model, tokenizer, 8, KeptAnswers(None), budget=args.budget)
+    scored = ours._loglikelihood_tokens
+    ours._loglikelihood_tokens = lambda asked, *more, **how: (
+        requests.add(asked), scored(asked, *more, **how))[1]  # fmt: skip
+    rows, seconds = measured(ours, args)
     unique = requests.unique_tokens()
     return {
         "rows": rows, "seconds": seconds, "memory": peak_memory(), "how": ours.how,
