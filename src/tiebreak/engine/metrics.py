@@ -5,8 +5,9 @@ over ranks, and divided at the end. `tiebreak.metrics.TRAINING` names them."""
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
+from tiebreak.engine.processes import total
 from tiebreak.methods import Method, Pairs, Responses
 from tiebreak.metrics import TRAINING
 
@@ -48,22 +49,19 @@ def _total(values_B: Tensor) -> tuple[Tensor, float]:
     return values_B.detach().double().sum(), float(len(values_B))
 
 
-def add(total: Sums, more: Sums) -> None:
-    """Add `more` to `total` in place."""
+def add(sums: Sums, more: Sums) -> None:
+    """Add `more` to `sums` in place."""
     for name, (value, count) in more.items():
         assert name in NAMES, f"metric {name!r} is not in the table"
-        old, seen = total.get(name, (0.0, 0.0))
-        total[name] = (old + value, seen + count)
+        old, seen = sums.get(name, (0.0, 0.0))
+        sums[name] = (old + value, seen + count)
 
 
-def means(total: Sums, reduce: bool) -> dict[str, float]:
-    """name -> mean; with `reduce`, summed over all ranks first (every rank must call)."""
+def means(sums: Sums) -> dict[str, float]:
+    """name -> mean over all processes; every one must call."""
     flat = torch.zeros(len(NAMES), 2, dtype=torch.float64)
     for i, name in enumerate(NAMES):
-        if name in total:
-            flat[i, 0], flat[i, 1] = float(total[name][0]), total[name][1]
-    if reduce:  # NCCL does it on the device only; float64 survives both backends
-        moved = flat.to("cuda" if distributed.get_backend() == "nccl" else "cpu")
-        distributed.all_reduce(moved)
-        flat = moved.cpu()
+        if name in sums:
+            flat[i, 0], flat[i, 1] = float(sums[name][0]), sums[name][1]
+    flat = total(flat)
     return {n: float(s / c) for n, (s, c) in zip(NAMES, flat, strict=True) if c > 0}

@@ -118,15 +118,14 @@ def record_disk(size: RunSize) -> int:
 class SftWork:
     """What a supervised stage imitates.
 
-    rows: texts; tokens: of one text; batch: rows of an optimiser step; forward: rows of a forward
-    pass; every: steps between two checkpoints; recompute: activations are not kept.
+    rows: texts; tokens: of one text; batch: rows of an optimiser step; every: steps between two
+    checkpoints; recompute: activations are not kept.
     """
 
     rows: float
     tokens: float
     epochs: float
     batch: int
-    forward: int
     every: int
     recompute: bool = False
 
@@ -140,20 +139,19 @@ def sft_work(size: RunSize, name: str) -> SftWork:
     run, execution = size.run, size.run.train.execution
     if name == "sft":
         sft, lengths = run.train.sft, size.rows(DEMONSTRATIONS)
-        forward = min(sft.batch_size, max(1, execution.positions_per_cut // run.data.max_length))
         return SftWork(
             min(lengths.rows, sft.examples or lengths.rows), lengths.tokens, sft.epochs,
-            sft.batch_size, forward, execution.checkpoint_every, execution.gradient_checkpointing,
+            sft.batch_size, execution.checkpoint_every, execution.gradient_checkpointing,
         )  # fmt: skip
     if name == "pretrain":
         made = run.model.pretraining
         assert made is not None
         batch, every = made.batch_size, PRETRAIN_CHECKPOINTS
-        return SftWork(made.documents, WORLD_DOCUMENT, made.epochs, batch, batch, every)
+        return SftWork(made.documents, WORLD_DOCUMENT, made.epochs, batch, every)
     tuned = run.model.instruct_tuning
     assert tuned is not None and tuned.examples is not None
     tokens, batch, every = PROMPT + RESPONSE, tuned.batch_size, INSTRUCT_CHECKPOINTS
-    return SftWork(tuned.examples, tokens, tuned.epochs, batch, batch, every)
+    return SftWork(tuned.examples, tokens, tuned.epochs, batch, every)
 
 
 def _supervised_flops(size: RunSize, name: str) -> float:
@@ -163,12 +161,12 @@ def _supervised_flops(size: RunSize, name: str) -> float:
 
 
 def _supervised_memory(size: RunSize, name: str) -> float:
-    """Weights, gradient and Adam's two moments; logits, their softmax and their gradient are
-    whole."""
+    """Weights, gradient and Adam's two moments, activations of a micro-batch and a chunk of
+    logits."""
     shape, work = size.model(), sft_work(size, name)
-    positions = work.forward * work.tokens
-    logits = 3 * positions * shape.vocabulary * FLOAT
-    weights = 4 * FLOAT * shape.parameters
+    budget = size.run.train.execution.positions_per_cut
+    positions = max(work.tokens, min(budget, work.batch * work.tokens))
+    weights, logits = 4 * FLOAT * shape.parameters, _logits(size, positions)
     return RUNTIME + weights + _activations(shape, positions, work.recompute) + logits
 
 
