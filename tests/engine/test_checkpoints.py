@@ -64,16 +64,17 @@ def test_one_complete_checkpoint_is_kept_and_its_marker_lists_every_file(tmp_pat
     assert sizes == files
 
 
-@pytest.mark.parametrize("case", ["dpo", "kto", "dpo with LoRA"])
+@pytest.mark.parametrize("case", ["dpo", "kto", "dpo with LoRA", "dpo by rmsprop"])
 def test_a_resumed_run_is_bit_equal(tmp_path, case):
     method, make = case[:3], lora if "LoRA" in case else make_model
+    by = {"optimiser": "rmsprop"} if "rmsprop" in case else {}
     whole, before, after = [], [], []
-    uninterrupted = run(tmp_path / "a", whole, method=method, model=make())
+    uninterrupted = run(tmp_path / "a", whole, method=method, model=make(), **by)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", Stopping(before, at=4), method=method, model=make())
+        run(tmp_path / "b", Stopping(before, at=4), method=method, model=make(), **by)
     resume = last_checkpoint(tmp_path / "b")
     assert resume is not None and resume.name == "checkpoint-3"
-    resumed = run(tmp_path / "b", after, method=method, model=make())
+    resumed = run(tmp_path / "b", after, method=method, model=make(), **by)
     assert before[:3] + after == whole, "every number of every step, to the last bit"
     assert [step for step, _ in after] == [4, 5, 6]
     for name, value in uninterrupted.model.state_dict().items():

@@ -62,3 +62,17 @@ def test_groups_and_updates(tmp_path):
                 optimiser.step()
         for (name, a), b in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
             assert torch.equal(a, b), name
+
+
+def test_rmsprop_is_that_of_the_trainer(tmp_path):
+    models = [make_model(), make_model()]
+    want, _ = theirs(models[0], tmp_path, optim="rmsprop")
+    have = make_optimiser(models[1], Recipe(3e-4, 0, optimiser="rmsprop"))
+    for optimiser, model in ((want, models[0]), (have, models[1])):
+        for _ in range(3):
+            for parameter in model.parameters():
+                parameter.grad = parameter.detach().sin()
+            optimiser.step()
+    start = dict(make_model().named_parameters())
+    for (name, a), b in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(a, b) and not torch.equal(a, start[name]), name

@@ -60,7 +60,7 @@ def write(
                 _save_tree(tree, target, name)
             more(target)
         _save_tree(random_state(), target, f"random-{processes.rank()}")
-        processes.any_of(False)  # all have written theirs
+        processes.wait()  # until all have written theirs
         if main:
             _mark_complete(target)
     except (OSError, SafetensorError) as error:

@@ -22,30 +22,31 @@ def observe(method: Method, pairs: Pairs, paired: bool) -> Sums:
     for side, reward_B in (("chosen", chosen_B), ("rejected", rejected_B)):
         responses = getattr(pairs, side)
         if len(reward_B):
-            sums[f"reward/{side}"] = _total(reward_B)
+            sums[f"reward/{side}"] = of(reward_B)
             sums |= _side(side, responses)
     if paired:
         margin_B = chosen_B - rejected_B
-        sums["reward/margin"] = _total(margin_B)
-        sums["reward/accuracy"] = _total((margin_B > 0).float() + 0.5 * (margin_B == 0).float())
+        sums["reward/margin"] = of(margin_B)
+        sums["reward/accuracy"] = of((margin_B > 0).float() + 0.5 * (margin_B == 0).float())
         if pairs.chosen.reference is not None and pairs.rejected.reference is not None:
-            sums["drift/margin"] = _total(pairs.chosen.drift() - pairs.rejected.drift())
+            sums["drift/margin"] = of(pairs.chosen.drift() - pairs.rejected.drift())
     return sums
 
 
 def _side(side: str, responses: Responses) -> Sums:
-    sums: Sums = {f"logp/{side}": _total(responses.logp())}
-    sums[f"length/{side}"] = _total(responses.length())
+    sums: Sums = {f"logp/{side}": of(responses.logp())}
+    sums[f"length/{side}"] = of(responses.length())
     if responses.reference is not None:
         drift_B = responses.drift()
-        sums[f"drift/{side}"] = _total(drift_B)
-        sums[f"drift/{side}_per_token"] = _total(drift_B / responses.length())
+        sums[f"drift/{side}"] = of(drift_B)
+        sums[f"drift/{side}_per_token"] = of(drift_B / responses.length())
         if side == "chosen":
-            sums["displaced/share"] = _total((drift_B < 0).float())
+            sums["displaced/share"] = of((drift_B < 0).float())
     return sums
 
 
-def _total(values_B: Tensor) -> tuple[Tensor, float]:
+def of(values_B: Tensor) -> tuple[Tensor, float]:
+    """(sum, count) of some values."""
     return values_B.detach().double().sum(), float(len(values_B))
 
 

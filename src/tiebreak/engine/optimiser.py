@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 # In the name of a parameter: it is no weight of a map, and does not decay.
@@ -29,6 +29,7 @@ class Recipe:
     warmup_share: float = 0.0
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    optimiser: str = "adamw"
     adam_beta2: float = 0.999
     precision: str = "float32"
     checkpoint_every: int = 100
@@ -36,7 +37,8 @@ class Recipe:
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe) -> Optimizer:
-    """AdamW of what `model` trains. Biases and norms do not decay."""
+    """Of what `model` trains. Biases and norms do not decay. RMSprop has PyTorch's defaults, as in
+    the code of DPO, TDPO and SPIN; decay is a part of its gradient."""
     norms = {f"{name}." for name, part in model.named_modules() if isinstance(part, nn.LayerNorm)}
     decays: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -47,6 +49,8 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> Optimizer:
             (others if plain else decays).append(parameter)
     groups = [{"params": decays, "weight_decay": recipe.weight_decay},
               {"params": others, "weight_decay": 0.0}]  # fmt: skip
+    if recipe.optimiser == "rmsprop":
+        return RMSprop(groups, lr=recipe.learning_rate)
     betas = (0.9, recipe.adam_beta2)
     return AdamW(groups, lr=recipe.learning_rate, betas=betas, eps=1e-8, fused=True)
 

@@ -55,6 +55,11 @@ def any_of(mine: bool) -> bool:
     return bool(total(torch.tensor(float(mine))))
 
 
+def wait() -> None:
+    """Until all are here."""
+    any_of(False)
+
+
 def gather(mine: Any) -> list[Any]:
     """What each process gives, by rank."""
     if world_size() == 1:

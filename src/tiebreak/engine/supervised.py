@@ -20,11 +20,7 @@ from tiebreak.engine.scorer import Scorer, TrainingData
 from tiebreak.engine.trainer import Trainer
 from tiebreak.methods import Method, Needs, Pairs, Responses
 
-_LEARNING_RATE = {
-    "pretrain": "model.pretraining.learning_rate",
-    "instruct": "model.instruct_tuning.learning_rate",
-    "sft": "train.sft.learning_rate",
-}
+_KEYS = {"pretrain": "model.pretraining", "instruct": "model.instruct_tuning", "sft": "train.sft"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def fine_tune(
     trainer = Trainer(
         model, PerToken(), _scorer(prompts, answers, settings), _plan(len(answers), settings),
         settings.recipe, work / "checkpoints", log=work / "log.jsonl", what=what,
-        head_chunk=settings.head_chunk, dropout=True, lost=f"Lower {_LEARNING_RATE[what]}",
+        head_chunk=settings.head_chunk, dropout=True, lost=f"Lower {_KEYS[what]}.learning_rate",
     )  # fmt: skip
     if trainer.resume():
         print(f"{what}: resumed from checkpoint-{trainer.done}", file=sys.stderr, flush=True)

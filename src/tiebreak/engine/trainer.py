@@ -21,6 +21,7 @@ from torch import Tensor
 from tiebreak import interrupt
 from tiebreak.engine import checkpoints, metrics, processes
 from tiebreak.engine.batches import BatchPlan, share_of_rank
+from tiebreak.engine.metrics import Sums
 from tiebreak.engine.models import autocast
 from tiebreak.engine.optimiser import Recipe, make_optimiser, make_schedule
 from tiebreak.engine.probe import CAUSES
@@ -110,6 +111,7 @@ class Trainer:
                 if stop or step == len(self.plan) or step % self.recipe.checkpoint_every == 0:
                     self.save()
                 if stop:
+                    processes.wait()  # the first to leave would end the others
                     raise interrupt.Stopped
 
     def backward(self, rows: Sequence[int], step: int) -> Row:
@@ -120,28 +122,26 @@ class Trainer:
         per_pair = self.method.needs.unit == "pair"
         count = len(whole.chosen.policy) + (0 if per_pair else len(whole.rejected.policy))
         places = {row: place for place, row in enumerate(rows)}
-        sums: metrics.Sums = {}
+        sums: Sums = {}
         if whole.mismatched is not None:
-            metrics.add(sums, {"kl/mismatched": _all(whole.mismatched.drift())})
+            metrics.add(sums, {"kl/mismatched": metrics.of(whole.mismatched.drift())})
         for part in self.scorer.cuts(mine):
-            index_B = torch.tensor([places[row] for row in part])
-            loss_B = self._forward(part, whole, index_B, sums)
+            loss_B = self._forward(part, [places[row] for row in part], whole, sums)
             (loss_B.sum() / count).backward()
         metrics.add(sums, {"positions/unique_token": self.scorer.take_counts()})
         row = metrics.means(sums)
         self._check_finite("loss", row["loss"], step)
         return row
 
-    def _forward(
-        self, part: list[int], whole: Pairs, index_B: Tensor, sums: metrics.Sums
-    ) -> Tensor:
-        """(B,) the losses of a micro-batch, whose places in the batch are `index_B`."""
+    def _forward(self, part: Sequence[int], at: list[int], whole: Pairs, sums: Sums) -> Tensor:
+        """(B,) the losses of the rows of a micro-batch, which stand at `at` in the whole one."""
         with autocast(self.recipe.precision):
             pairs, scores = self.scorer.pairs(self.model, part, self.method.needs)
-        index_B = index_B.to(pairs.chosen.policy.device)
+        index_B = torch.tensor(at, device=pairs.chosen.policy.device)
         pairs = replace(pairs, whole=whole, index=index_B)
         loss_B = self.method.loss(pairs)
-        metrics.add(sums, {"loss": _all(loss_B), "entropy": _all(torch.cat(scores.entropy))})
+        entropy_N = torch.cat(scores.entropy)
+        metrics.add(sums, {"loss": metrics.of(loss_B), "entropy": metrics.of(entropy_N)})
         metrics.add(sums, metrics.observe(self.method, pairs, self.scorer.data.paired))
         return loss_B
 
@@ -179,10 +179,10 @@ class Trainer:
         limit = self.recipe.max_grad_norm or math.inf
         return float(torch.nn.utils.clip_grad_norm_(self.trained.values(), limit))
 
-    def _check_finite(self, what: str, value: float, step: int) -> None:
+    def _check_finite(self, of: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise TrainingFailed(
-                f"{self.what}: the {what} became {value} at step {step}. {self.lost}"
+                f"{self.what}: the {of} became {value} at step {step}. {self.lost}"
             )
 
     def _write(self, step: int, row: Row, speed: Row) -> None:
@@ -228,10 +228,6 @@ class Trainer:
         if main:
             self.log.write_text("".join(lines))
         return len(lines)
-
-
-def _all(values_N: Tensor) -> tuple[Tensor, float]:
-    return values_N.detach().double().sum(), float(len(values_N))
 
 
 def peak_memory() -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tiebreak.config.schema import Adapter
+from tiebreak.config.schema import Adapter, Optimiser, RunConfig
 from tiebreak.data.sources import Lengths
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
 from tiebreak.data.sources.world import PROMPT, RESPONSE
@@ -195,11 +195,11 @@ def _align_flops(size: RunSize, what: str) -> float:
 
 
 def _align_memory(size: RunSize, what: str) -> float:
-    """Weights, an adapter, gradient and Adam's two moments of what is trained, a frozen copy as
-    live reference, activations of a micro-batch and a chunk of logits."""
+    """Weights, an adapter, gradient and moments of what is trained, a frozen copy as live
+    reference, activations of a micro-batch and a chunk of logits."""
     run, shape, adapter = size.run, size.model(), size.adapter()
     copies = 2 if size.has_live_reference() and not adapter else 1
-    weights = FLOAT * (copies * shape.parameters + adapter + 3 * size.trained())
+    weights = FLOAT * (copies * shape.parameters + adapter + (1 + _moments(run)) * size.trained())
     recompute = run.train.execution.gradient_checkpointing
     positions = _micro_batch(size, run.train.batch_size)
     # Log-probs and probabilities of a reference stand beside the policy's.
@@ -214,11 +214,17 @@ def _align_disk(size: RunSize, what: str) -> float:
 def _align_transient(size: RunSize, what: str) -> float:
     moving = size.model().parameters if size.run.method.needs.moving_reference else 0
     every = size.run.train.execution.checkpoint_every
-    return _checkpoints(size.align_steps()[0], every, 3 * size.trained() + moving)
+    kept = (1 + _moments(size.run)) * size.trained()
+    return _checkpoints(size.align_steps()[0], every, kept + moving)
+
+
+def _moments(run: RunConfig) -> int:
+    """Numbers that the optimiser keeps of each weight."""
+    return 1 if run.train.optimiser is Optimiser.RMSPROP else 2
 
 
 def _checkpoints(steps: int, every: int, floats: int) -> float:
-    """Weights and two moments; the last checkpoint goes only when the next is whole."""
+    """Weights and moments; the last checkpoint goes only when the next is whole."""
     return min(2, math.ceil(steps / every)) * FLOAT * floats
 
 

@@ -121,6 +121,7 @@ def make_trainer(
     recipe = Recipe(
         train.learning_rate, run.seed, schedule=train.schedule, warmup_share=train.warmup_share,
         weight_decay=train.weight_decay, max_grad_norm=train.max_grad_norm,
+        optimiser=train.optimiser,
         precision=train.precision, checkpoint_every=execution.checkpoint_every,
         gradient_checkpointing=execution.gradient_checkpointing,
     )  # fmt: skip

@@ -22,8 +22,8 @@ WARMUP = 0.1  # share of the steps
 PRETRAIN_CHECKPOINTS = 200  # steps between two of them, where no setting says it
 # What SFT does not read of the group `train`: the settings of align.
 OF_ALIGN = frozenset(
-    "name learning_rate batch_size epochs max_steps schedule warmup_share weight_decay "
-    "max_grad_norm adapter lora reference drift execution".split()
+    "name learning_rate batch_size epochs max_steps schedule warmup_share optimiser "
+    "weight_decay max_grad_norm adapter lora reference drift execution".split()
 )
 
 
