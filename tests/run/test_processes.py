@@ -17,11 +17,10 @@ from tiebreak import interrupt, provenance
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
-from tiebreak.plan.estimate import Cost, estimate
+from tiebreak.plan.estimate import Cost, estimate, workers_for
 from tiebreak.plan.speeds import Machine
 from tiebreak.run import distributed
 from tiebreak.run.distributed import FAILED, LOCK, RankFailed
-from tiebreak.sweep.engines.local import workers_for
 from tiebreak.sweep.sweep_file import read_sweep_file
 
 SAY = """

@@ -204,9 +204,8 @@ def _mirror_options(one: argparse.ArgumentParser) -> None:
 
 def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
     one.add_argument("name")
-    if name != "study":
-        one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-        _yes(one)
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    _yes(one)
     _engine_options(one)
     one.set_defaults(retry=name == "retry", export=None, out=None)
     if name == "study":

@@ -85,6 +85,11 @@ class RunPlan:
             measured[name] = Measured(self.evaluators[name], start, policy)
         return measured
 
+    @property
+    def own_names(self) -> Iterator[str]:
+        """What the stages of `own` are called."""
+        return iter(("align", *self.of_start) if self.trains else ())
+
     @functools.cached_property
     def own(self) -> list[Stage]:
         """The stages that no run of another id has: the policy and what is measured on it."""

@@ -18,8 +18,9 @@ from typing import Any
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import home
+from tiebreak.plan.estimate import workers_for
 from tiebreak.run.task import payload
-from tiebreak.sweep.engines.local import Pool, Worker, workers_for
+from tiebreak.sweep.engines.local import Pool, Worker
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
 SETTINGS = ("address", "num_cpus", "num_gpus")

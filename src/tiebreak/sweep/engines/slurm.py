@@ -28,9 +28,10 @@ from submitit.helpers import CommandFunction
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
+from tiebreak.plan.estimate import workers_for
 from tiebreak.run.task import payload
 from tiebreak.store import FULL, UNWRITABLE, Store, disk_errors
-from tiebreak.sweep.engines.local import Worker, workers_for
+from tiebreak.sweep.engines.local import Worker
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
 SETTINGS = None  # submitit knows them
