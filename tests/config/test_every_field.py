@@ -70,7 +70,7 @@ FIRST: dict[str, set[str] | None] = {
     **{
         f"train.{name}": {"align"}
         for name in "learning_rate batch_size epochs max_steps schedule warmup_share weight_decay "
-        "max_grad_norm adapter lora reference".split()
+        "optimiser max_grad_norm adapter lora reference".split()
     },
     "train.precision": ANYTHING_COMPUTED,
     "train.drift": set(),  # this method reads the reference anyway

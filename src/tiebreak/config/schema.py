@@ -27,6 +27,13 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
 
 
+class Optimiser(StrEnum):
+    """What moves the weights in align; SFT's are moved by AdamW."""
+
+    ADAMW = "adamw"
+    RMSPROP = "rmsprop"
+
+
 class Adapter(StrEnum):
     NONE = "none"
     LORA = "lora"
@@ -156,6 +163,7 @@ class TrainConfig:
     drift: bool
     sft: Tuning
     execution: Execution
+    optimiser: Optimiser = Optimiser.ADAMW
 
 
 class JudgeKind(StrEnum):

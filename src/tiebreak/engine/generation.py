@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tiebreak.engine.causal_lm import forget_lengths, growing_rotary
-from tiebreak.engine.probe import BFLOAT16, FAILURES, TOLERANCE
+from tiebreak.engine.probe import FAILURES, TOLERANCE
 from tiebreak.engine.scoring import causal_lm_of
 from tiebreak.errors import UserError
 
@@ -126,8 +126,6 @@ def _way_to_generate(
     pair = [by_length[0], *([by_length[-1]] if len(by_length[-1]) > len(by_length[0]) else [])]
     growing = growing_rotary(causal_lm_of(model))
     steps = max_new_tokens if growing else min(CHECKED, max_new_tokens)
-    # In training, where accelerate wraps the forward, answers may be of another precision.
-    rounded = "_original_forward" in vars(model) | vars(causal_lm_of(model))
     why: list[str] = []
     for padded, cached in ((True, True), (False, True), (False, False)):
         parts = [pair] if padded else [[one] for one in pair]
@@ -138,7 +136,7 @@ def _way_to_generate(
         except FAILURES as error:
             why.append(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
             continue
-        if off <= (BFLOAT16 if rounded else TOLERANCE):
+        if off <= TOLERANCE:
             return padded, cached
         why.append(f"{off:.2g} nats off")
     raise UserError(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tiebreak.config.schema import Adapter
+from tiebreak.config.schema import Adapter, Optimiser, RunConfig
 from tiebreak.data.sources import Lengths
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
 from tiebreak.data.sources.world import PROMPT, RESPONSE
@@ -140,15 +140,14 @@ def record_disk(size: RunSize) -> int:
 class SftWork:
     """What a supervised stage imitates.
 
-    rows: texts; tokens: of one text; batch: rows of an optimiser step; forward: rows of a forward
-    pass; every: steps between two checkpoints; recompute: activations are not kept.
+    rows: texts; tokens: of one text; batch: rows of an optimiser step; every: steps between two
+    checkpoints; recompute: activations are not kept.
     """
 
     rows: float
     tokens: float
     epochs: float
     batch: int
-    forward: int
     every: int
     recompute: bool = False
 
@@ -162,20 +161,19 @@ def sft_work(size: RunSize, name: str) -> SftWork:
     run, execution = size.run, size.run.train.execution
     if name == "sft":
         sft, lengths = run.train.sft, size.rows(DEMONSTRATIONS)
-        forward = min(sft.batch_size, max(1, execution.positions_per_cut // run.data.max_length))
         return SftWork(
             min(lengths.rows, sft.examples or lengths.rows), lengths.tokens, sft.epochs,
-            sft.batch_size, forward, execution.checkpoint_every, execution.gradient_checkpointing,
+            sft.batch_size, execution.checkpoint_every, execution.gradient_checkpointing,
         )  # fmt: skip
     if name == "pretrain":
         made = run.model.pretraining
         assert made is not None
         batch, every = made.batch_size, PRETRAIN_CHECKPOINTS
-        return SftWork(made.documents, WORLD_DOCUMENT, made.epochs, batch, batch, every)
+        return SftWork(made.documents, WORLD_DOCUMENT, made.epochs, batch, every)
     tuned = run.model.instruct_tuning
     assert tuned is not None and tuned.examples is not None
     tokens, batch, every = PROMPT + RESPONSE, tuned.batch_size, INSTRUCT_CHECKPOINTS
-    return SftWork(tuned.examples, tokens, tuned.epochs, batch, batch, every)
+    return SftWork(tuned.examples, tokens, tuned.epochs, batch, every)
 
 
 def _supervised_flops(size: RunSize, name: str, place: Place) -> float:
@@ -184,6 +182,7 @@ def _supervised_flops(size: RunSize, name: str, place: Place) -> float:
     return FORWARD * (3 + work.recompute) * work.rows * work.epochs * work.tokens
 
 
+<<<<<<< HEAD
 def _supervised_memory(size: RunSize, name: str, place: Place) -> Parts:
     """On a CPU logits, their softmax and their gradient are whole."""
     shape, work = size.model(), sft_work(size, name)
@@ -191,6 +190,16 @@ def _supervised_memory(size: RunSize, name: str, place: Place) -> Parts:
     chunk = size.run.train.execution.head_chunk if place.on_gpu else 1.5 * positions
     step = Step(positions, chunk, work.recompute)
     return memory.training(shape, step, place.layout, place.number(size.run))
+=======
+def _supervised_memory(size: RunSize, name: str) -> float:
+    """Weights, gradient and Adam's two moments, activations of a micro-batch and a chunk of
+    logits."""
+    shape, work = size.model(), sft_work(size, name)
+    budget = size.run.train.execution.positions_per_cut
+    positions = max(work.tokens, min(budget, work.batch * work.tokens))
+    weights, logits = 4 * FLOAT * shape.parameters, _logits(size, positions)
+    return RUNTIME + weights + _activations(shape, positions, work.recompute) + logits
+>>>>>>> bd20e0606d855eaa4dbe1d875c1b5cbef106135a
 
 
 def _supervised_sent(size: RunSize, name: str, place: Place) -> float:
@@ -222,6 +231,7 @@ def _align_flops(size: RunSize, what: str, place: Place) -> float:
     return FORWARD * (passes * lengths.positions + forwards) * size.align_steps()[1]
 
 
+<<<<<<< HEAD
 def _align_memory(size: RunSize, what: str, place: Place) -> Parts:
     """Log-probs and probabilities of a reference may stand beside the policy's; where an adapter is
     trained, its base is the reference."""
@@ -230,6 +240,15 @@ def _align_memory(size: RunSize, what: str, place: Place) -> Parts:
     reference = 0
     if size.has_live_reference() and not adapter:
         reference = FLOAT if needs.moving_reference else number
+=======
+def _align_memory(size: RunSize, what: str) -> float:
+    """Weights, an adapter, gradient and moments of what is trained, a frozen copy as live
+    reference, activations of a micro-batch and a chunk of logits."""
+    run, shape, adapter = size.run, size.model(), size.adapter()
+    copies = 2 if size.has_live_reference() and not adapter else 1
+    weights = FLOAT * (copies * shape.parameters + adapter + (1 + _moments(run)) * size.trained())
+    recompute = run.train.execution.gradient_checkpointing
+>>>>>>> bd20e0606d855eaa4dbe1d875c1b5cbef106135a
     positions = _micro_batch(size, run.train.batch_size)
     distributions = 2 if needs.forward_kl else 1
     step = Step(
@@ -266,11 +285,17 @@ def _align_disk(size: RunSize, what: str, place: Place) -> float:
 def _align_transient(size: RunSize, what: str, place: Place) -> float:
     moving = size.model().parameters if size.run.method.needs.moving_reference else 0
     every = size.run.train.execution.checkpoint_every
-    return _checkpoints(size.align_steps()[0], every, 3 * size.trained() + moving)
+    kept = (1 + _moments(size.run)) * size.trained()
+    return _checkpoints(size.align_steps()[0], every, kept + moving)
+
+
+def _moments(run: RunConfig) -> int:
+    """Numbers that the optimiser keeps of each weight."""
+    return 1 if run.train.optimiser is Optimiser.RMSPROP else 2
 
 
 def _checkpoints(steps: int, every: int, floats: int) -> float:
-    """Weights and two moments; the last checkpoint goes only when the next is whole."""
+    """Weights and moments; the last checkpoint goes only when the next is whole."""
     return min(2, math.ceil(steps / every)) * FLOAT * floats
 
 

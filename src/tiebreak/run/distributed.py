@@ -14,6 +14,7 @@ before align are one process's work, in a child without torchrun's environment.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import json
 import logging
@@ -32,6 +33,7 @@ from typing import IO, NoReturn
 
 from tiebreak import interrupt, provenance
 from tiebreak.compose import Run
+from tiebreak.engine.processes import join, rank, world_size
 from tiebreak.engine.progress import quiet_libraries
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
@@ -173,14 +175,6 @@ def launch(num: str) -> None:
         os._exit(STOPPED)
 
 
-def world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def rank() -> int:
-    return int(os.environ.get("RANK", "0"))
-
-
 def check(run: Run) -> None:
     """UserError where a launcher started another number of processes than was asked for."""
     asked, started = run.train.execution.num_processes, os.environ.get("WORLD_SIZE")
@@ -196,6 +190,12 @@ def check(run: Run) -> None:
             "accelerate launch was asked for several processes and started one; leave it out and "
             "give train.execution.num_processes=NUMBER"
         )
+    for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
+        if os.environ.get(name) == "true":
+            raise UserError(
+                f"{name} is not read: each process would hold the whole model; leave accelerate "
+                "launch out and give train.execution.num_processes=NUMBER"
+            )
 
 
 class Others(contextlib.AbstractContextManager["Others"]):
@@ -229,14 +229,9 @@ def _build(run: Run, work: Path, log: TrainingLog | None = None) -> None:
 
 def _word(train: bool) -> bool:
     """What rank 0 says, in every process."""
-    import datetime
-
-    import torch
     from torch import distributed
 
-    if not distributed.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=datetime.timedelta(hours=24))
+    join(datetime.timedelta(hours=24))
     words = [train]
     distributed.broadcast_object_list(words, src=0)
     return words[0]
