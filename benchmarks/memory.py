@@ -4,7 +4,7 @@
     python benchmarks/memory.py --model small --gpus 2 --train full
 
 Torch's tracker of FSDP2 memory follows two micro-batches of a step whose moments are there, with
-fake tensors (shapes without values) in a fake process group. The step is laid out as a run on GPUs is:
+fake tensors (shapes without values) in a fake process group. The step is laid out as a run on GPUs:
 weights sharded over all GPUs by layer, float32 masters computed with in bfloat16 and gradients
 reduced in float32 after each micro-batch; or, for LoRA, a bfloat16 base that is sharded and
 float32 adapters that are not. Each micro-batch is one row of `--positions`, all of them scored by

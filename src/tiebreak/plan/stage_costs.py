@@ -182,7 +182,6 @@ def _supervised_flops(size: RunSize, name: str, place: Place) -> float:
     return FORWARD * (3 + work.recompute) * work.rows * work.epochs * work.tokens
 
 
-<<<<<<< HEAD
 def _supervised_memory(size: RunSize, name: str, place: Place) -> Parts:
     """On a CPU logits, their softmax and their gradient are whole."""
     shape, work = size.model(), sft_work(size, name)
@@ -190,16 +189,6 @@ def _supervised_memory(size: RunSize, name: str, place: Place) -> Parts:
     chunk = size.run.train.execution.head_chunk if place.on_gpu else 1.5 * positions
     step = Step(positions, chunk, work.recompute)
     return memory.training(shape, step, place.layout, place.number(size.run))
-=======
-def _supervised_memory(size: RunSize, name: str) -> float:
-    """Weights, gradient and Adam's two moments, activations of a micro-batch and a chunk of
-    logits."""
-    shape, work = size.model(), sft_work(size, name)
-    budget = size.run.train.execution.positions_per_cut
-    positions = max(work.tokens, min(budget, work.batch * work.tokens))
-    weights, logits = 4 * FLOAT * shape.parameters, _logits(size, positions)
-    return RUNTIME + weights + _activations(shape, positions, work.recompute) + logits
->>>>>>> bd20e0606d855eaa4dbe1d875c1b5cbef106135a
 
 
 def _supervised_sent(size: RunSize, name: str, place: Place) -> float:
@@ -231,7 +220,6 @@ def _align_flops(size: RunSize, what: str, place: Place) -> float:
     return FORWARD * (passes * lengths.positions + forwards) * size.align_steps()[1]
 
 
-<<<<<<< HEAD
 def _align_memory(size: RunSize, what: str, place: Place) -> Parts:
     """Log-probs and probabilities of a reference may stand beside the policy's; where an adapter is
     trained, its base is the reference."""
@@ -240,21 +228,14 @@ def _align_memory(size: RunSize, what: str, place: Place) -> Parts:
     reference = 0
     if size.has_live_reference() and not adapter:
         reference = FLOAT if needs.moving_reference else number
-=======
-def _align_memory(size: RunSize, what: str) -> float:
-    """Weights, an adapter, gradient and moments of what is trained, a frozen copy as live
-    reference, activations of a micro-batch and a chunk of logits."""
-    run, shape, adapter = size.run, size.model(), size.adapter()
-    copies = 2 if size.has_live_reference() and not adapter else 1
-    weights = FLOAT * (copies * shape.parameters + adapter + (1 + _moments(run)) * size.trained())
-    recompute = run.train.execution.gradient_checkpointing
->>>>>>> bd20e0606d855eaa4dbe1d875c1b5cbef106135a
     positions = _micro_batch(size, run.train.batch_size)
     distributions = 2 if needs.forward_kl else 1
     step = Step(
         positions, execution.head_chunk, execution.gradient_checkpointing, distributions
     )  # fmt: skip
-    return memory.training(size.model(), step, place.layout, number, adapter, reference)
+    return memory.training(
+        size.model(), step, place.layout, number, adapter, reference, _moments(run)
+    )
 
 
 def _align_sent(size: RunSize, what: str, place: Place) -> float:
