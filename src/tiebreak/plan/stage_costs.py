@@ -183,12 +183,11 @@ def _supervised_flops(size: RunSize, name: str, place: Place) -> float:
 
 
 def _supervised_memory(size: RunSize, name: str, place: Place) -> Parts:
-    """On a CPU logits, their softmax and their gradient are whole."""
-    shape, work = size.model(), sft_work(size, name)
-    positions = work.forward * work.tokens
-    chunk = size.run.train.execution.head_chunk if place.on_gpu else 1.5 * positions
-    step = Step(positions, chunk, work.recompute)
-    return memory.training(shape, step, place.layout, place.number(size.run))
+    """A micro-batch of texts, whose logits are made in chunks."""
+    work, execution = sft_work(size, name), size.run.train.execution
+    positions = max(work.tokens, min(execution.positions_per_cut, work.batch * work.tokens))
+    step = Step(positions, execution.head_chunk, work.recompute)
+    return memory.training(size.model(), step, place.layout, place.number(size.run))
 
 
 def _supervised_sent(size: RunSize, name: str, place: Place) -> float:
