@@ -124,12 +124,7 @@ def _parser() -> argparse.ArgumentParser:
                              "values: method=dpo,simpo seed=1,2")  # fmt: skip
             _engine_options(one)
         if name == "plan":
-            one.add_argument("--workers", type=_count, help="of a sweep: runs at once")
-            one.add_argument("--price", type=float, help="of a sweep: money per hour; with --gpu: "
-                             "of one GPU")  # fmt: skip
-            one.add_argument("--gpu", metavar="NAME", help="plan for GPUs of this kind, such as "
-                             "h100: what fits, how to lay it out, hours and money")  # fmt: skip
-            one.add_argument("--gpus", type=_count, help="how many (default: 1)")
+            _plan_options(one)
         if name == "data":
             one.add_argument("--rows", type=_count, default=3, help="rows to show")
     _evaluate_options(command("evaluate"))
@@ -148,6 +143,15 @@ def _parser() -> argparse.ArgumentParser:
         _report_options(command(name), name)
     _sweep_options(command("study"), "study")
     return parser
+
+
+def _plan_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--workers", type=_count, help="of a sweep: runs at once")
+    one.add_argument("--price", type=float, help="of a sweep: money per hour; with --gpu: "
+                     "of one GPU")  # fmt: skip
+    one.add_argument("--gpu", metavar="NAME", help="plan for GPUs of this kind, such as "
+                     "h100: what fits, how to lay it out, hours and money")  # fmt: skip
+    one.add_argument("--gpus", type=_count, help="how many (default: 1)")
 
 
 def _methods_options(one: argparse.ArgumentParser) -> None:
