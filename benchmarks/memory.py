@@ -4,13 +4,13 @@
     python benchmarks/memory.py --model small --gpus 2 --train full
 
 Torch's tracker of FSDP2 memory follows two micro-batches of a step whose moments are there, with
-fake tensors (shapes without values) in a fake process group. The step is laid out as a run on GPUs
-is: weights sharded over all GPUs by layer, float32 masters computed with in bfloat16 and gradients
-reduced in float32 after each micro-batch; or, for LoRA, a bfloat16 base that is sharded and float32
-adapters that are not. Each micro-batch is one row of `--positions`, all of them scored by the
-engine's chunked head. The attention is a stand-in that keeps what a fused kernel keeps: queries,
-keys, values, result and one number per query and head. The optimiser's own step is not tracked: a
-fused kernel takes no room of its own.
+fake tensors (shapes without values) in a fake process group. The step is laid out as a run on GPUs:
+weights sharded over all GPUs by layer, float32 masters computed with in bfloat16 and gradients
+reduced in float32 after each micro-batch; or, for LoRA, a bfloat16 base that is sharded and
+float32 adapters that are not. Each micro-batch is one row of `--positions`, all of them scored by
+the engine's chunked head. The attention is a stand-in that keeps what a fused kernel keeps:
+queries, keys, values, result and one number per query and head. The optimiser's own step
+is not tracked: a fused kernel takes no room of its own.
 
 Beside it stands what `tiebreak plan --gpu` computes from the model's shape. Neither counts what
 is no tensor: the CUDA context, libraries' workspaces, room lost between blocks.

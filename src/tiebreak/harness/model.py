@@ -13,7 +13,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +25,7 @@ from tiebreak.engine.prefixes import Pack, PrefixScorer, Text, TextScore
 from tiebreak.engine.probe import FAILURES, TOLERANCE
 from tiebreak.engine.progress import progress
 from tiebreak.engine.scoring import causal_lm_of, install
+from tiebreak.kept_answers import KeptAnswers
 
 BUDGET = 512  # new tokens of a forward; more is not faster on a CPU
 TOGETHER = 4  # batches between two writes
@@ -35,38 +35,14 @@ class Different(Exception):
     """Scores by shared prefixes are not the model's own."""
 
 
-class Kept:
-    """Answers by request, in a JSONL file to which each is added when it is known."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[str, Any] = {}
-        if path.is_file():
-            for line in path.read_bytes().splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # the end of a write that was cut off
-                self._known[row["request"]] = row["answer"]
-
-    def get(self, request: str) -> Any:
-        return self._known.get(request)
-
-    def add(self, answers: dict[str, Any]) -> None:
-        rows = ({"request": name, "answer": answer} for name, answer in answers.items())
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n" + "".join(json.dumps(row) + "\n" for row in rows))
-        self._known |= answers
-
-
 class PrefixLM(HFLM):
     """positions: what log-prob requests took through the network by shared prefixes. how:
     "prefixes", or why it is lm-eval's own way. template: the study's arguments of the chat
     template."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, batch_size: int, kept: Path, *, budget: int = BUDGET,
-        head_chunk: int = 256, what: str = "benchmark",
+        self, model: Any, tokenizer: Any, batch_size: int, kept: KeptAnswers, *,
+        budget: int = BUDGET, head_chunk: int = 256, what: str = "benchmark",
         template: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         install(model, head_chunk)
@@ -74,7 +50,7 @@ class PrefixLM(HFLM):
             pretrained=model, tokenizer=tokenizer, batch_size=batch_size,
             chat_template_args=dict(template),
         )  # fmt: skip
-        self._kept, self._budget, self._what = Kept(kept), budget, what
+        self._kept, self._budget, self._what = kept, budget, what
         self.positions, self.how = 0, "prefixes"
         self._checked = {"first": False, "cached": False}
 
@@ -88,7 +64,7 @@ class PrefixLM(HFLM):
             self._say(f"{long} of {len(requests)} requests are longer than the model's "
                       f"{self.max_length} tokens and are cut on the left")  # fmt: skip
         names = [_name(text) for text in texts]
-        missing = [i for i, name in enumerate(names) if self._kept.get(name) is None]
+        missing = self._missing(names)
         with progress(self._what, len(missing)) as advance:
             if missing and self.how == "prefixes":
                 try:
@@ -97,14 +73,15 @@ class PrefixLM(HFLM):
                 except Different as error:
                     self.how = str(error)
                     self._say(f"lm-eval's own way is taken: {error}")
-            missing = [i for i in missing if self._kept.get(names[i]) is None]
+            missing = self._missing(names)
             together = TOGETHER * int(self.batch_size)
             for at in range(0, len(missing), together):
                 part = missing[at : at + together]
                 found = super()._loglikelihood_tokens([requests[i] for i in part], True)
                 self._kept.add({names[i]: list(one) for i, one in zip(part, found, strict=True)})
                 advance(len(part))
-        return [(logp, greedy) for logp, greedy in map(self._kept.get, names)]
+        answers = [self._kept.get(name) or self._of_another((0.0, False)) for name in names]
+        return [(logp, greedy) for logp, greedy in answers]
 
     def _say(self, words: str) -> None:
         print(f"{self._what}: {words}", file=sys.stderr, flush=True)
@@ -157,7 +134,7 @@ class PrefixLM(HFLM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         names = [_name(one.args) for one in requests]
-        missing = [i for i, name in enumerate(names) if self._kept.get(name) is None]
+        missing = self._missing(names)
         missing.sort(key=lambda i: -len(requests[i].args[0]))
         together = TOGETHER * int(self.batch_size)
         with progress(self._what, len(missing)) as advance:
@@ -166,7 +143,18 @@ class PrefixLM(HFLM):
                 found = super().generate_until([requests[i] for i in part], True)
                 self._kept.add({names[i]: text for i, text in zip(part, found, strict=True)})
                 advance(len(part))
-        return [self._kept.get(name) for name in names]
+        answers = [self._kept.get(name) for name in names]
+        return [self._of_another("") if one is None else one for one in answers]
+
+    def _missing(self, names: Sequence[str]) -> list[int]:
+        """Places of the requests that are not answered and are of this process's share: requests
+        of one question are neighbours, and stay together."""
+        return [i for i in self._kept.share.block(len(names)) if self._kept.get(names[i]) is None]
+
+    def _of_another(self, answer: Any) -> Any:
+        """In place of what another process answers: what this one returns is not read."""
+        assert not self._kept.share.whole, "everything was asked"
+        return answer
 
 
 def _name(request: Any) -> str:

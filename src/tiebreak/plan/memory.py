@@ -74,18 +74,25 @@ class Step:
 
 
 def training(
-    shape: Shape, step: Step, layout: Layout, number: int, adapter: int = 0, reference: int = 0
+    shape: Shape,
+    step: Step,
+    layout: Layout,
+    number: int,
+    adapter: int = 0,
+    reference: int = 0,
+    moments: int = 2,
 ) -> Parts:
     """What training holds at its peak, which is in the backward pass. number: bytes of a number
     that is computed with; adapter: parameters of a LoRA adapter, 0: all weights are trained;
-    reference: bytes of each parameter of a model beside the policy."""
+    reference: bytes of each parameter of a model beside the policy; moments: numbers that the
+    optimiser keeps of each weight."""
     split = shape.parameters / layout.shards
     trained = adapter or split  # adapters are whole on every process
     gathers = layout.shards > 1 or number < FLOAT
     parts = {
         "weights": number * split if adapter else 0.0,
         "masters": FLOAT * trained,
-        "moments": 2 * FLOAT * trained,
+        "moments": moments * FLOAT * trained,
         "gradients": FLOAT * trained,
         "gathered": 0.0,
         "reference": reference * split,

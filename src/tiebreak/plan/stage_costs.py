@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tiebreak.config.schema import Adapter
+from tiebreak.config.schema import Adapter, Optimiser, RunConfig
 from tiebreak.data.sources import Lengths
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
 from tiebreak.data.sources.world import PROMPT, RESPONSE
@@ -140,15 +140,14 @@ def record_disk(size: RunSize) -> int:
 class SftWork:
     """What a supervised stage imitates.
 
-    rows: texts; tokens: of one text; batch: rows of an optimiser step; forward: rows of a forward
-    pass; every: steps between two checkpoints; recompute: activations are not kept.
+    rows: texts; tokens: of one text; batch: rows of an optimiser step; every: steps between two
+    checkpoints; recompute: activations are not kept.
     """
 
     rows: float
     tokens: float
     epochs: float
     batch: int
-    forward: int
     every: int
     recompute: bool = False
 
@@ -162,20 +161,19 @@ def sft_work(size: RunSize, name: str) -> SftWork:
     run, execution = size.run, size.run.train.execution
     if name == "sft":
         sft, lengths = run.train.sft, size.rows(DEMONSTRATIONS)
-        forward = min(sft.batch_size, max(1, execution.positions_per_cut // run.data.max_length))
         return SftWork(
             min(lengths.rows, sft.examples or lengths.rows), lengths.tokens, sft.epochs,
-            sft.batch_size, forward, execution.checkpoint_every, execution.gradient_checkpointing,
+            sft.batch_size, execution.checkpoint_every, execution.gradient_checkpointing,
         )  # fmt: skip
     if name == "pretrain":
         made = run.model.pretraining
         assert made is not None
         batch, every = made.batch_size, PRETRAIN_CHECKPOINTS
-        return SftWork(made.documents, WORLD_DOCUMENT, made.epochs, batch, batch, every)
+        return SftWork(made.documents, WORLD_DOCUMENT, made.epochs, batch, every)
     tuned = run.model.instruct_tuning
     assert tuned is not None and tuned.examples is not None
     tokens, batch, every = PROMPT + RESPONSE, tuned.batch_size, INSTRUCT_CHECKPOINTS
-    return SftWork(tuned.examples, tokens, tuned.epochs, batch, batch, every)
+    return SftWork(tuned.examples, tokens, tuned.epochs, batch, every)
 
 
 def _supervised_flops(size: RunSize, name: str, place: Place) -> float:
@@ -185,11 +183,10 @@ def _supervised_flops(size: RunSize, name: str, place: Place) -> float:
 
 
 def _supervised_memory(size: RunSize, name: str, place: Place) -> Parts:
-    """On a CPU logits, their softmax and their gradient are whole."""
-    shape, work = size.model(), sft_work(size, name)
-    positions = work.forward * work.tokens
-    chunk = size.run.train.execution.head_chunk if place.on_gpu else 1.5 * positions
-    step = Step(positions, chunk, work.recompute)
+    """A micro-batch is a text at least, the budget or the whole batch at most."""
+    shape, work, execution = size.model(), sft_work(size, name), size.run.train.execution
+    positions = max(work.tokens, min(execution.positions_per_cut, work.batch * work.tokens))
+    step = Step(positions, execution.head_chunk, work.recompute)
     return memory.training(shape, step, place.layout, place.number(size.run))
 
 
@@ -235,7 +232,9 @@ def _align_memory(size: RunSize, what: str, place: Place) -> Parts:
     step = Step(
         positions, execution.head_chunk, execution.gradient_checkpointing, distributions
     )  # fmt: skip
-    return memory.training(size.model(), step, place.layout, number, adapter, reference)
+    return memory.training(
+        size.model(), step, place.layout, number, adapter, reference, _moments(run)
+    )
 
 
 def _align_sent(size: RunSize, what: str, place: Place) -> float:
@@ -266,11 +265,17 @@ def _align_disk(size: RunSize, what: str, place: Place) -> float:
 def _align_transient(size: RunSize, what: str, place: Place) -> float:
     moving = size.model().parameters if size.run.method.needs.moving_reference else 0
     every = size.run.train.execution.checkpoint_every
-    return _checkpoints(size.align_steps()[0], every, 3 * size.trained() + moving)
+    kept = (1 + _moments(size.run)) * size.trained()
+    return _checkpoints(size.align_steps()[0], every, kept + moving)
+
+
+def _moments(run: RunConfig) -> int:
+    """Numbers that the optimiser keeps of each weight."""
+    return 1 if run.train.optimiser is Optimiser.RMSPROP else 2
 
 
 def _checkpoints(steps: int, every: int, floats: int) -> float:
-    """Weights and two moments; the last checkpoint goes only when the next is whole."""
+    """Weights and moments; the last checkpoint goes only when the next is whole."""
     return min(2, math.ceil(steps / every)) * FLOAT * floats
 
 

@@ -19,7 +19,13 @@ from tiebreak.metrics import GROUPS
 from tiebreak.stages.align import align_stage, train_settings
 from tiebreak.stages.checkpoint import Checkpoint, source_stamps
 from tiebreak.stages.evaluators import EVALUATORS, evaluator_of
-from tiebreak.stages.evaluators.evaluator import OF_BENCHMARKS, OF_JUDGES, OF_PAIR_SETS
+from tiebreak.stages.evaluators.evaluator import (
+    DRAWN,
+    OF_BENCHMARKS,
+    OF_JUDGES,
+    OF_PAIR_SETS,
+    of_answers,
+)
 from tiebreak.stages.evaluators.judged import identity, question_stamps
 from tiebreak.stages.overlap import overlap_stage
 from tiebreak.stages.reference import OF_TRAINING, References
@@ -228,8 +234,8 @@ def _shared(question: _Question) -> _Shared:
 
 def _evaluation_id(run: RunConfig) -> str:
     rows = run.data.content(str(run.evaluation.split))
-    unread = OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES | {"name", "evaluators"}
-    how = settings_of(run.evaluation, unread)
+    unread = OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES | DRAWN | {"name", "evaluators"}
+    how = {**settings_of(run.evaluation, unread), **of_answers(run.evaluation)}
     judge = {"judge": identity(run)} if run.evaluation.judge.kind is not JudgeKind.NONE else {}
     return store.key("evaluation", {"rows": rows, "how": how, **judge})[:8]
 
