@@ -229,8 +229,9 @@ PANEL = {
 _EVALUATION = {metric.name: metric for metric in EVALUATION}
 GROUPS = {metric.name.partition("/")[0] for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
 """What the names of these metrics begin with: no benchmark and no pair set is called so."""
-# What lm-eval measures of each question that is a share; after it, the filter of the answer.
-_OF_BENCHMARKS = re.compile(r"(acc|acc_norm|exact_match|prompt_level_\w+)(-[\w-]+)?")
+# What lm-eval measures of each question that is a share; after it, the filter of the answer. At
+# inst_level an item is the instructions followed times questions over instructions: lm-eval's mean.
+_OF_BENCHMARKS = re.compile(r"(acc|acc_norm|exact_match|(?:prompt|inst)_level_\w+)(-[\w-]+)?")
 # What a pair set's metric is called -> the metric of held-out pairs that is made in the same way.
 _OF_PAIR_SETS = {name: f"accuracy/{name}" for name in ("likelihood", "likelihood_per_token",
                                                        "drift")}  # fmt: skip
@@ -254,10 +255,11 @@ def benchmark_metric(name: str) -> Metric | None:
     if found is None or task in GROUPS:
         return None
     other = {"acc": task in _PER_CHARACTER, "acc_norm": task not in _PER_CHARACTER}
-    sentence, how = f"lm-eval's {metric} of its task {task}.", Shown.TABLES
+    beside = other.get(found[1], found[1].startswith("inst_level"))
+    sentence = f"lm-eval's {metric} of its task {task}."
     return Metric(
         name, "share", "mean over questions", sentence, _UP, 1, "%",
-        Shown.RUNS if other.get(found[1]) else how, task, (f"{metric}/{{when}}",),
+        Shown.RUNS if beside else Shown.TABLES, task, (f"{metric}/{{when}}",),
     )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from unittest import mock
 
 from tiebreak.errors import UserError
 from tiebreak.harness.mirror import CONTENTS, contents
-from tiebreak.harness.tasks import Benchmark, folder_of
+from tiebreak.harness.needs import needs_of, ready_to_load
+from tiebreak.harness.tasks import Benchmark, definition_of, folder_of, tasks_root
 
 Row = dict[str, Any]
 SEED = 1234  # lm-eval's own, of the few-shot examples
@@ -55,6 +56,7 @@ def load(benchmark: Benchmark, mirror: str | None = None) -> Any:
 
     random.seed(0)
     np.random.seed(SEED)
+    ready_to_load(needs_of(definition_of(benchmark.task), tasks_root()))
     manager = TaskManager(include_path=str(folder_of(benchmark.task)), include_defaults=False)
     try:
         loaded: Any = manager.load([benchmark.task])
@@ -117,6 +119,7 @@ def chosen_questions(sizes: Mapping[str, int], most: int | None) -> dict[str, li
 def _rows(samples: Sequence[Mapping[str, Any]], subject: str | None, task: Any) -> list[Row]:
     """One row per question, whatever filters its answer went through."""
     rows: dict[int, Row] = {}
+    weights = _weights(samples)
     for sample in samples:
         number = sample["doc_id"]
         if number not in rows:
@@ -125,10 +128,26 @@ def _rows(samples: Sequence[Mapping[str, Any]], subject: str | None, task: Any) 
         row = rows[number]
         ending = "" if sample["filter"] == "none" else f"-{sample['filter']}"
         for metric in sample["metrics"]:
-            value = sample[metric]
+            value, name = sample[metric], f"{metric}{ending}"
             if isinstance(value, bool | int | float):
-                row["scores"][f"{metric}{ending}"] = float(value)
+                row["scores"][name] = float(value)
+            elif name in weights:
+                row["scores"][name] = sum(value) * weights[name]
     return list(rows.values())
+
+
+def _weights(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of metrics that judge several parts of a question (each instruction of a prompt), for which
+    lm-eval takes the mean of all parts: questions over parts, so that the mean of a question's
+    parts times this, over questions, is lm-eval's number."""
+    parts: dict[str, list[int]] = {}
+    for sample in samples:
+        ending = "" if sample["filter"] == "none" else f"-{sample['filter']}"
+        for metric in sample["metrics"]:
+            value = sample[metric]
+            if isinstance(value, list) and value and all(isinstance(v, bool) for v in value):
+                parts.setdefault(f"{metric}{ending}", []).append(len(value))
+    return {name: len(lengths) / sum(lengths) for name, lengths in parts.items()}
 
 
 def _row(sample: Mapping[str, Any], subject: str | None, number: int) -> Row:
