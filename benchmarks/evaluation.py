@@ -3,9 +3,12 @@
     python benchmarks/evaluation.py --model DIR --mirror DIR --task arc_challenge --shots 25 \\
         --limit 100 --json
 
-The fastest of lm-eval at --batch-sizes counts. positions_per_unique_token:
-positions through the network over the tokens of the tree of all requests. max_abs_difference: of
-the log-probs of the requests (nats). Memory is not compared here: the two share a process.
+The fastest of lm-eval at --batch-sizes counts. positions_per_unique_token: positions through the
+network over the tokens of the tree of all requests; of benchmarks that are answered in words, of
+the prompts alone, padding included. max_abs_difference: of the log-probs of the requests (nats).
+cpu_seconds_beside_the_model: to read the data and write the requests, to tell tokens and score
+answers; when_asked_again: the same of a second model in this process. Memory is not compared here:
+the two share a process.
 """
 
 from __future__ import annotations
@@ -25,37 +28,49 @@ from tiebreak.harness.tasks import Benchmark  # noqa: E402
 
 
 class Requests:
-    """The log-prob requests that a benchmark makes, as token ids."""
+    """What a benchmark has read, as token ids: texts without their last token, or prompts."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
 
-    def add(self, requests: list[Any]) -> None:
-        self.seen += [(*context, *answer) for _, context, answer in requests]
+    def note(self, lm: Any) -> None:
+        """From here on, what this model is asked."""
+        scored, prompts = lm._loglikelihood_tokens, lm._prompts
+
+        def scoring(asked: list[Any], *more: Any, **how: Any) -> Any:
+            self.seen += [(*context, *answer)[:-1] for _, context, answer in asked]
+            return scored(asked, *more, **how)
+
+        def prompting(requests: Any) -> Any:
+            self.seen += map(tuple, found := prompts(requests))
+            return found
+
+        lm._loglikelihood_tokens, lm._prompts = scoring, prompting
 
     def unique_tokens(self) -> int:
         """Tokens that predict another, each once however many requests begin with it."""
         tokens, before = 0, ()
-        for ids in sorted(ids[:-1] for ids in self.seen):
+        for ids in sorted(self.seen):
             pairs = enumerate(zip(before, ids, strict=False))
             shared = next((n for n, (a, b) in pairs if a != b), min(len(before), len(ids)))
             tokens, before = tokens + len(ids) - shared, ids
         return tokens
 
 
-def measured(lm: Any, args: argparse.Namespace) -> tuple[list[dict[str, Any]], float]:
-    """(rows of `ask`, seconds that the model's part of it took)."""
+def measured(lm: Any, args: argparse.Namespace) -> tuple[list[dict[str, Any]], float, float]:
+    """(rows of `ask`, seconds that the model's part of it took, CPU seconds of the rest)."""
     from tiebreak.harness.ask import ask
 
-    taken = 0.0
+    taken, cpu, begun = 0.0, 0.0, time.process_time()
     for name in ("_loglikelihood_tokens", "generate_until"):
         own = getattr(lm, name)
 
         def timed(*given: Any, own: Any = own, **more: Any) -> Any:
-            nonlocal taken
-            start = time.perf_counter()
+            nonlocal taken, cpu
+            start, start_cpu = time.perf_counter(), time.process_time()
             found = own(*given, **more)
             taken += time.perf_counter() - start
+            cpu += time.process_time() - start_cpu
             return found
 
         setattr(lm, name, timed)
@@ -63,7 +78,7 @@ def measured(lm: Any, args: argparse.Namespace) -> tuple[list[dict[str, Any]], f
         lm, Benchmark(args.task, args.shots), questions=args.limit, chat_template=False,
         mirror=args.mirror,
     )  # fmt: skip
-    return rows, taken
+    return rows, taken, time.process_time() - begun - cpu
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
@@ -76,14 +91,14 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     requests = Requests()
     with tempfile.TemporaryDirectory() as folder:
         ours = PrefixLM(model, tokenizer, 8, Path(folder) / "kept", budget=args.budget)
-        scored = ours._loglikelihood_tokens
-        ours._loglikelihood_tokens = lambda asked, *more, **how: (
-            requests.add(asked), scored(asked, *more, **how))[1]  # fmt: skip
-        rows, seconds = measured(ours, args)
+        requests.note(ours)
+        rows, seconds, first = measured(ours, args)
     theirs: dict[int, float] = {}
+    again: list[float] = []
     for size in args.batch_sizes:
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size)
-        other, theirs[size] = measured(lm, args)
+        other, theirs[size], cpu = measured(lm, args)
+        again.append(cpu)
     best = min(theirs, key=theirs.__getitem__)
     logps = [(a, b) for r, o in zip(rows, other, strict=True)
              for a, b in zip(r.get("logp", ()), o.get("logp", ()), strict=True)]  # fmt: skip
@@ -99,7 +114,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         "max_abs_difference": max((abs(a - b) for a, b in logps), default=0.0),
         "different_scores": different("scores"), "different_answers": different("answer"),
         "scores": means(rows), "scores_lm_eval": means(other), "seconds": seconds,
-        "seconds_lm_eval": theirs, "batch_size_lm_eval": best,
+        "seconds_lm_eval": theirs, "batch_size_lm_eval": best, "cut": ours.cut,
+        "cpu_seconds_beside_the_model": first, "cpu_seconds_when_asked_again": min(again),
     }  # fmt: skip
 
 
