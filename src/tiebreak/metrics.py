@@ -6,7 +6,7 @@ evaluator."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -237,6 +237,8 @@ _OF_PAIR_SETS = {name: f"accuracy/{name}" for name in ("likelihood", "likelihood
                                                        "drift")}  # fmt: skip
 # Benchmarks whose column is the choice by log-prob per character, as the studies report them.
 _PER_CHARACTER = frozenset({"arc_easy", "arc_challenge", "hellaswag", "openbookqa"})
+# Of a benchmark whose answers are written, the first of these is what studies report.
+_OF_WORDS = ("exact_match-strict-match", "exact_match", "prompt_level_strict_acc")
 _ALL = {metric.name: metric for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
 _ON_AXES = ("nats", "nats/token", "tokens", "share", "MiB")
 
@@ -261,6 +263,16 @@ def benchmark_metric(name: str) -> Metric | None:
         name, "share", "mean over questions", sentence, _UP, 1, "%",
         Shown.RUNS if beside else Shown.TABLES, task, (f"{metric}/{{when}}",),
     )  # fmt: skip
+
+
+def reported(task: str, metrics: Sequence[str]) -> str | None:
+    """Of metrics TASK/METRIC of one benchmark, the one that stands for it in an average: the only
+    one; else the choice by log-prob, per character where studies report that; else the strict one
+    of answers that are written. None: several, and none of these."""
+    if len(metrics) == 1:
+        return metrics[0]
+    order = ("acc_norm" if task in _PER_CHARACTER else "acc", *_OF_WORDS)
+    return next((name for one in order if (name := f"{task}/{one}") in metrics), None)
 
 
 def pair_set_metric(name: str) -> Metric | None:
