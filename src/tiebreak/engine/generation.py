@@ -111,7 +111,7 @@ class Header:
         from transformers import DynamicCache
 
         self._config = causal_lm_of(model).config
-        cache = DynamicCache(config=self._config)
+        cache: Any = DynamicCache(config=self._config)
         _refuse_cache(causal_lm_of(model), cache)
         self.ids_H = torch.tensor(list(ids), device=next(model.parameters()).device)
         with torch.no_grad(), head_replaced(causal_lm_of(model), lambda states: states[..., :1]):

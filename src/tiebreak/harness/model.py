@@ -30,11 +30,13 @@ from tiebreak.engine.probe import FAILURES, TOLERANCE
 from tiebreak.engine.progress import progress
 from tiebreak.engine.scoring import causal_lm_of, install
 from tiebreak.errors import UserError
+from tiebreak.journal import Journal
 
 BUDGET = 512  # new tokens of a forward; more is not faster on a CPU
 TOGETHER = 4  # batches between two writes
 HEADER = 16  # tokens: a shorter beginning is not worth a cache of its own
 PREFIXES = "prefixes"
+HOW = "how"  # in the file of answers, beside requests: why it is lm-eval's own way
 
 
 class Different(Exception):
@@ -42,26 +44,17 @@ class Different(Exception):
 
 
 class Kept:
-    """Answers by request, in a JSONL file to which each is added when it is known."""
+    """Answers by request, each in a file when it is known."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[str, Any] = {}
-        if path.is_file():
-            for line in path.read_bytes().splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # the end of a write that was cut off
-                self._known[row["request"]] = row["answer"]
+        self._journal = Journal(path)
+        self._known = {row["request"]: row["answer"] for row in self._journal.rows}
 
     def get(self, request: str) -> Any:
         return self._known.get(request)
 
-    def add(self, answers: dict[str, Any]) -> None:
-        rows = ({"request": name, "answer": answer} for name, answer in answers.items())
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n" + "".join(json.dumps(row) + "\n" for row in rows))
+    def add(self, answers: Mapping[str, Any]) -> None:
+        self._journal.add(*({"request": name, "answer": one} for name, one in answers.items()))
         self._known |= answers
 
 
@@ -82,7 +75,8 @@ class PrefixLM(HFLM):
             chat_template_args=dict(template),
         )  # fmt: skip
         self._kept, self._budget, self._what = Kept(kept), budget, what
-        self.positions, self.how, self.cut = 0, PREFIXES, 0
+        self.how = self._kept.get(HOW) or PREFIXES
+        self.positions, self.requests, self.cut = 0, 0, 0
         self._header: Header | None = None
         self._checked = {"first": False, "cached": False, "header": False}
 
@@ -111,13 +105,18 @@ class PrefixLM(HFLM):
                 advance(len(part))
         return [(logp, greedy) for logp, greedy in map(self._kept.get, names)]
 
+    def told(self) -> dict[str, Any]:
+        """How the requests were computed, for the record: plain JSON."""
+        return {"way": self.how, "requests": self.requests, "cut": self.cut}
+
     def _other_way(self, error: Exception) -> None:
         kind = "" if isinstance(error, Different | ValueError) else f"{type(error).__name__}: "
         self.how = kind + str(error).partition("\n")[0]
+        self._kept.add({HOW: self.how})
         self._say(f"lm-eval's own way is taken: {self.how}")
 
     def _say_cut(self, number: int, of: int, most: int) -> None:
-        self.cut += number
+        self.requests, self.cut = self.requests + of, self.cut + number
         if number:
             self._say(f"{number} of {of} requests are longer than the model's {most} tokens and "
                       "are cut on the left")  # fmt: skip
@@ -204,19 +203,20 @@ class PrefixLM(HFLM):
         self._say_cut(sum(len(one) > room for one in prompts), len(prompts), room)
         return prompts
 
-    def _shared(self, prompts: Sequence[Sequence[int]]) -> Header | None:
+    def _shared(self, prompts: Sequence[list[int]]) -> Header | None:
         """The beginning that these prompts share, where it is worth a cache and gives what the
         model's own forward does."""
         length = shared(min(prompts), max(prompts)) if len(prompts) > 1 else 0
         if length < HEADER or self.how != PREFIXES:
             return None
-        begin = prompts[0][:length]
+        begin, tokenizer = prompts[0][:length], self.tokenizer
+        assert tokenizer is not None
         try:
             with torch.autocast(self.device.type, enabled=False):  # as in lm-eval's generation
                 header = Header(self.model, begin)
             if not self._checked["header"]:
                 self._checked["header"] = True
-                off = header_off(self.model, prompts, begin, int(self.tokenizer.pad_token_id))
+                off = header_off(self.model, prompts, begin, int(tokenizer.pad_token_id))
                 if not off <= TOLERANCE:
                     raise Different(f"answers after a shared beginning are {off:.2g} nats off")
         except torch.OutOfMemoryError:
