@@ -12,6 +12,7 @@ from lm_eval.api.model import LM
 
 from tests.harness.made import write
 from tests.harness.test_tasks import asked
+from tiebreak.compose import compose
 from tiebreak.errors import UserError
 from tiebreak.harness import needs
 from tiebreak.harness.ask import ask
@@ -111,6 +112,16 @@ def test_what_is_missing_is_refused_before_anything_is_trained(
     )  # fmt: skip
     with pytest.raises(UserError, match=r"ifeval imports langdetect, which.*tiebreak\[eval\]"):
         asked(mirror, "ifeval", questions=2)
+
+
+def test_the_preset_adds_columns_to_a_record_of_the_others(mirror: Path, punkt: None) -> None:
+    run, other = (compose([f"evaluation={name}", f"evaluation.mirror={mirror}"])
+                  for name in ("ifeval", "short"))  # fmt: skip
+    assert (run.run_id, run.evaluation_id) == (other.run_id, other.evaluation_id)
+    assert run.evaluators.items() - other.evaluators.items() == {
+        ("ifeval", run.evaluators["ifeval"])
+    }
+    assert run.evaluation.chat_template
 
 
 def test_what_a_definition_needs_is_read_from_its_code(tmp_path: Path) -> None:
