@@ -65,7 +65,7 @@ def test_answers_are_those_of_lm_evals_own_class(
 ) -> None:
     model = make_model(max_position_embeddings=512)
     lm = both(model, tokenizer, tmp_path, size)
-    assert lm.how == "prefixes" and capsys.readouterr().err == ""
+    assert lm.told()["way"] == "prefixes" and capsys.readouterr().err == ""
     prompts = [tokenizer.encode(HEADER + question) for question in QUESTIONS]
     unique = len(HEADER) + sum(len(ids) - len(HEADER) for ids in prompts)
     assert unique <= lm.positions, "one token a byte, and few questions begin alike"
@@ -84,6 +84,8 @@ def test_prompts_that_begin_differently_share_nothing(tokenizer: Any, tmp_path: 
     lm = both(make_model(max_position_embeddings=512), tokenizer, tmp_path, header="")
     lengths = sorted((len(tokenizer.encode(one)) for one in QUESTIONS), reverse=True)
     assert lm.positions == 3 * lengths[0] + 3 * lengths[3]
+    told = {"way": "lm-eval's own, as the prompts share no beginning", "requests": 6, "cut": 0}
+    assert lm.told() == told
 
 
 def test_a_prompt_that_is_cut_has_lost_its_beginning(
@@ -120,7 +122,10 @@ def test_a_cache_that_cannot_be_shared_is_not(
     monkeypatch.setattr(Header, "cache", wrong)
     (tmp_path / "kept").unlink()
     lm = both(make_model(max_position_embeddings=512), tokenizer, tmp_path)
-    assert "answers after a shared beginning are" in lm.how
+    assert "answers after a shared beginning are" in lm.told()["way"]
+    with quietly():
+        again = PrefixLM(make_model(), tokenizer, 3, tmp_path / "kept")
+    assert again.how == lm.how, "a benchmark that goes on goes on in the same way"
 
 
 def test_what_was_written_is_not_written_again(tokenizer: Any, tmp_path: Path) -> None:

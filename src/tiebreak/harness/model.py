@@ -36,6 +36,7 @@ BUDGET = 512  # new tokens of a forward; more is not faster on a CPU
 TOGETHER = 4  # batches between two writes
 HEADER = 16  # tokens: a shorter beginning is not worth a cache of its own
 PREFIXES = "prefixes"
+APART = "lm-eval's own, as the prompts share no beginning"
 HOW = "how"  # in the file of answers, beside requests: why it is lm-eval's own way
 
 
@@ -78,6 +79,7 @@ class PrefixLM(HFLM):
         self.how = self._kept.get(HOW) or PREFIXES
         self.positions, self.requests, self.cut = 0, 0, 0
         self._header: Header | None = None
+        self._apart: bool | None = None  # whether no prompts begin alike; None: there are none
         self._checked = {"first": False, "cached": False, "header": False}
 
     def _loglikelihood_tokens(
@@ -107,7 +109,8 @@ class PrefixLM(HFLM):
 
     def told(self) -> dict[str, Any]:
         """How the requests were computed, for the record: plain JSON."""
-        return {"way": self.how, "requests": self.requests, "cut": self.cut}
+        way = APART if self._apart and self.how == PREFIXES else self.how
+        return {"way": way, "requests": self.requests, "cut": self.cut}
 
     def _other_way(self, error: Exception) -> None:
         kind = "" if isinstance(error, Different | ValueError) else f"{type(error).__name__}: "
@@ -179,7 +182,10 @@ class PrefixLM(HFLM):
                 prompts = self._prompts([requests[i] for i in numbers])
                 longest = sorted(zip(numbers, prompts, strict=True), key=lambda one: -len(one[1]))
                 left = [i for i, _ in longest if i in missing]
-                self._header = self._shared(prompts) if left else None
+                length = shared(min(prompts), max(prompts)) if len(prompts) > 1 else 0
+                self._apart = self._apart is not False and length < HEADER
+                asked = left and length >= HEADER and self.how == PREFIXES
+                self._header = self._begun(prompts, length) if asked else None
                 for at in range(0, len(left), together):
                     part = left[at : at + together]
                     found = super().generate_until([requests[i] for i in part], True)
@@ -203,12 +209,9 @@ class PrefixLM(HFLM):
         self._say_cut(sum(len(one) > room for one in prompts), len(prompts), room)
         return prompts
 
-    def _shared(self, prompts: Sequence[list[int]]) -> Header | None:
-        """The beginning that these prompts share, where it is worth a cache and gives what the
-        model's own forward does."""
-        length = shared(min(prompts), max(prompts)) if len(prompts) > 1 else 0
-        if length < HEADER or self.how != PREFIXES:
-            return None
+    def _begun(self, prompts: Sequence[list[int]], length: int) -> Header | None:
+        """So many tokens, with which all these prompts begin, in a cache; None where that does not
+        give what the model's own forward does."""
         begin, tokenizer = prompts[0][:length], self.tokenizer
         assert tokenizer is not None
         try:
