@@ -51,6 +51,7 @@ def _grown(row: Row, places: Sequence[int], names: Sequence[str]) -> Row:
     assert len(cells) == len(places), "every run of every row has them"
     sample = average([(name, cell.sample) for name, cell in zip(names, cells, strict=True)])
     found = interval(sample, LEVEL)
-    if row.method is None and row.n == 1 and len(sample.items) > 1:  # one fixed start model
+    fixed = row.method is None or not row.trained  # a start model, or a checkpoint
+    if fixed and row.n == 1 and len(sample.items) > 1:
         found = replace(mean_interval(sample.values[0], LEVEL), n=1)
     return replace(row, cells=(*row.cells, Cell(found, cells[0].run_ids, sample)))

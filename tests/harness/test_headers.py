@@ -16,6 +16,7 @@ from tiebreak.engine.generation import Header
 from tiebreak.errors import UserError
 from tiebreak.harness.ask import quietly
 from tiebreak.harness.model import PrefixLM
+from tiebreak.kept_answers import KeptAnswers
 
 HEADER = "These are examples. Q: one and one? A: two. Q: two and two? A: four.\n"
 QUESTIONS = ("Q: a?", "Q: what is one and two? A:", "Q:", "What", f"{'so ' * 40}Q: this?", "Q: b?")
@@ -48,7 +49,7 @@ def both(model: Any, tokenizer: Any, folder: Path, size: int = 3, **how: Any) ->
     with quietly():
         theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size, max_length=400)
         expected, their_tokens = answers(theirs, asked(**how))
-        lm = PrefixLM(model, tokenizer, size, folder / "kept")
+        lm = PrefixLM(model, tokenizer, size, KeptAnswers(folder))
     lm._max_length = 400
     found, tokens = answers(lm, asked(**how))
     assert found == expected and len(set(found)) > 3
@@ -120,11 +121,11 @@ def test_a_cache_that_cannot_be_shared_is_not(
         return cache
 
     monkeypatch.setattr(Header, "cache", wrong)
-    (tmp_path / "kept").unlink()
+    (tmp_path / "answers.jsonl").unlink()
     lm = both(make_model(max_position_embeddings=512), tokenizer, tmp_path)
     assert "answers after a shared beginning are" in lm.told()["way"]
     with quietly():
-        again = PrefixLM(make_model(), tokenizer, 3, tmp_path / "kept")
+        again = PrefixLM(make_model(), tokenizer, 3, KeptAnswers(tmp_path))
     assert again.how == lm.how, "a benchmark that goes on goes on in the same way"
 
 
@@ -132,7 +133,7 @@ def test_what_was_written_is_not_written_again(tokenizer: Any, tmp_path: Path) -
     model = make_model(max_position_embeddings=512)
     lm = both(model, tokenizer, tmp_path)
     with quietly():
-        again = PrefixLM(model, tokenizer, 3, tmp_path / "kept")
+        again = PrefixLM(model, tokenizer, 3, KeptAnswers(tmp_path))
     again._max_length = 400
     found, tokens = answers(again, asked())
     assert found == answers(lm, asked())[0] and not tokens and again.positions == 0

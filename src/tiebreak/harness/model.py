@@ -14,7 +14,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -30,7 +29,7 @@ from tiebreak.engine.probe import FAILURES, TOLERANCE
 from tiebreak.engine.progress import progress
 from tiebreak.engine.scoring import causal_lm_of, install
 from tiebreak.errors import UserError
-from tiebreak.journal import Journal
+from tiebreak.kept_answers import KeptAnswers
 
 BUDGET = 512  # new tokens of a forward; more is not faster on a CPU
 TOGETHER = 4  # batches between two writes
@@ -44,21 +43,6 @@ class Different(Exception):
     """Scores by shared prefixes are not the model's own."""
 
 
-class Kept:
-    """Answers by request, each in a file when it is known."""
-
-    def __init__(self, path: Path) -> None:
-        self._journal = Journal(path)
-        self._known = {row["request"]: row["answer"] for row in self._journal.rows}
-
-    def get(self, request: str) -> Any:
-        return self._known.get(request)
-
-    def add(self, answers: Mapping[str, Any]) -> None:
-        self._journal.add(*({"request": name, "answer": one} for name, one in answers.items()))
-        self._known |= answers
-
-
 class PrefixLM(HFLM):
     """positions: what the requests took through the network, padding included, but for what is
     written and for log-probs in lm-eval's own way. how: "prefixes", or why it is lm-eval's own way.
@@ -66,8 +50,8 @@ class PrefixLM(HFLM):
     template."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, batch_size: int, kept: Path, *, budget: int = BUDGET,
-        head_chunk: int = 256, what: str = "benchmark",
+        self, model: Any, tokenizer: Any, batch_size: int, kept: KeptAnswers, *,
+        budget: int = BUDGET, head_chunk: int = 256, what: str = "benchmark",
         template: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         install(model, head_chunk)
@@ -75,7 +59,7 @@ class PrefixLM(HFLM):
             pretrained=model, tokenizer=tokenizer, batch_size=batch_size,
             chat_template_args=dict(template),
         )  # fmt: skip
-        self._kept, self._budget, self._what = Kept(kept), budget, what
+        self._kept, self._budget, self._what = kept, budget, what
         self.how = self._kept.get(HOW) or PREFIXES
         self.positions, self.requests, self.cut = 0, 0, 0
         self._header: Header | None = None
@@ -90,7 +74,7 @@ class PrefixLM(HFLM):
                    for _, context, answer in requests)  # fmt: skip
         self._say_cut(long, len(requests), self.max_length)
         names = [_name(text) for text in texts]
-        missing = [i for i, name in enumerate(names) if self._kept.get(name) is None]
+        missing = self._missing(names)
         with progress(self._what, len(missing)) as advance:
             if missing and self.how == PREFIXES:
                 try:
@@ -98,14 +82,15 @@ class PrefixLM(HFLM):
                     self._by_prefixes(*asked, advance)
                 except Different as error:
                     self._other_way(error)
-            missing = [i for i in missing if self._kept.get(names[i]) is None]
+            missing = self._missing(names)
             together = TOGETHER * int(self.batch_size)
             for at in range(0, len(missing), together):
                 part = missing[at : at + together]
                 found = super()._loglikelihood_tokens([requests[i] for i in part], True)
                 self._kept.add({names[i]: list(one) for i, one in zip(part, found, strict=True)})
                 advance(len(part))
-        return [(logp, greedy) for logp, greedy in map(self._kept.get, names)]
+        answers = [self._kept.get(name) or self._of_another((0.0, False)) for name in names]
+        return [(logp, greedy) for logp, greedy in answers]
 
     def told(self) -> dict[str, Any]:
         """How the requests were computed, for the record: plain JSON."""
@@ -175,7 +160,7 @@ class PrefixLM(HFLM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         names = [_name(one.args) for one in requests]
-        missing = {i for i, name in enumerate(names) if self._kept.get(name) is None}
+        missing = set(self._missing(names))
         together = TOGETHER * int(self.batch_size)
         with progress(self._what, len(missing)) as advance:
             for numbers in _by_task(requests):
@@ -192,7 +177,18 @@ class PrefixLM(HFLM):
                     self._kept.add({names[i]: text for i, text in zip(part, found, strict=True)})
                     advance(len(part))
         self._header = None
-        return [self._kept.get(name) for name in names]
+        answers = [self._kept.get(name) for name in names]
+        return [self._of_another("") if one is None else one for one in answers]
+
+    def _missing(self, names: Sequence[str]) -> list[int]:
+        """Places of the requests that are not answered and are of this process's share: requests
+        of one question are neighbours, and stay together."""
+        return [i for i in self._kept.share.block(len(names)) if self._kept.get(names[i]) is None]
+
+    def _of_another(self, answer: Any) -> Any:
+        """In place of what another process answers: what this one returns is not read."""
+        assert not self._kept.share.whole, "everything was asked"
+        return answer
 
     def _prompts(self, requests: Sequence[Any]) -> list[list[int]]:
         """Token ids as lm-eval's class gives them to the model; those that are cut are counted."""

@@ -22,7 +22,7 @@ from tiebreak.harness.needs import needs_of, ready_to_load
 from tiebreak.harness.tasks import Benchmark, data_of, definition_of, folder_of, tasks_root
 
 SEED = 1234  # lm-eval's own, of the few-shot examples
-KEPT = 32  # benchmarks; the text of the largest, MMLU with 5 examples, takes about 50 MB
+MOST = 32  # benchmarks; the text of the largest, MMLU with 5 examples, takes about 50 MB
 
 
 class Prepared(NamedTuple):
@@ -43,7 +43,7 @@ def prepared(
     return _prepared(benchmark, questions, mirror, template, data)
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=MOST)
 def _prepared(
     benchmark: Benchmark, questions: int | None, mirror: str | None, template: str | None, data: str
 ) -> Prepared:

@@ -23,6 +23,7 @@ from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
 from tiebreak.interrupt import Pruned, Stopped
 from tiebreak.run import distributed
+from tiebreak.run.shares import Beside
 from tiebreak.stages.align import check_kind
 from tiebreak.stages.evaluators import evaluator_of
 from tiebreak.stages.evaluators.evaluator import ITEMS, how_of, read_rows
@@ -94,9 +95,10 @@ def _execute(
     ready_to_judge([run])
     if run.trains:
         _train(run, log, store, made, others)
-    for measured in run.plan.evaluations.values():
-        for stage in measured.stages:
-            made(stage)
+    with Beside(run) as beside:
+        for name, measured in run.plan.evaluations.items():
+            for at, stage in enumerate(measured.stages):
+                made(beside.divided(name, at, stage))
     for stage in run.plan.overlaps.values():
         made(stage)
     record.update_manifest(**manifest(run, store, record, outcome.artefacts))

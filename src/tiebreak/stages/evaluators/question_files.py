@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from tiebreak.stages.evaluators.answers import divides
 from tiebreak.stages.evaluators.evaluator import OF_ANSWERS, Evaluator, Row, mean
 from tiebreak.stages.evaluators.judged import (
     calls_of_file,
@@ -32,7 +33,7 @@ def _answers(name: str) -> Evaluator:
     return Evaluator(
         f"{name}_answers", partial(single_answers, name=name), partial(_tokens, name),
         ignores=frozenset({"num_prompts"}), more=partial(files_of_questions, name=name),
-        cost=cost_of_answers(name),
+        cost=cost_of_answers(name), divides=divides,
     )  # fmt: skip
 
 
