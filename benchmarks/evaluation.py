@@ -5,8 +5,11 @@
 
 Each side is a process of its own, so that its memory is its own. lm-eval's takes the batch size of
 --batch-sizes that is fastest on the first --try questions. positions_per_unique_token: positions
-through the network over the tokens of the tree of all requests. max_abs_difference: of the
-log-probs of the requests (nats). memory: most of the process, MiB.
+through the network over the tokens of the tree of all requests; of benchmarks that are answered in
+words, of the prompts alone, padding included. max_abs_difference: of the log-probs of the requests
+(nats). memory: most of the process, MiB. cpu_seconds_beside_the_model: to read the data and write
+the requests, to tell tokens and score answers; when_asked_again: the same of a second model in the
+process.
 """
 
 from __future__ import annotations
@@ -27,37 +30,49 @@ from tiebreak.harness.tasks import Benchmark  # noqa: E402
 
 
 class Requests:
-    """The log-prob requests that a benchmark makes, as token ids."""
+    """What a benchmark has read, as token ids: texts without their last token, or prompts."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
 
-    def add(self, requests: list[Any]) -> None:
-        self.seen += [(*context, *answer) for _, context, answer in requests]
+    def note(self, lm: Any) -> None:
+        """From here on, what this model is asked."""
+        scored, prompts = lm._loglikelihood_tokens, lm._prompts
+
+        def scoring(asked: list[Any], *more: Any, **how: Any) -> Any:
+            self.seen += [(*context, *answer)[:-1] for _, context, answer in asked]
+            return scored(asked, *more, **how)
+
+        def prompting(requests: Any) -> Any:
+            self.seen += map(tuple, found := prompts(requests))
+            return found
+
+        lm._loglikelihood_tokens, lm._prompts = scoring, prompting
 
     def unique_tokens(self) -> int:
         """Tokens that predict another, each once however many requests begin with it."""
         tokens, before = 0, ()
-        for ids in sorted(ids[:-1] for ids in self.seen):
+        for ids in sorted(self.seen):
             pairs = enumerate(zip(before, ids, strict=False))
             shared = next((n for n, (a, b) in pairs if a != b), min(len(before), len(ids)))
             tokens, before = tokens + len(ids) - shared, ids
         return tokens
 
 
-def measured(lm: Any, args: argparse.Namespace) -> tuple[list[dict[str, Any]], float]:
-    """(rows of `ask`, seconds that the model's part of it took)."""
+def measured(lm: Any, args: argparse.Namespace) -> tuple[list[dict[str, Any]], float, float]:
+    """(rows of `ask`, seconds that the model's part of it took, CPU seconds of the rest)."""
     from tiebreak.harness.ask import ask
 
-    taken = 0.0
+    taken, cpu, begun = 0.0, 0.0, time.process_time()
     for name in ("_loglikelihood_tokens", "generate_until"):
         own = getattr(lm, name)
 
         def timed(*given: Any, own: Any = own, **more: Any) -> Any:
-            nonlocal taken
-            start = time.perf_counter()
+            nonlocal taken, cpu
+            start, start_cpu = time.perf_counter(), time.process_time()
             found = own(*given, **more)
             taken += time.perf_counter() - start
+            cpu += time.process_time() - start_cpu
             return found
 
         setattr(lm, name, timed)
@@ -65,7 +80,7 @@ def measured(lm: Any, args: argparse.Namespace) -> tuple[list[dict[str, Any]], f
         lm, Benchmark(args.task, args.shots), questions=args.limit, chat_template=False,
         mirror=args.mirror,
     )  # fmt: skip
-    return rows, taken
+    return rows, taken, time.process_time() - begun - cpu
 
 
 def one_side(args: argparse.Namespace) -> dict[str, Any]:
@@ -78,21 +93,22 @@ def one_side(args: argparse.Namespace) -> dict[str, Any]:
         from lm_eval.models.huggingface import HFLM
 
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=int(args.side))
-        rows, seconds = measured(lm, args)
+        rows, seconds, _ = measured(lm, args)
         return {"rows": rows, "seconds": seconds, "memory": peak_memory()}
     from tiebreak.harness.model import PrefixLM
     from tiebreak.kept_answers import KeptAnswers
 
     requests = Requests()
     ours = PrefixLM(model, tokenizer, 8, KeptAnswers(None), budget=args.budget)
-    scored = ours._loglikelihood_tokens
-    ours._loglikelihood_tokens = lambda asked, *more, **how: (
-        requests.add(asked), scored(asked, *more, **how))[1]  # fmt: skip
-    rows, seconds = measured(ours, args)
+    requests.note(ours)
+    rows, seconds, first = measured(ours, args)
+    another = PrefixLM(model, tokenizer, 8, ours._kept)
+    _, _, again = measured(another, args)
     unique = requests.unique_tokens()
     return {
-        "rows": rows, "seconds": seconds, "memory": peak_memory(), "how": ours.how,
+        "rows": rows, "seconds": seconds, "memory": peak_memory(), **ours.told(),
         "positions_per_unique_token": ours.positions / unique if unique else None,
+        "cpu_seconds_beside_the_model": first, "cpu_seconds_when_asked_again": again,
     }  # fmt: skip
 
 
@@ -126,7 +142,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         return sum(r.get(what) != o.get(what) for r, o in pairs)
 
     return {
-        "task": args.task, "shots": args.shots, "questions": len(pairs), "how": ours["how"],
+        "task": args.task, "shots": args.shots, "questions": len(pairs), "how": ours["way"],
+        "cut": ours["cut"],
         "ratio_wall": theirs["seconds"] / ours["seconds"],
         "positions_per_unique_token": ours["positions_per_unique_token"],
         "max_abs_difference": max((abs(a - b) for a, b in logps), default=0.0),
@@ -134,6 +151,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         "scores": means(ours["rows"]), "scores_lm_eval": means(theirs["rows"]),
         "seconds": ours["seconds"], "seconds_lm_eval": theirs["seconds"],
         "memory": ours["memory"], "memory_lm_eval": theirs["memory"],
+        **{name: one for name, one in ours.items() if name.startswith("cpu_seconds")},
         "batch_size_lm_eval": int(best), "seconds_tried_lm_eval": tried,
     }  # fmt: skip
 

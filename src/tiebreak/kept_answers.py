@@ -4,11 +4,12 @@ every process of one build (benchmarks by `harness.model`, answers and log-probs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tiebreak.journal import Journal, whole_rows
 
 
 @dataclass(frozen=True)
@@ -42,29 +43,20 @@ class KeptAnswers:
     def __init__(self, folder: Path | None, share: Share = Share()) -> None:
         self.share = share
         self._known: dict[str, Any] = {}
-        self._file = None
+        self._journal = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             own = "answers.jsonl" if share.rank == 0 else f"answers-{share.rank}.jsonl"
-            self._file = folder / own
+            self._journal = Journal(folder / own)
             for file in sorted(folder.glob("answers*.jsonl")):
-                self._read(file)
-
-    def _read(self, file: Path) -> None:
-        for line in file.read_bytes().splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # the end of a write that was cut off
-            self._known[row["request"]] = row["answer"]
+                self._known |= {row["request"]: row["answer"] for row in whole_rows(file)}
 
     def get(self, request: str) -> Any:
         """The answer, None where there is none yet."""
         return self._known.get(request)
 
     def add(self, answers: Mapping[str, Any]) -> None:
-        if self._file is not None and answers:
+        if self._journal is not None:
             rows = ({"request": name, "answer": answer} for name, answer in answers.items())
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write("\n" + "".join(json.dumps(row) + "\n" for row in rows))
+            self._journal.add(*rows)
         self._known |= answers

@@ -11,8 +11,9 @@ from tiny import make_model
 
 from tests.harness.made import make_mirror
 from tiebreak.engine.prefixes import PrefixScorer, TextScore
-from tiebreak.harness.ask import ask, chosen_questions, quietly
+from tiebreak.harness.ask import ask, quietly
 from tiebreak.harness.model import PrefixLM
+from tiebreak.harness.prepare import chosen_questions
 from tiebreak.harness.tasks import Benchmark
 from tiebreak.kept_answers import KeptAnswers, Share
 

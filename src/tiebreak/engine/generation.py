@@ -1,4 +1,8 @@
-"""Answers that a model writes, by a generation that is held against the model's own forward."""
+"""Answers that a model writes, by a generation that is held against the model's own forward.
+
+Shape legend: B prompts of a batch, L its columns (padded on the left), H tokens of a header, C
+columns that the cache already has, N heads, D their size.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,14 @@ from itertools import groupby
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from tiebreak.engine.causal_lm import forget_lengths, growing_rotary
+from tiebreak.engine.causal_lm import (
+    forget_lengths,
+    growing_rotary,
+    head_replaced,
+    plain_forward,
+)
 from tiebreak.engine.probe import FAILURES, TOLERANCE
 from tiebreak.engine.scoring import causal_lm_of
 from tiebreak.errors import UserError
@@ -147,16 +157,90 @@ def _way_to_generate(
     )
 
 
+class Header:
+    """Tokens with which prompts begin, once through the network, in a key-value cache from which
+    every batch of these prompts starts. ValueError: the model's cache cannot be shared so."""
+
+    def __init__(self, model: Any, ids: Sequence[int]) -> None:
+        from transformers import DynamicCache
+
+        self._config = causal_lm_of(model).config
+        cache: Any = DynamicCache(config=self._config)
+        _refuse_cache(causal_lm_of(model), cache)
+        self.ids_H = torch.tensor(list(ids), device=next(model.parameters()).device)
+        with torch.no_grad(), head_replaced(causal_lm_of(model), lambda states: states[..., :1]):
+            plain_forward(causal_lm_of(model))(
+                input_ids=self.ids_H[None], attention_mask=torch.ones_like(self.ids_H[None]),
+                past_key_values=cache, use_cache=True,
+            )  # fmt: skip
+        self._layers = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
+
+    def cached(self, ids_BL: Tensor, mask_BL: Tensor) -> int:
+        """How many columns of a batch padded on the left the cache can have: those of the header
+        without padding before it, 0 where a prompt begins otherwise."""
+        columns = min(len(self.ids_H), ids_BL.shape[1] - 1)
+        place_BC = self._places(mask_BL, columns)
+        alike_BC = (ids_BL[:, :columns] == self.ids_H[place_BC.clamp(min=0)]) | (place_BC < 0)
+        return columns if bool(alike_BC.all()) else 0
+
+    def cache(self, mask_BL: Tensor, columns: int) -> Any:
+        """The cache of a batch's first columns, as its own forward would have left it; a column of
+        padding, which nothing looks at, is zero."""
+        from transformers import DynamicCache
+
+        place_BC = self._places(mask_BL, columns)
+        there_BC11 = (place_BC >= 0)[:, None, :, None]
+        cache = DynamicCache(config=self._config)
+        for number, both in enumerate(self._layers):
+            keys, values = (
+                part_NHD[:, place_BC.clamp(min=0)].transpose(0, 1) * there_BC11 for part_NHD in both
+            )
+            cache.update(keys, values, number)
+        return cache
+
+    def _places(self, mask_BL: Tensor, columns: int) -> Tensor:
+        """(B, C) which token of the header stands in each column; negative: padding."""
+        pads_B1 = (mask_BL == 0).sum(1, keepdim=True)
+        return torch.arange(columns, device=mask_BL.device)[None] - pads_B1
+
+
+def _refuse_cache(causal_lm: Any, cache: Any) -> None:
+    from transformers.cache_utils import DynamicLayer
+
+    kinds = {type(layer).__name__ for layer in cache.layers if type(layer) is not DynamicLayer}
+    if kinds:
+        raise ValueError(f"the model's cache is of other kinds too ({', '.join(sorted(kinds))})")
+    if growing_rotary(causal_lm):
+        raise ValueError("the model's positions depend on how long a text is")
+
+
+def header_off(
+    model: Any, prompts: Sequence[Sequence[int]], header: Sequence[int], pad_id: int
+) -> float:
+    """Largest difference in nats between log-probs in generation from a `Header` and in plain
+    forwards, on the shortest and the longest prompt."""
+    by_length = sorted(prompts, key=len)
+    return _generation_off(model, [by_length[0], by_length[-1]], pad_id, CHECKED, True, header)
+
+
 def _generation_off(
-    model: Any, prompts: Sequence[Sequence[int]], pad_id: int, steps: int, cached: bool
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    pad_id: int,
+    steps: int,
+    cached: bool,
+    header: Sequence[int] = (),
 ) -> float:
     """Largest difference in nats between log-probs in generation and in plain forwards."""
     device, causal_lm = next(model.parameters()).device, causal_lm_of(model)
-    ids, mask = _left_padded(prompts, pad_id)
-    worst = 0.0
+    ids, mask = (one.to(device) for one in _left_padded(prompts, pad_id))
+    worst, begun = 0.0, {}
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        if header:
+            shared = Header(model, header)
+            begun = {"past_key_values": shared.cache(mask, shared.cached(ids, mask))}
         out = model.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=cached,
+            input_ids=ids, attention_mask=mask, use_cache=cached, **begun,
             max_new_tokens=steps, do_sample=False, pad_token_id=pad_id,
             output_logits=True, return_dict_in_generate=True,
         )  # fmt: skip

@@ -84,10 +84,12 @@ def _items(task: str, subject: Subject) -> list[Row]:
             head_chunk=run.train.execution.head_chunk, what=task,
             template=run.model.chat_template_kwargs,
         )  # fmt: skip
-        return ask(
+        rows = ask(
             lm, benchmarks_of(evaluation)[task], questions=evaluation.questions,
             chat_template=evaluation.chat_template, mirror=evaluation.mirror,
         )  # fmt: skip
+    subject.how |= lm.told()
+    return rows
 
 
 def _metrics(task: str, rows: Sequence[Row]) -> dict[str, float]:

@@ -27,6 +27,7 @@ from tiebreak.stages.stage import Context, Paths, Stage
 
 Row = dict[str, Any]
 ITEMS = "items.jsonl"
+HOW = "how.json"
 KEPT = "kept"  # the folder of what is known of the items while they are made
 # Settings of the group `evaluation` that belong to answers a model writes, and to nothing else.
 OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
@@ -64,7 +65,8 @@ class Subject:
     items: rows of the evaluators that this one needs, by name; items_start: the same of the start
     model, where the evaluator compares with it and the model is a policy. work: the folder of the
     artefact that is being made, in which what a killed build left is found. weights: where the
-    model is. share: of the items, that this process computes and keeps.
+    model is. share: of the items, that this process computes and keeps. how: what the record is to
+    say of how the items were computed, beside what names them; the evaluator fills it.
     """
 
     run: RunConfig
@@ -77,6 +79,7 @@ class Subject:
     work: Path | None = None
     weights: Weights | None = None
     share: Share = Share()
+    how: dict[str, Any] = field(default_factory=dict)
     _model: Any = None
 
     @property
@@ -217,9 +220,12 @@ class Evaluator:
         """Its items for the start model. rows: held-out rows, or its own, as token ids."""
 
         def build(context: Context, work: Path, paths: Paths) -> None:
-            rows = self.items(_subject(context, self, start, paths, work))
+            subject = _subject(context, self, start, paths, work)
+            rows = self.items(subject)
             if context.share.whole:
                 write_rows(work / ITEMS, rows)
+                if subject.how:
+                    (work / HOW).write_text(json.dumps(subject.how, sort_keys=True) + "\n")
 
         parents, settings = dict(needed), self.settings(run, start)
         if self.reads_model:
@@ -304,6 +310,12 @@ def summed(scored: list[list[Any]]) -> list[list[float]]:
 def mean(values: Sequence[float]) -> float:
     assert values, "an evaluation has at least one row"
     return sum(values) / len(values)
+
+
+def how_of(folder: Path) -> dict[str, Any]:
+    """What an evaluator's artefact says of how its items were computed; empty: nothing."""
+    path = folder / HOW
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
