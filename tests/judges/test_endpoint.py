@@ -15,13 +15,14 @@ from tiebreak.config.schema import JudgeConfig, JudgeKind
 from tiebreak.errors import UserError
 from tiebreak.judges import endpoint
 from tiebreak.judges.endpoint import Endpoint
-from tiebreak.judges.judge import Status
+from tiebreak.judges.judge import Form, Status
 from tiebreak.judges.prompts import read_reply
 from tiebreak.judges.session import Question, failures, judge_all
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
@@ -252,20 +253,35 @@ def test_a_server_that_calls_the_limit_by_its_newer_name(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "answers", "value"),
+    ("text", "form", "value"),
     [
-        ('First {"better": "B"}, no: {"better": "A"}', 2, 1.0),
-        ('```json\n{"better": "Tie"}\n```', 2, 0.5),
-        ('{"grade": 7}', 1, 7.0),
-        ('{"grade": 6.5}', 1, 6.5),
-        ('{"grade": 11}', 1, None),
-        ('{"grade": true}', 1, None),
-        ('{"grade": "7"}', 1, None),
-        ("A", 2, None),
-        ('{"better": "A"}', 1, None),
+        ('First {"better": "B"}, no: {"better": "A"}', Form.COMPARE, 1.0),
+        ('```json\n{"better": "Tie"}\n```', Form.CONVERSATIONS, 0.5),
+        ('{"grade": 7}', Form.GRADE, 7.0),
+        ('{"grade": 6.5}', Form.GRADE, 6.5),
+        ('{"grade": 11}', Form.GRADE, None),
+        ('{"grade": true}', Form.GRADE, None),
+        ('{"grade": "7"}', Form.GRADE, None),
+        ("A", Form.COMPARE, None),
+        ('{"better": "A"}', Form.GRADE, None),
+        ('{"better": "A>B"}', Form.COMPARE, None),
+        ('{"better": "A"}', Form.FIVE, None),
+        ('{"verdict": "A"}', Form.FIVE, None),
     ],
 )
 def test_a_verdict_is_the_last_object_with_the_key(
-    text: str, answers: int, value: float | None
+    text: str, form: Form, value: float | None
 ) -> None:
-    assert read_reply(text, answers).value == value
+    assert read_reply(text, form).value == value
+
+
+@pytest.mark.parametrize(
+    ("verdict", "means"),
+    [("A>>B", (1, 3)), ("A>B", (1, 1)), ("A=B", (0.5, 1)), ("B>A", (0, 1)), ("B>>A", (0, 3)),
+     ("B<<A", (1, 3)), ("b < a", (1, 1)), ("B=A", (0.5, 1)), ("A<B", (0, 1)), ("A<<B", (0, 3))],
+)  # fmt: skip
+def test_five_verdicts_and_how_much_each_counts(
+    verdict: str, means: tuple[float, float]
+) -> None:
+    found = read_reply(json.dumps({"verdict": verdict}), Form.FIVE)
+    assert (found.value, found.weight) == means
