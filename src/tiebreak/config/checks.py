@@ -83,6 +83,7 @@ data.num_test_pairs data.num_demonstrations data.max_rows data.max_test_rows
 evaluation.num_prompts evaluation.max_new_tokens evaluation.batch_size evaluation.questions
 evaluation.judge.max_tokens evaluation.judge.batch_size evaluation.judge.concurrency
 evaluation.judge.timeout evaluation.judge.max_cost evaluation.judge.max_total_tokens
+evaluation.judge.sessions
 """
 _FROM_0 = """
 train.weight_decay train.execution.cut_overhead evaluation.temperature evaluation.seed

@@ -88,7 +88,8 @@ class Endpoint:
                 "name another with evaluation.judge.key_variable"
             )
         safe = parts.scheme == "https" or here
-        return cls(config, str(config.endpoint).rstrip("/"), key if safe else None, Spending(config))
+        url = str(config.endpoint).rstrip("/")
+        return cls(config, url, key if safe else None, Spending(config))
 
     @property
     def name(self) -> str:

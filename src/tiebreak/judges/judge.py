@@ -1,9 +1,9 @@
 """What a judge is: something that says which of two answers is better, or what one is worth.
 
 A judge is asked calls: a conversation with two answers to it (which is better, or by how much?), or
-with one (what is it worth, from 1 to 10?). It hands each reply to `keep` as soon as it has it, in any order, so
-that whoever asked can store it before the next. What it could not say is a reply too, with the
-reason as its status: nothing that was asked is dropped.
+with one (what is it worth, from 1 to 10?). It hands each reply to `keep` as soon as it has it, in
+any order, so that whoever asked can store it before the next. What it could not say is a reply too,
+with the reason as its status: nothing that was asked is dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tiebreak.metrics import above
 
 LOWEST, HIGHEST = 1.0, 10.0  # of a grade
 STRONG = 3.0
-"""How much "much better" counts, where "a little better" counts 1: Arena-Hard-Auto's, v0.1 and v2."""
+"""How much "much better" counts beside "a little better": as in Arena-Hard-Auto, v0.1 and v2."""
 
 
 class Form(StrEnum):

@@ -1,7 +1,8 @@
 """What a judge is asked, word for word, and how its reply is read.
 
 The prompts are this project's own, one wording for each form of a call. A verdict is the last JSON
-object of a reply that has the key asked for; anything else is no verdict: a judge is not guessed at.
+object of a reply that has the key asked for; anything else is no verdict: a judge is not guessed
+at.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ What counts, the most important first:
 3. Is it clear, and no longer than it has to be?
 """
 CONVERSATIONS = """\
-The same person has talked to two assistants, who were asked the same things in the same order. Both \
-conversations are given below, each with that assistant's own earlier answers, and then the two \
-answers to the last message. Decide which of these last answers serves the person better.
+The same person has talked to two assistants, who were asked the same things in the same order. \
+Both conversations are given below, each with that assistant's own earlier answers, and then the \
+two answers to the last message. Decide which of these last answers serves the person better.
 
 What counts, the most important first:
 1. Is it right? A wrong fact, a wrong result or broken code outweighs any style.
@@ -120,7 +121,7 @@ _OBJECT = re.compile(r"\{[^{}]*\}")
 
 
 def version() -> str:
-    """12 hex digits that change with any word of what every judge is asked: to compare, to grade."""
+    """12 hex digits that change with any word of what judges are asked: to compare, to grade."""
     compare, grade = WORDINGS[Form.COMPARE], WORDINGS[Form.GRADE]
     verdicts, begins = ({2: getattr(compare, of), 1: getattr(grade, of)}
                         for of in ("verdict", "begins"))  # fmt: skip

@@ -32,7 +32,8 @@ ORDERS = (0, 1)
 class Question:
     """own: the answer that the question is about. other: what it is compared with; None: it is
     graded. before_other: the messages before that one, where they are not `prompt`. five: whether
-    the judge is to say by how much one is better."""
+    the judge is to say by how much one is better. drawn: what the question is a part of; its parts
+    are judged once more together."""
 
     id: str
     prompt: tuple[Message, ...]
@@ -41,6 +42,7 @@ class Question:
     reference: str | None = None
     before_other: tuple[Message, ...] | None = None
     five: bool = False
+    drawn: str | None = None
 
     def calls(self, session: int = 0) -> list[Call]:
         if self.other is None:
@@ -92,6 +94,10 @@ class Judged(Session):
     again: tuple[Session, ...] = ()
     failed: tuple[str, ...] = ()
 
+    def later(self, session: int) -> Session:
+        """The first, second, ... further session; without values where it was not asked."""
+        return self.again[session - 1] if session <= len(self.again) else Session()
+
 
 def judge_all(
     judge: Judge, questions: Sequence[Question], file: Path, repeats: int = 0, sessions: int = 1
@@ -102,7 +108,7 @@ def judge_all(
     chosen = _chosen(questions, repeats if judge.repeats else 0)
     calls = [call for question in questions for call in question.calls()]
     for session in range(1, sessions + 1):
-        calls += [call for question in questions if question.id in chosen
+        calls += [call for question in questions if _draw(question) in chosen
                   for call in question.calls(session)]  # fmt: skip
     kept = _Kept(file, judge)
     left = [call for call in calls if kept.reply(call) is None]
@@ -117,13 +123,17 @@ def judge_all(
         ) from error
     finally:
         kept.close()
-    return [_judged(question, kept, sessions * (question.id in chosen)) for question in questions]
+    return [_judged(one, kept, sessions * (_draw(one) in chosen)) for one in questions]
 
 
 def _chosen(questions: Sequence[Question], number: int) -> frozenset[str]:
     """Ids of so many questions, spread over all of them, the same for every model."""
-    ids = sorted((q.id for q in questions), key=lambda i: hashlib.sha256(i.encode()).digest())
+    ids = sorted(set(map(_draw, questions)), key=lambda i: hashlib.sha256(i.encode()).digest())
     return frozenset(ids[:number])
+
+
+def _draw(question: Question) -> str:
+    return question.id if question.drawn is None else question.drawn
 
 
 def _judged(question: Question, kept: _Kept, again: int) -> Judged:
@@ -142,11 +152,12 @@ def _said(
 ) -> tuple[tuple[float | None, ...], tuple[float, ...]]:
     """Values for the own answer, and weights. Where it stood second, the preference for the first
     is turned round."""
-    found = [(reply.value, reply.weight) for reply in replies]
-    turned = [
-        value if value is None or order == 0 else 1 - value for order, (value, _) in enumerate(found)
-    ]
-    return tuple(turned), tuple(weight for _, weight in found)
+    found = list(replies)
+    turned = (
+        one.value if one.value is None or order == 0 else 1 - one.value
+        for order, one in enumerate(found)
+    )
+    return tuple(turned), tuple(one.weight for one in found)
 
 
 class _Kept:

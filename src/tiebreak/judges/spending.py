@@ -2,9 +2,9 @@
 
 `judges/spent.jsonl` below the home has two lines for each call: before it is sent, what it takes at
 most; once it is answered, what it took. The last line of a call counts, so one whose process was
-killed, or that was given up after a time-out, counts with its most: it was sent, and somebody may be
-paid for it. The file is locked while a call is looked up and noted, so that the workers of a sweep
-keep one cap together.
+killed, or that was given up after a time-out, counts with its most: it was sent, and somebody may
+be paid for it. The file is locked while a call is looked up and noted, so that the workers of a
+sweep keep one cap together.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Spending:
 
     def so_far(self) -> Amount:
         """By everybody in this home, calls under way at their most."""
+        if not self.file.is_file():
+            return self.amount(*_before(str(self.config.model)))
         with self._locked():
             return self._total()
 
@@ -94,9 +96,9 @@ class Spending:
 
     def _total(self) -> Amount:
         found = self._known.values()
-        costs = [one.cost for one in found if one.cost is not None]
         return Amount(
-            sum(one.sent for one in found), sum(one.written for one in found), sum(costs)
+            sum(one.sent for one in found), sum(one.written for one in found),
+            sum(one.cost or 0.0 for one in found),
         )  # fmt: skip
 
     def _note(self, stream: BinaryIO, call: str, amount: Amount) -> None:
