@@ -7,7 +7,8 @@ are longer; a judge likes long answers, and is asked in both orders. The truth i
 a win on these questions had both answers been equally long. Compared are the raw win rate, the
 regression on length alone, AlpacaEval's two steps with the models at hand (difficulties first, then
 a regression for each model), and the joint fit (analysis/difficulty.py), with how often its 95 %
-interval over questions holds the truth. docs/judges.md shows what this prints.
+interval over questions holds the rate on all questions that could have been drawn. docs/judges.md
+shows what this prints.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ WAYS = ("raw", "length alone", "two steps", "joint")
 
 @dataclass(frozen=True)
 class Judged:
-    """wins, terms (models, questions); truth (models,): the rates at equal length."""
+    """wins, terms (models, questions); truth (models,): the rates at equal length on these
+    questions; of_all (models,): on all that could have been drawn."""
 
     wins: np.ndarray
     terms: np.ndarray
     truth: np.ndarray
+    of_all: np.ndarray
 
 
 def drawn(
@@ -57,7 +60,9 @@ def drawn(
     terms = np.tanh(length + longer * hard - baseline + noise)
     logits = quality + slope * hard
     wins = draw.binomial(2, expit(logits + taste * terms)) / 2
-    return Judged(wins, terms, expit(logits).mean(1))
+    node, weight = np.polynomial.hermite_e.hermegauss(41)
+    of_all = expit(quality + slope * node) @ weight / weight.sum()
+    return Judged(wins, terms, expit(logits).mean(1), of_all)
 
 
 def two_steps(wins: np.ndarray, terms: np.ndarray) -> np.ndarray:
@@ -96,7 +101,7 @@ def errors(number: int, questions: int, simulations: int) -> dict[str, dict[str,
         for way, rate in zip(WAYS, rates, strict=True):
             found[way].append(100 * (rate - world.truth))
         error = fit.items.std(1, ddof=1) / np.sqrt(questions)
-        held.append(np.abs(fit.rates - world.truth) < 1.96 * error)
+        held.append(np.abs(fit.rates - world.of_all) < 1.96 * error)
     told = {way: {"bias": float(np.mean(apart)), "rms": float(np.sqrt(np.mean(np.square(apart))))}
             for way, apart in found.items()}  # fmt: skip
     told["joint"]["coverage"] = float(np.mean(held))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EVALUATOR, COLUMN = "alpaca_eval", "lc_joint"
 JUDGED, METRIC = f"{EVALUATOR}/win_rate", f"{EVALUATOR}/win_rate_lc_joint"
-SIDES = ("before", "after")
+SIDES, NEEDED = ("before", "after"), ("win", "length", "length_other")
 Place = tuple[str, str]
 """Key of a record, and before (its start model) or after."""
 
@@ -46,11 +46,16 @@ def _places(frame: pd.DataFrame, starts: Mapping[str, str | None]) -> Iterator[t
     share is one."""
     for key, rows in frame.groupby("run_id"):
         for side in SIDES:
-            if f"win/{side}" in rows and rows[f"win/{side}"].notna().any():
-                yield (
-                    (str(key) if side == "after" else f"start {starts[str(key)]}"),
-                    (str(key), side),
-                )
+            if _whole(rows, side).any():
+                model = str(key) if side == "after" else f"start {starts[str(key)]}"
+                yield model, (str(key), side)
+
+
+def _whole(rows: pd.DataFrame, side: str) -> Any:
+    """Where a question has a verdict and both lengths; nowhere, where a column is missing."""
+    needed = [f"{name}/{side}" for name in NEEDED]
+    there = set(needed) <= set(rows.columns)
+    return rows[needed].notna().all(axis=1) if there else rows["id"].isna()
 
 
 def _with_column(
@@ -82,10 +87,10 @@ def _judged(
 ) -> tuple[list[int], Array, Array]:
     """Places of the judged questions, preferences there, and length terms."""
     key, side = place
-    rows = frame[(frame["run_id"] == key) & frame[f"win/{side}"].notna()]
-    own, other = (rows[f"{name}/{side}"].to_numpy(float) for name in ("length", "length_other"))
-    at = [ids[name] for name in rows["id"].astype(str)]
-    return at, rows[f"win/{side}"].to_numpy(float), length_term(own, other)
+    rows = frame[frame["run_id"] == key]
+    rows = rows[_whole(rows, side)]
+    win, own, other = (rows[f"{name}/{side}"].to_numpy(float) for name in NEEDED)
+    return [ids[name] for name in rows["id"].astype(str)], win, length_term(own, other)
 
 
 def _grown(record: Record, means: Mapping[Place, float]) -> Record:

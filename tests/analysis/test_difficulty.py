@@ -11,18 +11,22 @@ from tiebreak_analysis.difficulty import joint
 from tiebreak_analysis.win_rates import controlled
 
 
+def plain(world: Judged) -> np.ndarray:
+    """The regression on length alone, model by model."""
+    both = zip(world.wins, world.terms, strict=True)
+    return np.array([controlled(wins, terms).rate.value for wins, terms in both])
+
+
 def apart(found: np.ndarray, world: Judged) -> float:
-    """Largest difference from the truth, in points."""
-    return 100 * float(np.abs(found - world.truth).max())
+    """Root mean square difference from the truth, in points."""
+    return 100 * float(np.sqrt(np.square(found - world.truth).mean()))
 
 
 def test_the_rate_at_equal_length_is_found_where_hard_questions_have_long_answers() -> None:
     world = drawn(4, 12_000, np.random.default_rng(0))
     found = joint(world.wins, world.terms)
-    plain = np.array([controlled(*one).rate.value
-                      for one in zip(world.wins, world.terms, strict=True)])  # fmt: skip
     assert apart(found.rates, world) < 1
-    assert apart(plain, world) > 4, "else difficulty does not matter"
+    assert apart(plain(world), world) > 4, "else difficulty does not matter"
     assert apart(two_steps(world.wins, world.terms), world) > 1.5
     assert found.items.mean(1) == pytest.approx(found.rates, abs=1e-12)
     assert (found.slopes > 0).all()
@@ -31,19 +35,18 @@ def test_the_rate_at_equal_length_is_found_where_hard_questions_have_long_answer
 def test_where_length_tells_nothing_of_difficulty_it_agrees_with_the_plain_fit() -> None:
     world = drawn(3, 6_000, np.random.default_rng(1), longer=0.0)
     found = joint(world.wins, world.terms)
-    plain = [controlled(*one).rate.value for one in zip(world.wins, world.terms, strict=True)]
-    assert found.rates == pytest.approx(plain, abs=0.01)
+    assert found.rates == pytest.approx(plain(world), abs=0.01)
 
 
 def test_its_standard_error_is_that_of_repetitions() -> None:
     rates, errors = [], []
-    for seed in range(40):
+    for seed in range(30):
         draw = np.random.default_rng(seed)
         world = drawn(3, 600, draw, models=np.random.default_rng(99))
         found = joint(world.wins, world.terms)
         rates.append(found.rates)
         errors.append(found.items.std(1, ddof=1) / np.sqrt(600))
-    assert np.mean(errors) == pytest.approx(np.std(rates, axis=0).mean(), rel=0.15)
+    assert np.mean(errors) == pytest.approx(np.std(rates, axis=0).mean(), rel=0.2)
 
 
 def test_questions_that_were_not_judged_are_left_out() -> None:

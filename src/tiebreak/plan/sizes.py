@@ -5,12 +5,13 @@ Both come from headers of files and from recipes; no weights and no rows are loa
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,16 @@ class RunSize:
         rows = self.rows(TRAIN).rows
         return steps_and_rows(rows, train.batch_size, train.epochs, train.max_steps)
 
+    def of_judge(self) -> RunSize:
+        """The same with a judge on this machine in the place of the start model."""
+        judge = self.run.evaluation.judge
+        shape = _judge_shape(str(judge.model), judge.revision)
+        if shape is None:
+            raise NotKnown(
+                f"the size of evaluation.judge.model={judge.model} (not on this machine)"
+            )
+        return replace(self, shape=shape)
+
     def has_live_reference(self) -> bool:
         return self.run.reads_reference and not self.run.stores_reference
 
@@ -166,6 +177,15 @@ def start_shape(run: RunConfig) -> Shape | None:
             place, revision = base
             folder = checkpoint_folder(place) or _cached_folder(place, revision)
     except UserError:  # the folder of a record's model has gone; a run that is composed has it
+        return None
+    return None if folder is None else checkpoint_shape(folder)
+
+
+@functools.lru_cache
+def _judge_shape(model: str, revision: str | None) -> Shape | None:
+    try:
+        folder = checkpoint_folder(model) or _cached_folder(model, revision)
+    except UserError:
         return None
     return None if folder is None else checkpoint_shape(folder)
 
