@@ -182,7 +182,25 @@ def half_width(c: Crossed, level: float) -> float:
     check_level(level)
     if _spread(c) <= ROUNDING * np.abs(c.mean):
         return 0.0
-    error, weight = _errors(c)
+    return _distance(*_errors(c), level)
+
+
+def half_width_of_two(known: float, squares: float, df: int, chance: float, level: float) -> float:
+    """Half width of the interval of an estimate whose error has two parts: one of variance `known`,
+    and one that `squares`, a sum of squares with `df` degrees of freedom, tells of, less `chance`.
+
+    The chance of a larger error is averaged over squares / W - chance, W ~ chi^2 (`df`), as in the
+    head of this file; a variance is not negative. 0 where there is no variance at all.
+    """
+    check_level(level)
+    chi_W, weight_W = _chi_square(df, 64, 6)
+    error = np.sqrt(known + np.maximum(squares / chi_W - chance, 0))
+    return _distance(error, weight_W, level) if error.min() > 0 else 0.0
+
+
+def _distance(error: np.ndarray, weight: np.ndarray, level: float) -> float:
+    """What an error that is normal with one of these standard errors (nodes,), each with its
+    weight, exceeds with the chance 1 - level."""
     distance = 0.0
     for _ in range(200):  # Newton's method: the chance is convex, so no step from 0 overshoots
         at = distance / error

@@ -3,11 +3,13 @@
     python benchmarks/judge_intervals.py [--simulations 1000] [--json]
 
 One simulation: people prefer the model's answer to a question with a chance that is the true win
-rate; a judge prefers it with another chance, higher where people do, different for each question,
-and shifted by an amount of its own in each session (--shift, in logits). One session judges the
-questions, one the pairs that people have labelled, one judges some questions again. Counted are the
-intervals that hold the truth: of the plain win rate, of the corrected one, and of the corrected one
-with the judge's repeatability. docs/judges.md shows what this prints.
+rate; a judge prefers it in either order with another chance, higher where people do, different for
+each question, and shifted by an amount of its own in each session (--shift, in logits). One session
+judges the questions, one the pairs that people have labelled, and further ones judge some questions
+again: of this model alone (1 session), or of other models and evaluators too, which is what a table
+pools (4 and 13 sessions; four methods with three seeds each and their start model are 13).
+Counted are the intervals that hold the truth: of the plain win rate, of the corrected one, and of
+the corrected one with the judge's repeatability. docs/judges.md shows what this prints.
 """
 
 from __future__ import annotations
@@ -27,12 +29,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from tiebreak_analysis.win_rates import (  # noqa: E402
     Calibration,
+    Repeatability,
     corrected,
     repeatability,
     win_rate,
 )
 
-KINDS = ("plain win rate", "corrected", "corrected, repeatability")
+SESSIONS = (1, 4, 13)
+KINDS = (
+    "plain win rate",
+    "corrected",
+    *(f"repeated, {n} session{'s' * (n > 1)}" for n in SESSIONS),
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,14 @@ class World:
         return logit(mean) + self.spread * draw.standard_normal(len(people))
 
     def session(self, chances: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        """Of each question, the mean of both orders."""
         moved = chances + self.shift * draw.standard_normal()
-        return (draw.random(len(chances)) < expit(moved)).astype(float)
+        return draw.binomial(2, expit(moved)) / 2
+
+    def beside(self, draw: np.random.Generator) -> Repeatability:
+        """Of another model that the same judge has judged, with any win rate."""
+        chances = self.chances(self.people(self.again, draw, draw.uniform(0.2, 0.8)), draw)
+        return repeatability(self.session(chances, draw), self.session(chances, draw))
 
 
 def ends(world: World, draw: np.random.Generator) -> dict[str, tuple[float, float]]:
@@ -68,13 +82,14 @@ def ends(world: World, draw: np.random.Generator) -> dict[str, tuple[float, floa
     labels = world.people(world.labelled, draw, 0.5)
     found = Calibration.of(world.session(world.chances(labels, draw), draw), labels)
     some = slice(0, world.again)
-    again = repeatability(judged[some], world.session(chances[some], draw))
+    again = [repeatability(judged[some], world.session(chances[some], draw))]
+    again += [world.beside(draw) for _ in range(max(SESSIONS) - 1)]
     rate = win_rate(judged)
     plain = rate.interval()
     assert plain is not None
-    alone, whole = corrected(rate, found), corrected(rate, found, again)
-    found_ends = (plain, (alone.low, alone.high), (whole.low, whole.high))
-    return dict(zip(KINDS, found_ends, strict=True))
+    with_again = [corrected(rate, found, Repeatability.pooled(again[:n])) for n in SESSIONS]
+    others = [(one.low, one.high) for one in (corrected(rate, found), *with_again)]
+    return dict(zip(KINDS, (plain, *others), strict=True))
 
 
 WORLDS = {

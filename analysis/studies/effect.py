@@ -10,14 +10,16 @@ although one is false is no larger than that one's own (Berger 1982, intersectio
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tiebreak.errors import UserError
+from tiebreak.metrics import MT_BENCH_CATEGORIES
 from tiebreak_analysis import statistics
+from tiebreak_analysis.figures.palette import START
 from tiebreak_analysis.records.runs import Record, Runs, Setting, Settings, setting_text, varying
 from tiebreak_analysis.statistics import MIN_SEEDS, Difference, Interval, Sample
 
@@ -159,6 +161,18 @@ def melted(records: Sequence[Record], metrics: Sequence[str]) -> pd.DataFrame:
         if metric in record.metrics
     ]
     return pd.DataFrame(rows, columns=pd.Index(["method", "category", "value"]))
+
+
+def by_category(records: Sequence[Record], evaluator: str) -> pd.DataFrame:
+    """As `melted`, of the categories of `mt_bench` or `mt_bench_pairwise`, with each distinct start
+    model as one run of the method "start model". Without rows where nobody was judged."""
+    import pandas as pd
+
+    metrics = [f"{evaluator}/{category}" for category in MT_BENCH_CATEGORIES]
+    starts = {record.start_key: record for record in records}.values()
+    before = [replace(record, method=START, metrics=record.start) for record in starts]
+    of_runs = melted(records, metrics)
+    return pd.concat([of_runs, melted(before, metrics)]) if len(of_runs) else of_runs
 
 
 class Holds(StrEnum):

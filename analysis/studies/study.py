@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tiebreak_analysis.page import table_document
 from tiebreak_analysis.published import FigureRow, Figures, listed
 from tiebreak_analysis.records.runs import Record, Runs
-from tiebreak_analysis.studies.effect import Effect, EffectTest, finished
+from tiebreak_analysis.studies.effect import Effect, EffectTest, by_category, finished
 from tiebreak_analysis.studies.products import Products, code_and_versions, key
 from tiebreak_analysis.tables import data, text
 from tiebreak_analysis.tables.comparison import comparison
@@ -93,7 +93,8 @@ class StudyReport:
         everything = (*self.sweeps, *self.real)
         ids = {name: {one.run_id for one in sweeps.get(name, ())} for name in everything}
         done = {name: finished(runs, ids[name]) for name in everything}
-        effects, figures = self.effects(runs, done), self.figures(runs, done) if draw else {}
+        effects = self.effects(runs, done)
+        figures = {**self.figures(runs, done), **dict(_categories(done))} if draw else {}
         return StudyResult(
             title=self.title,
             tables={
@@ -149,6 +150,24 @@ def _table(
         footnotes=footnotes,
         command=command,
     )
+
+
+def _categories(done: Done) -> Iterator[tuple[str, Figure]]:
+    """MT-Bench by category, of each scenario that was judged: as dots, and as the radar that papers
+    print. Records that stand in several sweeps are drawn once."""
+    from tiebreak_analysis.figures.categories import dots, radar
+
+    records = {record.key: record for of_sweep in done.values() for record in of_sweep}.values()
+    for evaluator, unit in (("mt_bench", "grade, 1 to 10"), ("mt_bench_pairwise", "win rate")):
+        for scenario in sorted({record.scenario for record in records}):
+            of = [record for record in records if record.scenario == scenario]
+            scores = by_category(of, evaluator)
+            if len(scores):
+                name = f"{evaluator.replace('_', '-')}-{scenario}"
+                yield name, dots(scores, unit=unit)
+                whole = scores.groupby("method")["category"].nunique()
+                if whole.min() == scores["category"].nunique() > 2:
+                    yield f"{name}-radar", radar(scores)
 
 
 def _notes(sweeps: Sweeps, done: Done, damaged: Mapping[tuple[str, str], str]) -> Iterator[str]:

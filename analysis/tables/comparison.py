@@ -22,6 +22,7 @@ from tiebreak_analysis.tables import labels
 from tiebreak_analysis.tables.averages import with_average
 from tiebreak_analysis.tables.checkpoints import beside, elsewhere, measured_by, newest
 from tiebreak_analysis.tables.items import per_item
+from tiebreak_analysis.tables.joint import JUDGED, METRIC, with_joint
 from tiebreak_analysis.tables.models import models_judged
 from tiebreak_analysis.tables.notes import notes_of
 from tiebreak_analysis.tables.rows import Planned, completed, scenario_rows
@@ -88,6 +89,7 @@ def _finished(runs: Runs, chosen: Sequence[Record]) -> list[Record]:
 
 def _check_metrics(finished: Sequence[Record], metrics: Sequence[str]) -> None:
     have = {name for record in finished for name in record.metrics}
+    have |= {METRIC} if JUDGED in have else set()
     for name in metrics:
         if name not in have:
             known = sorted(have.union(*(record.throughput for record in finished)))
@@ -106,9 +108,9 @@ def _section(
     figures: Figures,
 ) -> Section:
     outdated = _outdated(members)
-    records = [_without(record, outdated) for record in members]
+    records, frames = with_joint(runs, [_without(record, outdated) for record in members])
     columns = _columns(records, metrics)
-    items, odd_items = per_item(runs, records, {column.metric for column in columns})
+    items, odd_items = per_item(runs, records, {column.metric for column in columns}, frames)
     old = _stale(records)
     measured = list(scenario_rows(records, planned, columns, items))
     measured, columns, averaged = with_average(measured, columns)

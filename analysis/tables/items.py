@@ -42,16 +42,26 @@ PerItem = Mapping[tuple[str, str], ItemValues]
 
 
 def per_item(
-    runs: Runs, records: Sequence[Record], metrics: Iterable[str]
+    runs: Runs,
+    records: Sequence[Record],
+    metrics: Iterable[str],
+    frames: Mapping[str, pd.DataFrame] | None = None,
 ) -> tuple[PerItem, dict[str, str]]:
     """The items of these metrics for the runs of one section, checked against their results; and
-    run id -> why its items are not used, though it has some."""
+    run id -> why its items are not used, though it has some. frames: items of evaluators that are
+    known already."""
     known = [evaluation_metric(name) for name in sorted(set(metrics))]
     known = [metric for metric in known if metric.items]
     run_ids = {record.key: record.run_id for record in records}
     keys = list(run_ids)
     tables = {
-        name: _ItemTable.of(runs.pairs(keys) if name == "pairs" else runs.items(keys, name))
+        name: _ItemTable.of(
+            frames[name]
+            if frames and name in frames
+            else runs.pairs(keys)
+            if name == "pairs"
+            else runs.items(keys, name)
+        )
         for name in sorted({str(metric.evaluator) for metric in known})
     }
     odd = {run_ids[key]: why for (key, _), why in sorted(runs.damaged.items()) if key in run_ids}

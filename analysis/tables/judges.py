@@ -6,6 +6,7 @@ people would have given.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,19 @@ from typing import Any
 from tiebreak.track.record_format import CHECK, CHECK_FORMAT, JUDGES
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.tables.table import SHORT, Cell, Section
-from tiebreak_analysis.win_rates import Calibration, Repeatability, corrected, win_rate
+from tiebreak_analysis.win_rates import (
+    Calibration,
+    Repeatability,
+    corrected,
+    repeatability,
+    win_rate,
+)
 
 QUESTIONS, JUDGED, WIN_RATE = "questions", "judged", "win_rate"
 NEVER = "never checked against people (tiebreak judge check)"
+AS_CHECKED = ("head_to_head", "alpaca_eval")
+"""Evaluators whose questions are put as those of a check: what it found corrects their rates."""
+ENOUGH = 4  # further sessions, below which an interval tells what to do about it
 
 
 def judge_notes(
@@ -33,11 +43,13 @@ def judge_notes(
     for (judge, name), records in sorted(by_judge.items()):
         checks = _checks(runs.root, judge)
         said = [f"judge {name} ({judge[:SHORT]})", *_counts(records), *_leanings(records)]
+        again = _repeatability(runs, judge)
+        said += [_moves(again)] if again else []
         said += [_against_people(check) for check in checks] or [NEVER]
         yield "; ".join(said)
         for section in sections:
             if checks and section.evaluation in {record.evaluation for record in records}:
-                yield from _corrections(section, checks[-1], records)
+                yield from _corrections(section, checks[-1], again)
 
 
 def _name(record: Record) -> str:
@@ -112,46 +124,63 @@ def _against_people(check: Mapping[str, Any]) -> str:
     )
 
 
+def _repeatability(runs: Runs, judge: str) -> Repeatability | None:
+    """Of all models and comparisons of one judge together, each judged in sessions of its own; a
+    start model that runs share counts once. None: nothing was judged again."""
+    records = [r for r in runs.records
+               if r.finished and str(r.settings.get("evaluation.judge.id")) == judge]  # fmt: skip
+    found: dict[bytes, Repeatability] = {}
+    for evaluator in _evaluators(records):
+        keys = [record.key for record in records if f"{evaluator}/{WIN_RATE}" in record.metrics]
+        frame = runs.items(keys, evaluator)
+        for when in ("before", "after"):
+            again = [name for name in frame if re.fullmatch(rf"again(_\d+)?/{when}", str(name))]
+            for _, rows in frame.groupby("run_id") if again else ():
+                of = rows[[f"win/{when}", *again]].dropna(axis=1, how="all").dropna()
+                if of.shape[1] > 1 and len(of) and f"win/{when}" in of:
+                    values = of.to_numpy(dtype=float).T
+                    found.setdefault(values.tobytes(), repeatability(*values))
+    return Repeatability.pooled(list(found.values())) if found else None
+
+
+def _moves(again: Repeatability) -> str:
+    """In words, what shifts of whole sessions amount to."""
+    several = f"{again.sessions} further session{'' if again.sessions == 1 else 's'}"
+    advice = "" if again.sessions >= ENOUGH else (
+        f": too few to tell (more models, or evaluation.judge.sessions={ENOUGH})"
+    )  # fmt: skip
+    return (
+        f"two sessions differ by {100 * again.variance**0.5:.1f} points (standard deviation, from "
+        f"{several}{advice})"
+    )
+
+
 def _corrections(
-    section: Section, check: Mapping[str, Any], records: Sequence[Record]
+    section: Section, check: Mapping[str, Any], again: Repeatability | None
 ) -> Iterator[str]:
     """The rates that people would have given, about these models: over questions, not seeds."""
     calibration = Calibration(**check["calibration"])
-    by_run = {record.run_id: record for record in records}
+    over = "questions, checked pairs and sessions of the judge" if again else (
+        "questions and checked pairs, the judge's sessions left out"
+    )  # fmt: skip
     for at, column in enumerate(section.columns):
         evaluator, _, what = column.metric.rpartition("/")
-        if what != WIN_RATE or column.gain:
+        if what != WIN_RATE or column.gain or evaluator not in AS_CHECKED:
             continue
-        told = []
-        for row in section.rows:
-            cell, of = row.cells[at], [by_run[run] for run in row.run_ids if run in by_run]
-            if cell is None or row.method is None or cell.num_items < 2 or not of:
-                continue
-            told.append(
-                f"{row.scenario} {row.label} {_corrected(cell, calibration, evaluator, of)}"
-            )
+        told = [
+            f"{row.scenario} {row.label} {_corrected(cell, calibration, again)}"
+            for row in section.rows
+            if (cell := row.cells[at]) is not None and row.method is not None and cell.num_items > 1
+        ]
         if told:
             yield (
                 f"{column.metric} corrected for the judge's mistakes, with the 95 % interval over "
-                f"questions, checked pairs and sessions of the judge, about these models: "
-                f"{', '.join(told)}"
+                f"{over}, about these models: {', '.join(told)}"
             )
 
 
-def _corrected(
-    cell: Cell, calibration: Calibration, evaluator: str, records: Sequence[Record]
-) -> str:
+def _corrected(cell: Cell, calibration: Calibration, again: Repeatability | None) -> str:
     rate = win_rate(cell.sample.values.mean(axis=0))
-    found = corrected(rate, calibration, _again(evaluator, records))
+    found = corrected(rate, calibration, again)
     value = "-" if found.value is None else f"{100 * found.value:.0f}"
     return f"{value} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
-
-
-def _again(evaluator: str, records: Sequence[Record]) -> Repeatability | None:
-    """Of all runs of a row together: one session of the judge each."""
-    flips, shifts, counts = (_values(records, f"{evaluator}/{what}") for what in
-                             ("repeat_flips", "repeat_shift", "repeated"))  # fmt: skip
-    if not counts:
-        return None
-    flip, shift = _mean(flips), _mean([shift**2 for shift in shifts])
-    return Repeatability(int(sum(counts)), flip, shift**0.5, (shift + flip / min(counts)) / 2)

@@ -12,6 +12,7 @@ from tiebreak_analysis.published import PublishedFigure, Reference, within_sprea
 from tiebreak_analysis.records.runs import Record, Runs
 from tiebreak_analysis.statistics import MIN_SEEDS, RECOMMENDED_SEEDS
 from tiebreak_analysis.tables.items import OF_SUBJECT
+from tiebreak_analysis.tables.joint import joint_notes
 from tiebreak_analysis.tables.judges import judge_notes
 from tiebreak_analysis.tables.labels import material
 from tiebreak_analysis.tables.rows import Planned
@@ -59,6 +60,7 @@ def notes_of(
     yield from (f"{method}: {footnotes[method]}" for method in shown if method in footnotes)
     yield from _overlaps(sections, finished)
     yield from judge_notes(runs, finished, sections)
+    yield from joint_notes(sections)
     yield from _published(slots, letters)
     yield from _unfinished(runs, chosen, planned)
     yield from _unplaced(planned or (), finished)

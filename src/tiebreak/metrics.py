@@ -123,11 +123,15 @@ def _gold(part: str, sentence: str, **how: Any) -> Metric:
 MT_BENCH_CATEGORIES = (
     "writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities",
 )  # fmt: skip
+ARENA_HARD_CATEGORIES = ("hard_prompt", "creative_writing")  # of v2
 _QUESTIONS = "mean over judged questions"
 
 
-def _judged(evaluator: str, of: str, against: str) -> tuple[Metric, ...]:
-    """What wins over other answers give. of: the answers; against: the other ones."""
+def _judged(
+    evaluator: str, of: str, against: str, ties: str = "ties half", *more: tuple[str, str]
+) -> tuple[Metric, ...]:
+    """What wins over other answers give. of: the answers; against: the other ones. more: names and
+    sentences of what else is a column of the record."""
 
     def share(name: str, sentence: str, **how: Any) -> Metric:
         how = {"decimals": 1, "printed_unit": "%", "evaluator": evaluator, "gaps": True} | how
@@ -138,12 +142,14 @@ def _judged(evaluator: str, of: str, against: str) -> tuple[Metric, ...]:
                       evaluator=evaluator)  # fmt: skip
 
     return (
-        share("win_rate", f"The judge prefers {of} to {against}, mean of both orders; ties half.",
+        share("win_rate", f"The judge prefers {of} to {against}, mean of both orders; {ties}.",
               direction=_UP, shown=Shown.TABLES, items=("win/{when}",)),
         share("win_rate_lc", "The same, had both answers been equally long.", direction=_UP,
               shown=Shown.TABLES, items=("lc/{when}",)),
         share("win_rate_sc", "The same, had both been alike in length and Markdown.",
               direction=_UP, items=("sc/{when}",)),
+        *(share(name, sentence, direction=_UP, items=(f"{name}/{{when}}",))
+          for name, sentence in more),
         count("questions", "Questions put to the judge."),
         count("judged", "Of these, with a verdict in both orders."),
         share("position_bias", "Preference for the answer that stands first, less a half."),
@@ -152,6 +158,18 @@ def _judged(evaluator: str, of: str, against: str) -> tuple[Metric, ...]:
         share("repeat_shift", "Win rate when asked again, less the win rate before."),
         count("repeated", "Questions that were judged once more."),
     )  # fmt: skip
+
+
+def _of_arena_hard() -> Iterable[tuple[str, str]]:
+    for name in ARENA_HARD_CATEGORIES:
+        yield name, f"Win rate of questions of the category {name}."
+        yield f"{name}_sc", "The same, had both been alike in length and Markdown."
+
+
+def _of_pairwise() -> Iterable[tuple[str, str]]:
+    yield "turn_1", "Win rate of the first answer."
+    yield "turn_2", "Win rate of the second answer."
+    yield from ((name, f"Win rate of questions on {name}.") for name in MT_BENCH_CATEGORIES)
 
 
 def _graded() -> tuple[Metric, ...]:
@@ -210,7 +228,12 @@ EVALUATION: tuple[Metric, ...] = (
            formula=lambda drift: 1.0 * (drift < 0)),
     *_judged("head_to_head", "the answer", "the start model's to the same prompt"),
     *_judged("alpaca_eval", "the answer", "the baseline's"),
-    *_judged("arena_hard", "the answer", "the baseline's"),
+    Metric("alpaca_eval/win_rate_lc_joint", "share", _QUESTIONS, "Length-controlled, with the "
+           "instruction's difficulty; fitted to all models of a table together, in no result.json.",
+           _UP, 1, "%", Shown.TABLES, "alpaca_eval", ("lc_joint/{when}",), gaps=True),
+    *_judged("arena_hard", "the answer", "the baseline's",
+             "ties half, much better or worse three times", *_of_arena_hard()),
+    *_judged("mt_bench_pairwise", "the answers", "the baseline's", "ties half", *_of_pairwise()),
     *_graded(),
     *(Metric(f"{name}/tokens", "tokens", "mean over questions", "Tokens of an answer.", decimals=0,
              evaluator=f"{name}_answers") for name in ("alpaca_eval", "arena_hard")),

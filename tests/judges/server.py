@@ -25,8 +25,19 @@ def longer(prompt: str, seen: int) -> Said:
         grade = min(10, 1 + len(part_of(prompt, "answer") or "") // 10)
         return {"content": f'It is what it is.\n{{"grade": {grade}}}'}
     assert other is not None
+    if '{"verdict": "A>>B"}' in prompt:
+        return {"content": f'By far, or not.\n{{"verdict": "{by_how_much(one, other)}"}}'}
     better = "tie" if len(one) == len(other) else "A" if len(one) > len(other) else "B"
     return {"content": f'The longer one.\n{{"better": "{better}"}}'}
+
+
+def by_how_much(one: str, other: str) -> str:
+    """One of five verdicts: much better is twice as long."""
+    if len(one) == len(other):
+        return "A=B"
+    longer, names = max(len(one), len(other)), "AB" if len(one) > len(other) else "BA"
+    much = longer >= 2 * min(len(one), len(other))
+    return (">>" if much else ">").join(names)
 
 
 def part_of(prompt: str, name: str) -> str | None:

@@ -15,13 +15,14 @@ from tiebreak.config.schema import JudgeConfig, JudgeKind
 from tiebreak.errors import UserError
 from tiebreak.judges import endpoint
 from tiebreak.judges.endpoint import Endpoint
-from tiebreak.judges.judge import Status
+from tiebreak.judges.judge import Form, Status
 from tiebreak.judges.prompts import read_reply
 from tiebreak.judges.session import Question, failures, judge_all
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
@@ -111,10 +112,10 @@ def test_a_verdict_in_one_order_alone_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [{"status": 429}, {"status": 503}, {"status": 429, "headers":
-                                  {"retry-after": "0.05"}}, {"wait": 0.6}])  # fmt: skip
+                                  {"retry-after": "0.05"}}, {"wait": 2.0}])  # fmt: skip
 def test_what_passes_is_tried_again(said: Said, tmp_path: Path) -> None:
     with judging(lambda prompt, seen: longer(prompt, 0) if seen else said) as judge:
-        asked = Endpoint.of(config(judge.url, timeout=0.3 if "wait" in said else 5.0))
+        asked = Endpoint.of(config(judge.url, timeout=1.0 if "wait" in said else 5.0))
         found = judge_all(asked, questions(), tmp_path / "j.jsonl")
     assert [one.value for one in found] == [0, 1, 1, 0, 1, 1]
     assert len(judge.asked) == 24 and len(rows(tmp_path / "j.jsonl")) == 12
@@ -122,11 +123,11 @@ def test_what_passes_is_tried_again(said: Said, tmp_path: Path) -> None:
 
 def test_one_that_never_answers_is_counted_as_timed_out(tmp_path: Path) -> None:
     def script(prompt: str, seen: int) -> Said:
-        return {"wait": 0.5} if of_second(prompt) else longer(prompt, seen)
+        return {"wait": 2.5} if of_second(prompt) else longer(prompt, seen)
 
     with judging(script) as judge:
         found = judge_all(
-            Endpoint.of(config(judge.url, timeout=0.2, retries=1)), questions(), tmp_path / "j"
+            Endpoint.of(config(judge.url, timeout=1.0, retries=1)), questions(), tmp_path / "j"
         )
     assert failures(found) == {"timed-out": 2}
 
@@ -252,20 +253,33 @@ def test_a_server_that_calls_the_limit_by_its_newer_name(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "answers", "value"),
+    ("text", "form", "value"),
     [
-        ('First {"better": "B"}, no: {"better": "A"}', 2, 1.0),
-        ('```json\n{"better": "Tie"}\n```', 2, 0.5),
-        ('{"grade": 7}', 1, 7.0),
-        ('{"grade": 6.5}', 1, 6.5),
-        ('{"grade": 11}', 1, None),
-        ('{"grade": true}', 1, None),
-        ('{"grade": "7"}', 1, None),
-        ("A", 2, None),
-        ('{"better": "A"}', 1, None),
+        ('First {"better": "B"}, no: {"better": "A"}', Form.COMPARE, 1.0),
+        ('```json\n{"better": "Tie"}\n```', Form.CONVERSATIONS, 0.5),
+        ('{"grade": 7}', Form.GRADE, 7.0),
+        ('{"grade": 6.5}', Form.GRADE, 6.5),
+        ('{"grade": 11}', Form.GRADE, None),
+        ('{"grade": true}', Form.GRADE, None),
+        ('{"grade": "7"}', Form.GRADE, None),
+        ("A", Form.COMPARE, None),
+        ('{"better": "A"}', Form.GRADE, None),
+        ('{"better": "A>B"}', Form.COMPARE, None),
+        ('{"better": "A"}', Form.FIVE, None),
+        ('{"verdict": "A"}', Form.FIVE, None),
     ],
 )
 def test_a_verdict_is_the_last_object_with_the_key(
-    text: str, answers: int, value: float | None
+    text: str, form: Form, value: float | None
 ) -> None:
-    assert read_reply(text, answers).value == value
+    assert read_reply(text, form).value == value
+
+
+@pytest.mark.parametrize(
+    ("verdict", "means"),
+    [("A>>B", (1, 3)), ("A>B", (1, 1)), ("A=B", (0.5, 1)), ("B>A", (0, 1)), ("B>>A", (0, 3)),
+     ("B<<A", (1, 3)), ("b < a", (1, 1)), ("B=A", (0.5, 1)), ("A<B", (0, 1)), ("A<<B", (0, 3))],
+)  # fmt: skip
+def test_five_verdicts_and_how_much_each_counts(verdict: str, means: tuple[float, float]) -> None:
+    found = read_reply(json.dumps({"verdict": verdict}), Form.FIVE)
+    assert (found.value, found.weight) == means

@@ -10,6 +10,8 @@ import pytest
 from tests.config.quick import quick
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
+from tiebreak.judges.spending import Spending
+from tiebreak.run.execute import ready_to_judge
 from tiebreak.stages.evaluators import EVALUATORS
 
 JUDGED = (
@@ -25,7 +27,7 @@ def keys(run: Run) -> dict[str, str]:
 @pytest.mark.parametrize(
     "change",
     ["model=other", "endpoint=http://127.0.0.1:8/v1", "revision=r1", "temperature=0.5",
-     "max_tokens=100", "repeats=7"],
+     "max_tokens=100", "repeats=7", "sessions=2"],
 )  # fmt: skip
 def test_who_judges_and_how_it_is_asked(change: str) -> None:
     before, after = quick(*JUDGED), quick(*JUDGED, f"evaluation.judge.{change}")
@@ -42,7 +44,7 @@ def test_who_judges_and_how_it_is_asked(change: str) -> None:
     "change",
     ["price_sent=1.0", "price_written=1.0", "max_cost=3.0", "max_total_tokens=9", "confirmed=true",
      "concurrency=2", "timeout=3.0", "retries=0", "key_variable=OTHER", "batch_size=2",
-     "reply=written"],
+     "reply=written", "sessions=1"],
 )  # fmt: skip
 def test_what_is_no_part_of_a_verdict(change: str) -> None:
     before, after = quick(*JUDGED), quick(*JUDGED, f"evaluation.judge.{change}")
@@ -92,6 +94,7 @@ def test_questions_count_by_their_content(tmp_path: Path) -> None:
           "evaluation.judge.model=./none"], "no such folder"),
         (["evaluation.judge.kind=gpt"], "evaluation.judge.kind='gpt' is not one of"),
         (["evaluation.judge.timeout=0"], "must be above 0"),
+        (["evaluation.judge.sessions=0"], "must be above 0"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(overrides: list[str], words: str) -> None:
@@ -115,6 +118,37 @@ def test_the_price_counts_whoever_is_judged(tmp_path: Path) -> None:
         assert of_each is not None
         return of_each(of, False)[0], of_each(of, True)[0]
 
-    assert calls("mt_bench") == (2, 2)
+    assert calls("mt_bench") == (2, 2) and calls("mt_bench_pairwise") == (0, 4)
     assert calls("alpaca_eval") == (0, 2) and calls("alpaca_eval", based) == (2, 2)
     assert calls("head_to_head")[0] == 0 < calls("head_to_head")[1]
+
+
+def test_a_baseline_of_mt_bench_is_one_of_pairs_alone(tmp_path: Path) -> None:
+    file, base = tmp_path / "questions.jsonl", tmp_path / "base.jsonl"
+    file.write_text(json.dumps({"id": 1, "turns": ["a", "b"]}) + "\n")
+    base.write_text(json.dumps({"id": 1, "answer": ["x", "y"]}) + "\n")
+    asked = ("evaluation.evaluators=[mt_bench,mt_bench_pairwise]", "evaluation.judge.kind=gold",
+             f"evaluation.mt_bench={file}")  # fmt: skip
+    before, after = quick(*asked), quick(*asked, f"evaluation.mt_bench_baseline={base}")
+    was, now = keys(before), keys(after)
+    assert {name for name in was if was[name] != now[name]} == {
+        "mt_bench_pairwise start model", "mt_bench_pairwise policy",
+    }  # fmt: skip
+    assert before.evaluation_id == after.evaluation_id
+
+
+def test_a_sweep_is_told_its_price_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
+    priced = (*JUDGED, "evaluation.judge.price_sent=1", "evaluation.judge.price_written=1",
+              "evaluation.judge.repeats=0", "evaluation.num_prompts=10")  # fmt: skip
+    runs = [quick(*priced, f"seed={seed}") for seed in (1, 2, 3)]
+    with pytest.raises(UserError, match="60 calls.*confirm it with --yes"):
+        ready_to_judge(runs)
+    capped = ("evaluation.judge.confirmed=true", "evaluation.judge.max_cost=0.5")
+    Spending(runs[0].evaluation.judge).reserve(1000, 24)
+    (words,) = ready_to_judge([quick(*priced, *capped, f"seed={seed}") for seed in (1, 2, 3)])
+    assert "judge m: 60 calls" in words and "spent in this home before: 0.00, 1,024 tok" in words
+    assert words.endswith("evaluation.judge.max_cost=0.5 ends it")
+    other = quick(*priced, *capped, "evaluation.judge.model=n")
+    assert len(ready_to_judge([*runs[:0], other, quick(*priced, *capped)])) == 2
+    assert ready_to_judge([quick()]) == []

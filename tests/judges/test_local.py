@@ -12,9 +12,9 @@ from tiny import make_model
 
 from tiebreak.config.schema import JudgeConfig, JudgeKind, JudgeReply
 from tiebreak.errors import UserError
-from tiebreak.judges.judge import Call, Gold, Reply, Status
+from tiebreak.judges.judge import Call, Form, Gold, Reply, Status
 from tiebreak.judges.local import Local, Reward, local_judge
-from tiebreak.judges.prompts import BEGINNINGS, VERDICTS, prompt_of
+from tiebreak.judges.prompts import WORDINGS, prompt_of
 from tiebreak.judges.session import Question, judge_all
 
 TEMPLATE = (
@@ -54,8 +54,9 @@ def test_a_verdict_by_log_probs_is_the_mean_of_verdicts(folder: Path, tokenizer:
     prompt = f"<bos>{prompt_of(call, reason=False)}<eos><bos>"
     start = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     logps = []
-    for verdict in VERDICTS[2]:
-        ids = tokenizer(BEGINNINGS[2] + verdict, add_special_tokens=False)["input_ids"]
+    wording = WORDINGS[Form.COMPARE]
+    for verdict in wording.verdicts:
+        ids = tokenizer(wording.begins + verdict, add_special_tokens=False)["input_ids"]
         with torch.no_grad():
             logits = model(torch.tensor([[*start, *ids]])).logits[0].log_softmax(-1)
         logps.append(sum(float(logits[len(start) + at - 1, i]) for at, i in enumerate(ids)))

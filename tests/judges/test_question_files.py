@@ -34,12 +34,31 @@ def test_answers_by_id_or_by_the_text_of_the_question(tmp_path: Path) -> None:
         write(tmp_path / "q.jsonl", [{"id": n, "instruction": f"why {n}?"} for n in range(3)])
     )
     by_id = [{"id": n, "output": f"so {n}"} for n in (2, 0, 1, 7)]
-    assert read_answers(write(tmp_path / "a.jsonl", by_id), asked) == ["so 0", "so 1", "so 2"]
+    expected = [("so 0",), ("so 1",), ("so 2",)]
+    assert read_answers(write(tmp_path / "a.jsonl", by_id), asked) == expected
     by_text = [
         {"instruction": f"why {n}?", "output": f"so {n}", "generator": "m"} for n in range(3)
     ]
     (tmp_path / "b.json").write_text(json.dumps(by_text))
-    assert read_answers(str(tmp_path / "b.json"), asked) == ["so 0", "so 1", "so 2"]
+    assert read_answers(str(tmp_path / "b.json"), asked) == expected
+
+
+def test_answers_of_two_turns_and_as_other_projects_keep_them(tmp_path: Path) -> None:
+    two = read_questions(write(tmp_path / "q.jsonl", [{"id": 81, "turns": ["a?", "b?"]}]))
+    fastchat = {"question_id": 81, "model_id": "m", "choices": [{"index": 0, "turns": ["x", "y"]}]}
+    for row in (fastchat, {"id": "81", "answer": ["x", "y"]}):
+        assert read_answers(write(tmp_path / "a.jsonl", [row]), two) == [("x", "y")]
+    (tmp_path / "p").mkdir()
+    one = read_questions(write(tmp_path / "p" / "q.jsonl", [{"uid": "u", "prompt": "a?"}]))
+    said = {"role": "assistant", "content": {"answer": ""}}
+    for row in (
+        {"uid": "u", "messages": [{"role": "user", "content": "a?"}, said]},
+        {"question_id": "u", "choices": [{"turns": [{"content": "", "token_len": 0}]}]},
+        {"uid": "u", "messages": [{"role": "assistant", "content": ""}]},
+    ):
+        assert read_answers(write(tmp_path / "a.jsonl", [row]), one) == [("",)]
+    with pytest.raises(UserError, match="a.jsonl:1: 1 answers to question '81', which has 2 turns"):
+        read_answers(write(tmp_path / "a.jsonl", [{"id": 81, "output": "x"}]), two)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +84,7 @@ def test_answers_that_are_missing_or_there_twice(tmp_path: Path) -> None:
         ([{"id": 2, "output": "b"}], "has no answer to question '1'"),
         ([{"id": 1, "output": "b"}, {"id": 1, "output": "c"}], "a.jsonl:2: a second answer"),
         ([{"id": 1}], "a.jsonl:1: no output or answer or response"),
+        ([{"id": 1, "choices": [{"turns": [3]}]}], "a.jsonl:1: no output or answer or response"),
     ):
         with pytest.raises(UserError, match=words):
             read_answers(write(tmp_path / "a.jsonl", rows), asked)

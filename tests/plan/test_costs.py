@@ -264,3 +264,29 @@ def test_a_benchmark_costs_every_token_of_its_requests_once() -> None:
     mmlu, boolq = (stage_cost(name, "policy", asked).work for name in ("mmlu", "boolq"))
     assert mmlu == 2 * (57 * 5 * 90 + 14042 * (80 + 4))
     assert boolq == 2 * 3270 * (135 + 2)
+
+
+def test_a_judge_on_this_machine_takes_the_passes_of_its_own_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "judge"
+    llama(50, tie_word_embeddings=True).save_pretrained(folder)
+    judged = ("evaluation.evaluators=[head_to_head]", "evaluation.judge.kind=local",
+              f"evaluation.judge.model={folder}", "evaluation.num_prompts=10",
+              "evaluation.max_new_tokens=8")  # fmt: skip
+    asked = size(*judged)
+    cost = stage_cost("head_to_head", "policy", asked)
+    number, sent = EVALUATORS["head_to_head"].calls(asked.run, True)  # type: ignore[misc]
+    assert number == 2 * 10, "by log-probs nothing is asked again"
+    parameters = asked.of_judge().model().parameters
+    assert cost.kind == "forward" and cost.work == pytest.approx(2 * sent * parameters / 1000)
+    assert cost.memory is not None and cost.memory > RUNTIME + 4 * parameters
+    start = stage_cost("head_to_head", "start model", asked)
+    assert (start.kind, start.work) == ("none", 0), "it is compared with nobody"
+    writes = ("evaluation.judge.reply=written", "evaluation.judge.max_tokens=20")
+    written = stage_cost("head_to_head", "policy", size(*judged, *writes))
+    again = (2 * sent + 2 * 20 * 20) * parameters / 1000
+    assert written.kind == "generate" and written.work == pytest.approx(2 * again)
+    sizes._judge_shape.cache_clear()
+    (folder / "config.json").rename(tmp_path / "gone.json")
+    gone = stage_cost("head_to_head", "policy", asked)
+    assert gone.kind == "unknown" and "evaluation.judge.model" in gone.missing
+    sizes._judge_shape.cache_clear()

@@ -136,7 +136,7 @@ def do_all(sweep_file: SweepFile, options: argparse.Namespace) -> int:
     from tiebreak.sweep.tasks import Grid, folder, sweep
 
     runs = sweep_file.runs()  # all composed before the first starts: mistakes come now
-    ready_to_judge(runs)
+    say(*ready_to_judge(runs))
     retry = options.retry
     tasks = SearchTasks(sweep_file, retry) if sweep_file.search else Grid(runs, retry)
     expected = estimate(runs, workers_for(options.workers, runs))

@@ -86,6 +86,7 @@ evaluation.num_prompts evaluation.max_new_tokens evaluation.batch_size evaluatio
 evaluation.judge.max_tokens evaluation.judge.batch_size evaluation.judge.concurrency
 evaluation.judge.timeout evaluation.judge.max_cost evaluation.judge.max_total_tokens
 evaluation.generator.timeout
+evaluation.judge.sessions
 """
 _FROM_0 = """
 train.weight_decay train.execution.cut_overhead evaluation.temperature evaluation.seed

@@ -25,8 +25,8 @@ KEYS = (*GROUPS, "seed")
 PLACES = frozenset(
     "model data model.base model.sft model.instruct model.chat_template data.train data.test "
     "data.demonstrations evaluation.mirror evaluation.judge.model evaluation.mt_bench "
-    "evaluation.alpaca_eval evaluation.alpaca_eval_baseline evaluation.arena_hard "
-    "evaluation.arena_hard_baseline".split()
+    "evaluation.mt_bench_baseline evaluation.alpaca_eval evaluation.alpaca_eval_baseline "
+    "evaluation.arena_hard evaluation.arena_hard_baseline".split()
 )
 OPEN = ("model.chat_template_kwargs",)  # groups whose names are somebody else's
 CHOSEN = {

@@ -190,9 +190,9 @@ class JudgeConfig:
     model: its name at the endpoint, or a folder or Hub id of a generative or a scalar reward model.
     endpoint: base URL of an OpenAI-compatible server; the key is read from the environment variable
     key_variable, and from nowhere else. max_tokens: of one reply. repeats: questions that are
-    judged once more, for the judge's repeatability. Prices are money per million tokens, sent and
-    written; max_cost and max_total_tokens are caps for one model and evaluator. confirmed: the
-    price may be paid.
+    judged once more, in each of so many sessions, for the judge's repeatability. Prices are money
+    per million tokens, sent and written; max_cost and max_total_tokens are caps on what all runs of
+    a home pay to endpoints, whatever was spent before included. confirmed: the price may be paid.
     """
 
     kind: JudgeKind = JudgeKind.NONE
@@ -204,6 +204,7 @@ class JudgeConfig:
     temperature: float | None = 0.0
     max_tokens: int = 512
     repeats: int = 100
+    sessions: int = 1
     batch_size: int = 8
     concurrency: int = 8
     timeout: float = 120.0
@@ -248,7 +249,8 @@ class EvaluationConfig:
     mirror: the folder with the data of benchmarks; else the Hub. pair_sets: preferences that were
     not trained on, FILE, ORG/NAME or ORG/NAME:SPLIT. max_shared_prompts: share of the prompts of a
     pair set that may be training prompts. mt_bench, alpaca_eval, arena_hard: files of questions;
-    with _baseline a file of answers to compare with, else those of the start model."""
+    with _baseline a file of answers to compare with, else those of the start model (of mt_bench for
+    mt_bench_pairwise alone)."""
 
     name: str
     split: Split
@@ -266,6 +268,7 @@ class EvaluationConfig:
     max_shared_prompts: float = 0.0
     judge: JudgeConfig = JudgeConfig()
     mt_bench: str | None = None
+    mt_bench_baseline: str | None = None
     alpaca_eval: str | None = None
     alpaca_eval_baseline: str | None = None
     arena_hard: str | None = None

@@ -9,7 +9,7 @@ beside a run: `benchmarks/probe.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,26 +190,25 @@ def _truth(causal_lm: Any, row: Branches, response: Sequence[int]) -> Tensor:
 
 
 def _too_long(causal_lm: Any, length: int, error: Exception) -> UserError:
-    config = causal_lm.config.get_text_config()
-    limit = next(iter(_limits(causal_lm, config)), None)
+    kind, limit = causal_lm.config.get_text_config().model_type, position_limit(causal_lm)
     if limit is not None and length > limit:
         return UserError(
             f"a prompt with its response takes {length} positions, and model "
-            f"{config.model_type!r} has {limit}; give data.max_length={limit}"
+            f"{kind!r} has {limit}; give data.max_length={limit}"
         )
     return UserError(
-        f"model {config.model_type!r} cannot be scored: its own forward fails "
+        f"model {kind!r} cannot be scored: its own forward fails "
         f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}); "
         "use another model"
     )
 
 
-def _limits(causal_lm: Any, config: Any) -> Iterator[int]:
-    """What the config calls its number of positions, under the names the library knows."""
-    for name in ("max_position_embeddings", "n_positions", "n_ctx", "seq_length"):
-        value = getattr(config, name, None)
-        if isinstance(value, int):
-            yield value
+def position_limit(model: Any) -> int | None:
+    """Its number of positions, under the names the library knows; None: its config has none."""
+    config = model.config.get_text_config()
+    names = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
+    found = (getattr(config, name, None) for name in names)
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
 
 
 def _device(model: Any) -> torch.device:

@@ -15,13 +15,14 @@ import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from tiebreak.config.schema import JudgeConfig
 from tiebreak.errors import UserError
 from tiebreak.judges.judge import Call, Keep, Reply, Status
 from tiebreak.judges.prompts import prompt_of, read_reply
+from tiebreak.judges.spending import Spending, check_prices
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 FATAL = {
@@ -36,34 +37,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds
 NEWER = "max_completion_tokens"  # what some servers want in the place of max_tokens
 GIVEN_UP = 5  # calls in a row that failed however often they were tried: the endpoint is down
 PER_TOKEN = 3.5  # characters of a token, where the server counts none
-
-
-@dataclass
-class Spent:
-    """Tokens and money of a judging; a call that would pass a cap is not made."""
-
-    config: JudgeConfig
-    sent: int = 0
-    written: int = 0
-
-    def cost(self, sent: float, written: float) -> float | None:
-        """In money; None where no price was given."""
-        one, other = self.config.price_sent, self.config.price_written
-        return None if one is None or other is None else (sent * one + written * other) / 1e6
-
-    def add(self, reply: Reply) -> None:
-        self.sent, self.written = self.sent + reply.sent, self.written + reply.written
-
-    def reached(self, sent: float, written: float) -> str | None:
-        """The cap that so much more would pass, in words."""
-        config = self.config
-        tokens = self.sent + self.written + sent + written
-        if config.max_total_tokens is not None and tokens > config.max_total_tokens:
-            return f"evaluation.judge.max_total_tokens={config.max_total_tokens}"
-        cost = self.cost(self.sent + sent, self.written + written)
-        if config.max_cost is not None and cost is not None and cost > config.max_cost:
-            return f"evaluation.judge.max_cost={config.max_cost:g}"
-        return None
 
 
 class _Stop(Exception):
@@ -93,12 +66,12 @@ def checked_url(config: JudgeConfig) -> SplitResult:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """See the head of this file. spent: what earlier calls of this judging took."""
+    """See the head of this file. spent: what it and others were paid in this home."""
 
     config: JudgeConfig
     url: str
     key: str | None = field(repr=False)
-    spent: Spent
+    spent: Spending
     repeats: bool = True
     grades: bool = True
 
@@ -106,6 +79,7 @@ class Endpoint:
     def of(cls, config: JudgeConfig) -> Endpoint:
         """UserError: a setting is missing or wrong, or there is no key."""
         parts = checked_url(config)
+        check_prices(config)
         here = parts.hostname in LOOPBACK
         key = os.environ.get(config.key_variable) or None
         if key is None and parts.scheme == "https" and not here:
@@ -114,7 +88,8 @@ class Endpoint:
                 "name another with evaluation.judge.key_variable"
             )
         safe = parts.scheme == "https" or here
-        return cls(config, str(config.endpoint).rstrip("/"), key if safe else None, Spent(config))
+        url = str(config.endpoint).rstrip("/")
+        return cls(config, url, key if safe else None, Spending(config))
 
     @property
     def name(self) -> str:
@@ -124,9 +99,6 @@ class Endpoint:
     @property
     def revision(self) -> str:
         return self.config.revision or ""
-
-    def had(self, reply: Reply) -> None:
-        self.spent.add(reply)
 
     def ask(self, calls: Sequence[Call], keep: Keep) -> None:
         import httpx2
@@ -171,19 +143,16 @@ class _Asking:
         self._lock = threading.Lock()
         self._lost: list[tuple[Call, Reply]] = []  # failures in a row, kept once one succeeds
         self._spoke = False  # whether the judge said anything
-        self._under_way = 0  # calls
         self._limit = "max_tokens"  # what this server calls it
 
     def one(self, call: Call) -> None:
         """Ask, and keep the reply. _Stop: the judging is over."""
-        self._reserve(len(prompt_of(call)) / PER_TOKEN)
+        name, reply = self._reserve(len(prompt_of(call)) / PER_TOKEN), None
         try:
             reply = self._tried(call)
         finally:
-            with self._lock:
-                self._under_way -= 1
+            self.judge.spent.settle(name, reply)
         with self._lock:
-            self.judge.spent.add(reply)
             if reply.status in (Status.ERROR, Status.TIMED_OUT):
                 self._lost.append((call, reply))
                 if len(self._lost) >= GIVEN_UP:
@@ -208,18 +177,17 @@ class _Asking:
     def _down(self, reply: Reply) -> str:
         return f"the judge {self.judge.name} at {self.judge.url} gives no answer: {reply.raw}"
 
-    def _reserve(self, sent: float) -> None:
+    def _reserve(self, sent: float) -> str:
+        """The name under which the call's price is noted."""
         with self._lock:
             if self.ended.is_set():
                 raise _Stop
-            written = self.judge.config.max_tokens
-            others = self._under_way + 1  # each as long as this one
-            cap = self.judge.spent.reached(others * sent, others * written)
-            if cap is not None:
-                self._end(f"{cap} is reached")
-            self._under_way += 1
+            try:
+                return self.judge.spent.reserve(sent, self.judge.config.max_tokens)
+            except UserError as error:
+                self._end(str(error))
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str) -> NoReturn:
         if self.error is None:
             self.error = UserError(why)
         self.ended.set()
@@ -274,12 +242,13 @@ class _Asking:
         ended = choice.get("finish_reason")
         refusal = message.get("refusal")
         verdict = read_reply(
-            text, len(call.answers), ended == "length", bool(refusal) or ended == "content_filter"
+            text, call.form, ended == "length", bool(refusal) or ended == "content_filter"
         )
         usage = found.get("usage") or {}
         sent = usage.get("prompt_tokens") or round(len(prompt_of(call)) / PER_TOKEN)
         written = usage.get("completion_tokens") or round(len(text or "") / PER_TOKEN)
-        return Reply(verdict.status, verdict.value, text or refusal or "", sent, written)
+        said = text or refusal or ""
+        return Reply(verdict.status, verdict.value, said, sent, written, verdict.weight)
 
     def _said(self, response: Any) -> str:
         """The first words of an answer that is none, without the key should it hold it."""

@@ -10,6 +10,7 @@ repository is run.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from tiebreak.data.template import render
 from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 from tiebreak.judges.judge import Call, Keep, Reply, Status
-from tiebreak.judges.prompts import BEGINNINGS, VERDICTS, prompt_of, read_reply
+from tiebreak.judges.prompts import WORDINGS, prompt_of, read_reply
 from tiebreak.metrics import above
 from tiebreak.model_folder import CONFIG, json_object
 
@@ -64,8 +65,8 @@ def _classes(place: str | Path, revision: str | None) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Local:
-    """A causal language model."""
+class _Weights:
+    """What both kinds are. place: a folder or a Hub id."""
 
     config: JudgeConfig
     place: str | Path
@@ -75,16 +76,22 @@ class Local:
     repeats: bool = False
     grades: bool = True
 
-    def had(self, reply: Reply) -> None:
-        pass
+    def tokenizer(self) -> Any:
+        from tiebreak.engine.models import load_tokenizer
+
+        return load_tokenizer(self.place, self.config.revision)
+
+
+@dataclass(frozen=True)
+class Local(_Weights):
+    """A causal language model."""
 
     def ask(self, calls: Sequence[Call], keep: Keep) -> None:
-        from tiebreak.engine.models import load_start, load_tokenizer
+        from tiebreak.engine.models import load_start
 
         if not calls:
             return
-        model = load_start(self.place, self.config.revision)
-        tokenizer = load_tokenizer(self.place, self.config.revision)
+        model, tokenizer = load_start(self.place, self.config.revision), self.tokenizer()
         if not tokenizer.chat_template:
             raise UserError(
                 f"evaluation.judge.model={self.config.model} has no chat template; a judge is "
@@ -121,7 +128,8 @@ class Local:
     def _scored(
         self, model: Any, tokenizer: Any, calls: Sequence[Call], prompts: Sequence[list[int]]
     ) -> Iterator[Reply]:
-        """The mean of the verdicts' values, each with its probability among them."""
+        """The mean of the verdicts' values, each with its probability among them and as much as it
+        counts."""
         from tiebreak.engine.models import autocast
         from tiebreak.engine.probe import probe
         from tiebreak.engine.reference import score_all
@@ -130,10 +138,10 @@ class Local:
 
         rows, values = [], []
         for call, prompt in zip(calls, prompts, strict=True):
-            begun, verdicts = BEGINNINGS[len(call.answers)], VERDICTS[len(call.answers)]
-            ends = [_ids(tokenizer, begun + verdict) for verdict in verdicts]
+            wording = WORDINGS[call.form]
+            ends = [_ids(tokenizer, wording.begins + verdict) for verdict in wording.verdicts]
             rows.append(Branches(prompt, ends))
-            values.append(list(verdicts.values()))
+            values.append(list(wording.verdicts.values()))
         install(model)
         with autocast(self.precision):
             found = score_all(model, rows, pad_id=0, budget=BUDGET, overhead=OVERHEAD,
@@ -145,9 +153,11 @@ class Local:
                 yield Reply(Status.ERROR, None, "the judge's log-probs are not finite", len(prompt))
                 continue
             shares = [math.exp(logp - highest) for logp in logps]
-            value = sum(s * v for s, v in zip(shares, worth, strict=True)) / sum(shares)
+            counts = [s * weight for s, (_, weight) in zip(shares, worth, strict=True)]
+            value = sum(c * v for c, (v, _) in zip(counts, worth, strict=True)) / sum(counts)
             raw = " ".join(f"{logp:.4f}" for logp in logps)
-            yield Reply(Status.OK, value, raw, len(prompt), 0)
+            weight = sum(counts) / sum(shares)
+            yield Reply(Status.OK, value, raw, len(prompt), 0, weight)
 
     def _written(
         self, model: Any, tokenizer: Any, calls: Sequence[Call], prompts: Sequence[list[int]]
@@ -165,35 +175,25 @@ class Local:
         for call, prompt, ids in zip(calls, prompts, written, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
             cut = len(ids) >= self.config.max_tokens and ids[-1] not in ends
-            verdict = read_reply(text, len(call.answers), cut)
-            yield Reply(verdict.status, verdict.value, text, len(prompt), len(ids))
+            verdict = read_reply(text, call.form, cut)
+            yield Reply(
+                verdict.status, verdict.value, text, len(prompt), len(ids), verdict.weight
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Reward:
+class Reward(_Weights):
     """A model with one number for a conversation and its answer."""
 
-    config: JudgeConfig
-    place: str | Path
-    precision: str
-    name: str
-    revision: str
-    repeats: bool = False
     grades: bool = False
-
-    def had(self, reply: Reply) -> None:
-        pass
 
     def ask(self, calls: Sequence[Call], keep: Keep) -> None:
         if not calls:
             return
-        from tiebreak.engine.models import load_tokenizer
-
-        model = self._model()
-        tokenizer = load_tokenizer(self.place, self.config.revision)
+        model, tokenizer = self._model(), self.tokenizer()
         most, known = _most_positions(model), dict[str, float | None]()
         for part in _parts(calls):
-            texts = {call: [_conversation(call, answer, tokenizer) for answer in call.answers]
+            texts = {call: [_conversation(call, at, tokenizer) for at in range(len(call.answers))]
                      for call in part}  # fmt: skip
             new = dict.fromkeys(t for both in texts.values() for t in both if t not in known)
             known |= self._rewards(model, tokenizer, list(new), most)
@@ -248,8 +248,8 @@ class Reward:
         return found
 
 
-def _conversation(call: Call, answer: str, tokenizer: Any) -> str:
-    turns = [*call.prompt, {"role": "assistant", "content": answer}]
+def _conversation(call: Call, place: int, tokenizer: Any) -> str:
+    turns = [*call.conversation(place), {"role": "assistant", "content": call.answers[place]}]
     return render(turns, tokenizer, "the reward model", {}, prompt=False)
 
 
@@ -270,5 +270,6 @@ def _end_ids(tokenizer: Any) -> tuple[int, ...]:
 
 
 def _most_positions(model: Any) -> int:
-    text = model.config.get_text_config()
-    return int(getattr(text, "max_position_embeddings", 0) or 10**9)
+    from tiebreak.engine.probe import position_limit
+
+    return position_limit(model) or sys.maxsize

@@ -2,7 +2,8 @@
 
 Each judgement is written as it comes, so a judging that was killed goes on where it was: what
 stands in the file is not asked again. A pair is judged in both orders. Some questions, the same
-ones every time, are judged once more, which tells how repeatable the judge is.
+ones every time, are judged once more, in one session or in several, which tells how repeatable the
+judge is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -29,65 +31,87 @@ ORDERS = (0, 1)
 @dataclass(frozen=True)
 class Question:
     """own: the answer that the question is about. other: what it is compared with; None: it is
-    graded."""
+    graded. before_other: the messages before that one, where they are not `prompt`. five: whether
+    the judge is to say by how much one is better. drawn: what the question is a part of; its parts
+    are judged once more together."""
 
     id: str
     prompt: tuple[Message, ...]
     own: str
     other: str | None = None
     reference: str | None = None
+    before_other: tuple[Message, ...] | None = None
+    five: bool = False
+    drawn: str | None = None
 
     def calls(self, session: int = 0) -> list[Call]:
         if self.other is None:
             return [Call(self.id, self.prompt, (self.own,), 0, session, self.reference)]
-        both = (self.own, self.other), (self.other, self.own)
-        return [Call(self.id, self.prompt, both[order], order, session, self.reference)
-                for order in ORDERS]  # fmt: skip
+        answers, before, prompt = (self.own, self.other), (), self.prompt
+        if self.before_other is not None:
+            before, prompt = (self.prompt, self.before_other), ()
+        return [
+            Call(self.id, prompt, answers[::way], order, session, self.reference,
+                 before[::way], self.five)
+            for order, way in zip(ORDERS, (1, -1), strict=True)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What became of one question.
+class Session:
+    """What one session of the judge made of one question.
 
-    values  preference for the own answer by order, or the grade; None where the call failed
-    again   the same of the second session; empty where it was not asked again
-    failed  statuses of the calls that failed
+    values   preference for the own answer by order, or the grade; None where the call failed
+    weights  how much each counts
     """
 
-    values: tuple[float | None, ...]
-    again: tuple[float | None, ...]
-    failed: tuple[str, ...]
+    values: tuple[float | None, ...] = ()
+    weights: tuple[float, ...] = ()
 
     @property
     def value(self) -> float | None:
         """The mean over both orders, or the grade; None unless every call was answered: with one
         order alone, the judge's liking for a place would count."""
-        return _mean(self.values)
+        found = [value for value in self.values if value is not None]
+        if not found or len(found) < len(self.values):
+            return None
+        return sum(map(mul, found, self.weights)) / sum(self.weights)
 
     @property
-    def value_again(self) -> float | None:
-        return _mean(self.again)
+    def weight(self) -> float:
+        """How much the question counts beside others: the mean over its calls."""
+        return sum(self.weights) / len(self.weights) if self.weights else 1.0
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return sum(found) / len(found) if found and len(found) == len(values) else None
+@dataclass(frozen=True)
+class Judged(Session):
+    """What became of one question.
+
+    again   what each further session made of it; empty where it was not asked again
+    failed  statuses of the calls that failed
+    """
+
+    again: tuple[Session, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    def later(self, session: int) -> Session:
+        """The first, second, ... further session; without values where it was not asked."""
+        return self.again[session - 1] if session <= len(self.again) else Session()
 
 
 def judge_all(
-    judge: Judge, questions: Sequence[Question], file: Path, repeats: int = 0
+    judge: Judge, questions: Sequence[Question], file: Path, repeats: int = 0, sessions: int = 1
 ) -> list[Judged]:
     """What `judge` says of each question, in their order. file: where judgements are kept.
-    repeats: how many questions are judged once more. UserError: the judge cannot go on; what it
-    said is in the file, and the same call goes on from there."""
-    again = _chosen(questions, repeats if judge.repeats else 0)
+    repeats: how many questions are judged once more, in each of `sessions` sessions. UserError: the
+    judge cannot go on; what it said is in the file, and the same call goes on from there."""
+    chosen = _chosen(questions, repeats if judge.repeats else 0)
     calls = [call for question in questions for call in question.calls()]
-    calls += [call for question in questions if question.id in again for call in question.calls(1)]
+    for session in range(1, sessions + 1):
+        calls += [call for question in questions if _draw(question) in chosen
+                  for call in question.calls(session)]  # fmt: skip
     kept = _Kept(file, judge)
     left = [call for call in calls if kept.reply(call) is None]
-    for call in calls:
-        if (before := kept.reply(call)) is not None:
-            judge.had(before)
     try:
         with progress(f"judge {judge.name}", len(left)) as kept.advance:
             judge.ask(left, kept.add)
@@ -97,32 +121,41 @@ def judge_all(
             f"{error}; {done} of {len(calls)} judgements are kept, and the same command goes on "
             "from there"
         ) from error
-    return [_judged(question, kept, question.id in again) for question in questions]
+    return [_judged(one, kept, sessions * (_draw(one) in chosen)) for one in questions]
 
 
 def _chosen(questions: Sequence[Question], number: int) -> frozenset[str]:
     """Ids of so many questions, spread over all of them, the same for every model."""
-    ids = sorted((q.id for q in questions), key=lambda i: hashlib.sha256(i.encode()).digest())
+    ids = sorted(set(map(_draw, questions)), key=lambda i: hashlib.sha256(i.encode()).digest())
     return frozenset(ids[:number])
 
 
-def _judged(question: Question, kept: _Kept, again: bool) -> Judged:
+def _draw(question: Question) -> str:
+    return question.id if question.drawn is None else question.drawn
+
+
+def _judged(question: Question, kept: _Kept, again: int) -> Judged:
+    """again: in how many further sessions it was asked."""
     first = [kept.needed(call) for call in question.calls()]
-    second = [kept.needed(call) for call in question.calls(1)] if again else []
     failed = [str(reply.status) for reply in first if reply.status is not Status.OK]
-    return Judged(
-        _values(question, first), _values(question, second), tuple(failed)
-    )  # fmt: skip
-
-
-def _values(question: Question, replies: Iterable[Reply]) -> tuple[float | None, ...]:
-    """For the own answer: where it stood second, the preference for the first is turned round."""
-    found = [reply.value for reply in replies]
-    if question.other is None:
-        return tuple(found)
-    return tuple(
-        value if value is None or order == 0 else 1 - value for order, value in enumerate(found)
+    others = (
+        Session(*_said(question, map(kept.needed, question.calls(session))))
+        for session in range(1, again + 1)
     )
+    return Judged(*_said(question, first), tuple(others), tuple(failed))
+
+
+def _said(
+    question: Question, replies: Iterable[Reply]
+) -> tuple[tuple[float | None, ...], tuple[float, ...]]:
+    """Values for the own answer, and weights. Where it stood second, the preference for the first
+    is turned round."""
+    found = list(replies)
+    turned = (
+        one.value if one.value is None or order == 0 else 1 - one.value
+        for order, one in enumerate(found)
+    )
+    return tuple(turned), tuple(one.weight for one in found)
 
 
 class _Kept:
@@ -135,8 +168,9 @@ class _Kept:
         for row in self._journal.rows:
             at = row["id"], row["order"], row["session"], row["asked"]
             self._replies[at] = Reply(
-                Status(row["status"]), row["value"], row["raw"], *row["tokens"]
-            )
+                Status(row["status"]), row["value"], row["raw"], *row["tokens"],
+                row.get("weight", 1.0),
+            )  # fmt: skip
 
     def reply(self, call: Call) -> Reply | None:
         return self._replies.get((call.id, call.order, call.session, hash_of(call)))
@@ -153,6 +187,7 @@ class _Kept:
             "judge": self._judge.name, "revision": self._judge.revision,
             "status": str(reply.status), "value": reply.value, "raw": reply.raw,
             "tokens": [reply.sent, reply.written],
+            **({"weight": reply.weight} if call.five else {}),
         }  # fmt: skip
         with self._lock:
             self._replies[at] = reply

@@ -109,6 +109,16 @@ class RunSize:
         rows = self.rows(TRAIN).rows
         return steps_and_rows(rows, train.batch_size, train.epochs, train.max_steps)
 
+    def of_judge(self) -> RunSize:
+        """The same with a judge on this machine in the place of the start model."""
+        judge = self.run.evaluation.judge
+        shape = _judge_shape(str(judge.model), judge.revision)
+        if shape is None:
+            raise NotKnown(
+                f"the size of evaluation.judge.model={judge.model} (not on this machine)"
+            )
+        return replace(self, shape=shape)
+
     def has_live_reference(self) -> bool:
         return self.run.reads_reference and not self.run.stores_reference
 
@@ -202,6 +212,15 @@ def start_shape(run: RunConfig) -> Shape | None:
         if (sizes := MODELS.get(source))
         else None
     )
+
+
+@functools.lru_cache
+def _judge_shape(model: str, revision: str | None) -> Shape | None:
+    try:
+        folder = checkpoint_folder(model) or _cached_folder(model, revision)
+    except UserError:
+        return None
+    return None if folder is None else checkpoint_shape(folder)
 
 
 def _cached_folder(hub_id: str, revision: str | None) -> Path | None:

@@ -101,9 +101,14 @@ def _evaluator_cost(name: str, of_policy: bool, size: RunSize, place: Place) -> 
         return StageCost("unknown", missing=f"what the evaluator {name} needs")
     try:
         work = cost(size, of_policy)
+        disk, written, scored = round(work.disk), FORWARD * work.written, FORWARD * work.scored
+        if work.judged or work.judge_written:  # by another model, which is alone in memory
+            judge = size.of_judge()
+            share = FORWARD * judge.model().parameters / size.model().parameters
+            written, scored = share * work.judge_written, share * work.judged
+            size, of_policy = judge, False
     except NotKnown as error:
         return StageCost("unknown", missing=str(error))
-    written, scored, disk = FORWARD * work.written, FORWARD * work.scored, round(work.disk)
     parts: Parts | None = {}
     missing = ""
     try:

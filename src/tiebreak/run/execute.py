@@ -17,7 +17,7 @@ from typing import Any
 from tiebreak import provenance
 from tiebreak import store as artefacts
 from tiebreak.compose import Run
-from tiebreak.config.schema import JudgeKind
+from tiebreak.config.schema import JudgeConfig, JudgeKind
 from tiebreak.engine.progress import quiet_libraries
 from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
@@ -130,20 +130,25 @@ def _train(
     log.position = log.checkpoints = None
 
 
-def ready_to_judge(runs: Sequence[Run]) -> None:
-    """UserError before anything is computed where a judge that these runs will ask cannot be asked,
-    or costs what nobody confirmed."""
-    store, to_come = Store(artefacts_dir()), dict[tuple[str, str], Any]()
-    judged = [run for run in runs if run.evaluation.judge.kind is not JudgeKind.NONE]
-    for run in judged:
-        for name, measured in run.plan.evaluations.items():
-            calls = evaluator_of(name, run.evaluation).calls
-            for stage in measured.stages if calls is not None else ():
-                of_policy = measured.start is not None and stage is measured.policy
-                if calls is not None and not store.has(stage.name, stage.key):
-                    to_come[stage.name, stage.key] = partial(calls, run, of_policy)
-    if judged:
-        ready(judged[0], list(to_come.values()))
+def ready_to_judge(runs: Sequence[Run]) -> list[str]:
+    """What the judges that these runs will ask cost at most, in words, each judge once. UserError
+    before anything is computed where one cannot be asked, or costs what nobody confirmed."""
+    store, judged = Store(artefacts_dir()), dict[JudgeConfig, list[Run]]()
+    for run in runs:
+        if run.evaluation.judge.kind is not JudgeKind.NONE:
+            judged.setdefault(run.evaluation.judge, []).append(run)
+    told: list[str | None] = []
+    for members in judged.values():
+        to_come: dict[tuple[str, str], Any] = {}
+        for run in members:
+            for name, measured in run.plan.evaluations.items():
+                calls = evaluator_of(name, run.evaluation).calls
+                for stage in measured.stages if calls is not None else ():
+                    of_policy = measured.start is not None and stage is measured.policy
+                    if calls is not None and not store.has(stage.name, stage.key):
+                        to_come[stage.name, stage.key] = partial(calls, run, of_policy)
+        told.append(ready(members[0], list(to_come.values())))
+    return [words for words in told if words is not None]
 
 
 def _align(run: Run, log: RunLog, others: distributed.Others) -> Stage:

@@ -45,7 +45,7 @@ def check(
     say(words)
     folder = home() / JUDGES / judge_id(run) / f"{fingerprint(data)[:8]}-{len(questions)}"
     folder.mkdir(parents=True, exist_ok=True)
-    found = judge_all(judge, questions, folder / JUDGEMENTS, config.repeats)
+    found = judge_all(judge, questions, folder / JUDGEMENTS, config.repeats, config.sessions)
     told = _told(examples, found)
     named = {"id": judge_id(run), "name": judge.name, "revision": judge.revision, "how": about}
     content = {"format": CHECK_FORMAT, "judge": named, "data": data, **told}
@@ -88,7 +88,8 @@ def _told(examples: list[Example], found: list[Judged]) -> dict[str, Any]:
     prompts = [repr(prompt_key(e.prompt)) for e, _ in whole]
     of = agreement(first, second, *lengths, clusters=prompts)
     preference = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
-    again = [(one.value, one.value_again) for _, one in whole if one.value_again is not None]
+    sessions = ([one.value, *(session.value for session in one.again)] for _, one in whole)
+    again = [values for values in sessions if len(values) > 1 and None not in values]
     repeated = {}
     if again:
         repeated = {"repeated": dataclasses.asdict(repeatability(*zip(*again, strict=True)))}

@@ -39,7 +39,8 @@ OF_BENCHMARKS = frozenset({"benchmarks", "questions", "chat_template", "mirror"}
 OF_PAIR_SETS = frozenset({"pair_sets", "max_shared_prompts"})
 # Who judges, and files of questions: an evaluator that reads them says so in `more`.
 OF_JUDGES = frozenset(
-    "judge mt_bench alpaca_eval alpaca_eval_baseline arena_hard arena_hard_baseline".split()
+    "judge mt_bench mt_bench_baseline alpaca_eval alpaca_eval_baseline arena_hard "
+    "arena_hard_baseline".split()
 )
 # A label; what else is measured; which rows, that the key of their token ids tells.
 _NEVER = (
@@ -125,11 +126,15 @@ class Work:
     written  positions that are written token by token, their prompts included
     scored   positions of forward passes
     disk     bytes of its artefact
+    judged, judge_written  positions of forward passes of a judge on this machine, and those that
+             it writes token by token, its prompts included
     """
 
     written: float = 0.0
     scored: float = 0.0
     disk: float = 0.0
+    judged: float = 0.0
+    judge_written: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ For a small model the only judged number that is not at the floor.
 
 from __future__ import annotations
 
-from functools import partial
-
 from tiebreak.config.schema import RunConfig
 from tiebreak.stages.evaluators.evaluator import (
     OF_ANSWERS,
@@ -16,10 +14,16 @@ from tiebreak.stages.evaluators.evaluator import (
     Subject,
     Work,
 )
-from tiebreak.stages.evaluators.judged import ORDERS, TEMPLATE_TOKENS, identity, repeated
-from tiebreak.stages.evaluators.wins import win_files, win_metrics, wins
+from tiebreak.stages.evaluators.judged import (
+    ORDERS,
+    TEMPLATE_TOKENS,
+    identity,
+    repeated,
+    work_of_judge,
+)
+from tiebreak.stages.evaluators.wins import Contest
 
-NAME = "head_to_head"
+CONTEST = Contest("head_to_head")
 PROMPT_TOKENS = 200  # where nobody has counted them
 
 
@@ -27,8 +31,8 @@ def items(subject: Subject) -> list[Row]:
     """A row per prompt; none for the start model, with which the others are compared."""
     if not subject.items_start:
         return []
-    before = [row["response"] for row in subject.items_start["generations"]]
-    return wins(subject, subject.items["generations"], before)
+    before = [(row["response"],) for row in subject.items_start["generations"]]
+    return CONTEST.rows(subject, subject.items["generations"], before)
 
 
 def calls(run: RunConfig, of_policy: bool) -> tuple[float, float]:
@@ -42,12 +46,12 @@ def calls(run: RunConfig, of_policy: bool) -> tuple[float, float]:
 
 
 def cost(size: RunSize, of_policy: bool) -> Work:
-    """The judge's own time is not known before it has answered."""
-    return Work(disk=(2500 if of_policy else 1) * size.prompts())
+    disk = (2500 if of_policy else 1) * size.prompts()
+    return work_of_judge(size.run, *calls(size.run, of_policy), disk)
 
 
 EVALUATOR = Evaluator(
-    NAME, items, partial(win_metrics, NAME), files=partial(win_files, NAME),
-    needs=("generations",), ignores=OF_ANSWERS, reads_model=False, cost=cost,
+    CONTEST.name, items, CONTEST.metrics, files=CONTEST.files, needs=("generations",),
+    ignores=OF_ANSWERS, reads_model=False, cost=cost,
     more=lambda run: {"judge": identity(run)}, against_start=True, calls=calls,
 )  # fmt: skip

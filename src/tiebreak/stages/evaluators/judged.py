@@ -6,6 +6,7 @@ what names an evaluator's items, so that two judges never share a column.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
@@ -25,9 +26,11 @@ from tiebreak.stages.evaluators.answers import written
 from tiebreak.stages.evaluators.evaluator import Row, RunSize, Subject, Work
 from tiebreak.store import stamps
 
-ORDERS = 2
+ORDERS, AGAIN = 2, "again"
 TEMPLATE_TOKENS = 300  # of a judge's prompt beside the conversation and the answers
 ANSWER_CHARACTERS = 3.5  # of a token
+Calls = Callable[[RunConfig, bool], tuple[float, float]]
+"""(calls, tokens sent) of a run's policy, or of its start model."""
 
 
 def identity(run: RunConfig) -> dict[str, Any]:
@@ -61,6 +64,7 @@ def identity(run: RunConfig) -> dict[str, Any]:
     if written:
         about |= {"temperature": judge.temperature, "max_tokens": judge.max_tokens,
                   "repeats": judge.repeats}  # fmt: skip
+        about |= {"sessions": judge.sessions} if judge.sessions != 1 else {}
     return about | {"prompts": prompts.version()}
 
 
@@ -109,7 +113,7 @@ def judge_settings(run: RunConfig) -> dict[str, Any]:
     return {"judge": settings | about}
 
 
-NAMES = ("head_to_head", "mt_bench", "alpaca_eval", "arena_hard")
+NAMES = ("head_to_head", "mt_bench", "mt_bench_pairwise", "alpaca_eval", "arena_hard")
 
 
 def asked_of(run: RunConfig, name: str, turns: int | None = None) -> list[Asked]:
@@ -130,8 +134,9 @@ def _file(run: RunConfig, name: str) -> str:
 def question_stamps(run: RunConfig) -> Hashable:
     """What tells that a file of questions or answers, or a local judge's, was changed."""
     evaluation = run.evaluation
-    given_files = (evaluation.mt_bench, evaluation.alpaca_eval, evaluation.alpaca_eval_baseline,
-                   evaluation.arena_hard, evaluation.arena_hard_baseline)  # fmt: skip
+    given_files = (evaluation.mt_bench, evaluation.mt_bench_baseline, evaluation.alpaca_eval,
+                   evaluation.alpaca_eval_baseline, evaluation.arena_hard,
+                   evaluation.arena_hard_baseline)  # fmt: skip
     found = [Path(name) for name in given_files if name and Path(name).is_file()]
     judge = evaluation.judge
     if judge.kind is JudgeKind.LOCAL and judge.model and Path(judge.model).is_dir():
@@ -145,10 +150,13 @@ def files_of_questions(run: RunConfig, name: str) -> dict[str, Any]:
 
 
 def files_and_judge(run: RunConfig, name: str) -> dict[str, Any]:
-    """The same, with the baseline's answers, if there are any, and the judge."""
-    baseline = getattr(run.evaluation, f"{name}_baseline", None)
-    more = {"baseline": content_of(baseline)} if baseline else {}
-    return {**files_of_questions(run, name), **more, "judge": identity(run)}
+    """The same, with the judge."""
+    return {**files_of_questions(run, name), "judge": identity(run)}
+
+
+def baseline_of(run: RunConfig, name: str) -> str | None:
+    """The file of answers to compare with; None: the start model's."""
+    return getattr(run.evaluation, f"{name}_baseline")
 
 
 def answered(
@@ -176,13 +184,33 @@ def single_answers(subject: Subject, name: str) -> list[Row]:
     ]  # fmt: skip
 
 
+def conversation(
+    turns: Sequence[str], answers: Sequence[str], turn: int
+) -> tuple[dict[str, str], ...]:
+    """What was said before the answer to this turn, the question of it last."""
+    talk: list[dict[str, str]] = []
+    for asked, answer in zip(turns[:turn], answers[:turn], strict=True):
+        talk += [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+    return (*talk, {"role": "user", "content": turns[turn]})
+
+
 def put(subject: Subject, questions: Sequence[Question]) -> list[Judged]:
     """The questions put to the run's judge; its words stay in the artefact."""
     judge = the_judge(subject.run)
     print(price_words(subject.run, judge, questions), file=sys.stderr, flush=True)
-    repeats = subject.run.evaluation.judge.repeats
+    config = subject.run.evaluation.judge
     assert subject.work is not None, "a judge is asked while an artefact is made"
-    return judge_all(judge, questions, subject.work / JUDGEMENTS, repeats)
+    file = subject.work / JUDGEMENTS
+    return judge_all(judge, questions, file, config.repeats, config.sessions)
+
+
+def again_key(session: int) -> str:
+    """Where a row has what the first, second, ... further session gave."""
+    return AGAIN if session == 1 else f"{AGAIN}_{session}"
+
+
+def again_keys(row: Row) -> list[str]:
+    return [key for key in row if re.fullmatch(rf"{AGAIN}(_\d+)?", key)]
 
 
 def price_words(run: RunConfig, judge: Judge, questions: Sequence[Question]) -> str:
@@ -196,30 +224,46 @@ def price_words(run: RunConfig, judge: Judge, questions: Sequence[Question]) -> 
 
 def repeated(run: RunConfig, questions: int) -> float:
     """Calls for each one, since some questions are judged once more."""
-    return 1 + min(run.evaluation.judge.repeats, questions) / max(1, questions)
+    judge = run.evaluation.judge
+    if judge.kind is JudgeKind.LOCAL and judge.reply is JudgeReply.SCORED:
+        return 1.0  # by log-probs it says the same each time
+    return 1 + judge.sessions * min(judge.repeats, questions) / max(1, questions)
 
 
 def _price(judge: JudgeConfig, name: str, calls: float, sent: float) -> str:
     words = f"judge {name}: {calls:.0f} calls, about {sent:,.0f} tokens sent"
     if judge.kind is not JudgeKind.ENDPOINT:
         return words
-    written = calls * judge.max_tokens
-    words += f", at most {written:,.0f} written"
-    one, other = judge.price_sent, judge.price_written
-    if one is None or other is None:
-        return f"{words}; price not known (evaluation.judge.price_sent and price_written)"
-    cost = (sent * one + written * other) / 1e6
-    return f"{words}: at most {cost:.2f} ({one:g} and {other:g} per million)"
+    from tiebreak.judges.spending import Spending
+
+    spending = Spending(judge)
+    most, before = spending.amount(sent, calls * judge.max_tokens), spending.so_far()
+    words += f", at most {most.written:,.0f} written"
+    if most.cost is None:
+        words += "; price not known (evaluation.judge.price_sent and price_written)"
+    else:
+        one, other = judge.price_sent, judge.price_written
+        words += f": at most {most.cost:.2f} ({one:g} and {other:g} per million)"
+    if before.tokens:
+        words += f"; spent in this home before: {before.cost or 0:.2f}, {before.tokens:,.0f} tokens"
+    return words + "".join(
+        f"; evaluation.judge.{cap}={value:g} ends it"
+        for cap in ("max_cost", "max_total_tokens") if (value := getattr(judge, cap)) is not None
+    )  # fmt: skip
 
 
-def ready(run: RunConfig, to_come: Iterable[Callable[[], tuple[float, float]]]) -> None:
-    """Before anything is computed: UserError unless the judge can be asked and its price, which is
-    said, was confirmed. to_come: (calls, tokens sent) of each evaluation that is about to ask."""
+def ready(run: RunConfig, to_come: Iterable[Callable[[], tuple[float, float]]]) -> str | None:
+    """Before anything is computed: the price in words, of everything that is about to be asked of
+    the run's judge; None: nothing is. UserError: it cannot be asked, or nobody has confirmed the
+    price. to_come: (calls, tokens sent) of each evaluation that is about to ask."""
     told = [one() for one in to_come]
     calls, sent = (sum(part) for part in zip((0.0, 0.0), *told, strict=True))
-    if calls:
-        judge, config = the_judge(run), run.evaluation.judge
-        refuse_price(config, _price(config, judge.name, calls, sent))
+    if not calls:
+        return None
+    judge, config = the_judge(run), run.evaluation.judge
+    words = _price(config, judge.name, calls, sent)
+    refuse_price(config, words)
+    return words
 
 
 def refuse_price(config: JudgeConfig, words: str) -> None:
@@ -229,24 +273,22 @@ def refuse_price(config: JudgeConfig, words: str) -> None:
         raise UserError(f"{words}; confirm it with --yes, or with evaluation.judge.confirmed=true")
 
 
-def calls_of_file(name: str, turns: int = 1) -> Callable[[RunConfig, bool], tuple[float, float]]:
-    """(calls, tokens sent) for one model on a file of questions, answers at their longest. Where a
-    policy is compared with its start model, nobody is asked about that one."""
+def calls_of_file(name: str, turns: int = 1, graded: bool = False) -> Calls:
+    """(calls, tokens sent) for one model on a file of questions, answers at their longest. graded:
+    one by one; else compared, and where that is with the start model's, nobody is asked about that
+    one."""
+    sides, orders = (1, 1) if graded else (2, ORDERS)
 
     def calls(run: RunConfig, of_policy: bool) -> tuple[float, float]:
-        graded = name == "mt_bench"
-        if not (of_policy or graded or getattr(run.evaluation, f"{name}_baseline", None)):
+        if not (of_policy or graded or baseline_of(run, name)):
             return 0.0, 0.0
-        asked = asked_of(run, name)
-        said = sum(len(text) for one in asked for text in one.turns) / ANSWER_CHARACTERS
-        longest, again = run.evaluation.max_new_tokens, repeated(run, turns * len(asked))
-        if graded:  # each turn graded, the second with the first before it
-            sent = (
-                turns * (said + len(asked) * TEMPLATE_TOKENS) + (1 + turns) * len(asked) * longest
-            )
-            return again * turns * len(asked), again * sent
-        sent = ORDERS * (said + len(asked) * (TEMPLATE_TOKENS + 2 * longest))
-        return again * ORDERS * len(asked), again * sent
+        asked, longest, sent = asked_of(run, name), run.evaluation.max_new_tokens, 0.0
+        for turn in range(turns):  # each with the turns before it, from the second on of each side
+            said = sum(len(text) for one in asked for text in one.turns[: turn + 1])
+            shown = said / ANSWER_CHARACTERS * (sides if turn else 1)
+            sent += shown + len(asked) * (TEMPLATE_TOKENS + sides * (turn + 1) * longest)
+        again = repeated(run, turns * len(asked) if graded else len(asked)) * orders
+        return again * turns * len(asked), again * sent
 
     return calls
 
@@ -266,10 +308,21 @@ def cost_of_answers(name: str) -> Callable[[RunSize, bool], Work]:
     return cost
 
 
-def cost_of_judging(name: str) -> Callable[[RunSize, bool], Work]:
-    """The disk alone: the judge's own time is not known before it has answered."""
+def cost_of_judging(calls: Calls, name: str) -> Callable[[RunSize, bool], Work]:
+    """Of a judge on this machine its passes; an endpoint's time is not known before it answers."""
 
     def cost(size: RunSize, of_policy: bool) -> Work:
-        return Work(disk=2500 * len(asked_of(size.run, name)))
+        disk = 2500.0 * len(asked_of(size.run, name))
+        return work_of_judge(size.run, *calls(size.run, of_policy), disk)
 
     return cost
+
+
+def work_of_judge(run: RunConfig, calls: float, sent: float, disk: float) -> Work:
+    """The positions that a local judge sees, and those that it writes."""
+    config = run.evaluation.judge
+    if config.kind is not JudgeKind.LOCAL:
+        return Work(disk=disk)
+    if config.reply is JudgeReply.WRITTEN:
+        return Work(disk=disk, judge_written=sent + calls * config.max_tokens)
+    return Work(disk=disk, judged=sent)

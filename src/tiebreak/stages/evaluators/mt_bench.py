@@ -10,11 +10,14 @@ from functools import partial
 from typing import Any
 
 from tiebreak.errors import UserError
-from tiebreak.judges.session import Question
+from tiebreak.judges.session import Judged, Question
 from tiebreak.metrics import MT_BENCH_CATEGORIES
 from tiebreak.stages.evaluators.evaluator import OF_ANSWERS, Evaluator, Row, Subject, mean
 from tiebreak.stages.evaluators.judged import (
+    again_key,
+    again_keys,
     calls_of_file,
+    conversation,
     cost_of_judging,
     files_and_judge,
     put,
@@ -23,6 +26,7 @@ from tiebreak.stages.evaluators.judged import (
 from tiebreak.track.record_format import items_file
 
 NAME, ANSWERS, TURNS = "mt_bench", "mt_bench_answers", 2
+CALLS = calls_of_file(NAME, TURNS, graded=True)
 
 
 def items(subject: Subject) -> list[Row]:
@@ -37,22 +41,22 @@ def items(subject: Subject) -> list[Row]:
     rows = subject.items[ANSWERS]
     found = put(subject, [_question(row, turn) for row in rows for turn in range(TURNS)])
     by_turn = [found[at : at + TURNS] for at in range(0, len(found), TURNS)]
-    return [
-        {"id": row["id"], "category": row["category"], "grades": [one.value for one in turns],
-         "again": [one.value_again for one in turns],
-         "failed": [status for one in turns for status in one.failed]}
-        for row, turns in zip(rows, by_turn, strict=True)
-    ]  # fmt: skip
+    sessions = subject.run.evaluation.judge.sessions
+    return [_row(row, turns, sessions) for row, turns in zip(rows, by_turn, strict=True)]
+
+
+def _row(row: Row, turns: Sequence[Judged], sessions: int) -> Row:
+    again = {again_key(number): [one.later(number).value for one in turns]
+             for number in range(1, sessions + 1)}  # fmt: skip
+    return {
+        "id": row["id"], "category": row["category"], "grades": [one.value for one in turns],
+        "failed": [status for one in turns for status in one.failed], **again,
+    }  # fmt: skip
 
 
 def _question(row: Row, turn: int) -> Question:
-    talk: list[dict[str, Any]] = []
-    for before in range(turn):
-        talk += [{"role": "user", "content": row["turns"][before]},
-                 {"role": "assistant", "content": row["answers"][before]}]  # fmt: skip
-    talk.append({"role": "user", "content": row["turns"][turn]})
-    reference = row["references"][turn]
-    return Question(f"{row['id']}/{turn + 1}", tuple(talk), row["answers"][turn], None, reference)
+    talk, reference = conversation(row["turns"], row["answers"], turn), row["references"][turn]
+    return Question(f"{row['id']}/{turn + 1}", talk, row["answers"][turn], None, reference)
 
 
 def grade(row: Row) -> float | None:
@@ -68,8 +72,8 @@ def metrics(rows: Sequence[Row]) -> dict[str, float]:
         values = [value for value in column if value is not None]
         if values:
             found[f"mt_bench/{name}"] = mean(values)
-    pairs = [(first, again) for row in graded
-             for first, again in zip(row["grades"], row["again"], strict=True)
+    pairs = [(first, again) for row in graded for key in again_keys(row)
+             for first, again in zip(row["grades"], row[key], strict=True)
              if again is not None]  # fmt: skip
     if pairs:
         found["mt_bench/repeat_flips"] = mean([float(a != b) for a, b in pairs])
@@ -108,6 +112,6 @@ def files(start: Sequence[Row], policy: Sequence[Row]) -> dict[str, Any]:
 
 EVALUATOR = Evaluator(
     NAME, items, metrics, files=files, needs=(ANSWERS,), ignores=OF_ANSWERS, reads_model=False,
-    more=partial(files_and_judge, name=NAME), calls=calls_of_file(NAME, TURNS),
-    cost=cost_of_judging(NAME),
+    more=partial(files_and_judge, name=NAME), calls=CALLS,
+    cost=cost_of_judging(CALLS, NAME),
 )  # fmt: skip

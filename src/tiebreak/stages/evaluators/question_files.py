@@ -1,18 +1,25 @@
-"""alpaca_eval and arena_hard: answers to a file of questions of one turn, judged against others'.
+"""alpaca_eval, arena_hard and mt_bench_pairwise: answers to a file of questions, judged against
+others'.
 
-The others are a file's (evaluation.alpaca_eval_baseline, evaluation.arena_hard_baseline), or the
-start model's. What a model answers (`NAME_answers`) and who wins (`NAME`) are evaluators of their
-own: another judge judges the same answers.
+The others are a file's (evaluation.NAME_baseline), or the start model's. What a model answers
+(`NAME_answers`) and who wins are evaluators of their own: another judge judges the same answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
+from tiebreak.config.schema import RunConfig
+from tiebreak.judges.judge import Form
+from tiebreak.judges.prompts import version_of
+from tiebreak.judges.questions import Asked, content_of, read_answers
+from tiebreak.metrics import ARENA_HARD_CATEGORIES, MT_BENCH_CATEGORIES
 from tiebreak.stages.evaluators.answers import divides
-from tiebreak.stages.evaluators.evaluator import OF_ANSWERS, Evaluator, Row, mean
+from tiebreak.stages.evaluators.evaluator import OF_ANSWERS, Evaluator, Row, Subject, mean
 from tiebreak.stages.evaluators.judged import (
+    baseline_of,
     calls_of_file,
     cost_of_answers,
     cost_of_judging,
@@ -20,9 +27,9 @@ from tiebreak.stages.evaluators.judged import (
     files_of_questions,
     single_answers,
 )
-from tiebreak.stages.evaluators.wins import compared_with, win_files, win_metrics
+from tiebreak.stages.evaluators.wins import Contest, turns_of
 
-NAMES = ("alpaca_eval", "arena_hard")
+FIVE_VERDICTS = 2  # the version of arena_hard that asks for them
 
 
 def _tokens(name: str, rows: Sequence[Row]) -> dict[str, float]:
@@ -37,14 +44,42 @@ def _answers(name: str) -> Evaluator:
     )  # fmt: skip
 
 
-def _wins(name: str) -> Evaluator:
-    answers = f"{name}_answers"
+def _wins(contest: Contest, of: str, version: int = 1) -> Evaluator:
+    """of: the questions, and what their answers and their baseline are called by."""
+    answers, calls = f"{of}_answers", calls_of_file(of, contest.turns)
+
+    def items(subject: Subject) -> list[Row]:
+        """A row per question; none where the model is the one that the others are compared with."""
+        own, baseline = subject.items[answers], baseline_of(subject.run, of)
+        if baseline is not None:
+            asked = [Asked(str(row["id"]), turns_of(row), "") for row in own]
+            return contest.rows(subject, own, read_answers(baseline, asked))
+        if not subject.items_start:
+            return []
+        before = [tuple(row.get("answers") or (row["response"],))
+                  for row in subject.items_start[answers]]  # fmt: skip
+        return contest.rows(subject, own, before)
+
     return Evaluator(
-        name, partial(compared_with, name=name, answers=answers), partial(win_metrics, name),
-        files=partial(win_files, name), needs=(answers,), ignores=OF_ANSWERS, reads_model=False,
-        more=partial(files_and_judge, name=name), against_start=True, calls=calls_of_file(name),
-        cost=cost_of_judging(name),
+        contest.name, items, contest.metrics, files=contest.files, needs=(answers,),
+        ignores=OF_ANSWERS, reads_model=False, more=partial(_more, contest=contest, of=of),
+        against_start=True, calls=calls, cost=cost_of_judging(calls, of), version=version,
     )  # fmt: skip
 
 
-EVALUATORS = tuple(make(name) for name in NAMES for make in (_answers, _wins))
+def _more(run: RunConfig, contest: Contest, of: str) -> dict[str, Any]:
+    baseline = baseline_of(run, of)
+    return {
+        **files_and_judge(run, of),
+        **({"baseline": content_of(baseline)} if baseline else {}),
+        **({} if contest.form is Form.COMPARE else {"wording": version_of(contest.form)}),
+    }
+
+
+ALPACA_EVAL = Contest("alpaca_eval")
+ARENA_HARD = Contest("arena_hard", Form.FIVE, ARENA_HARD_CATEGORIES)
+MT_BENCH = Contest("mt_bench_pairwise", Form.CONVERSATIONS, MT_BENCH_CATEGORIES, turns=2)
+EVALUATORS = (
+    _answers("alpaca_eval"), _wins(ALPACA_EVAL, "alpaca_eval"), _answers("arena_hard"),
+    _wins(ARENA_HARD, "arena_hard", FIVE_VERDICTS), _wins(MT_BENCH, "mt_bench"),
+)  # fmt: skip

@@ -6,126 +6,236 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tiebreak.judges.questions import Asked, read_answers
-from tiebreak.judges.session import Question
+from tiebreak.judges.judge import Form
+from tiebreak.judges.session import Judged, Question, Session
 from tiebreak.stages.evaluators.evaluator import Row, Subject, mean
-from tiebreak.stages.evaluators.judged import put
+from tiebreak.stages.evaluators.judged import again_key, again_keys, conversation, put
 from tiebreak.track.record_format import items_file
 
 STYLE = ("length", "headings", "lists", "bold")
-CONTROLS = {"win_rate_lc": STYLE[:1], "win_rate_sc": STYLE}
+CONTROLS = {"lc": STYLE[:1], "sc": STYLE}
+WEIGHT = "weight"
 _MARKS = {
     "headings": re.compile(r"^#{1,6}\s", re.MULTILINE),
     "lists": re.compile(r"^\s*(?:[-*+]|\d+\.)\s", re.MULTILINE),
     "bold": re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__"),
 }
+_CODE = re.compile(r"```[^`]*```")
+Items = list[float | None]
+"""A value for each question; None: it has none."""
 
 
-def compared_with(subject: Subject, name: str, answers: str) -> list[Row]:
-    """Wins of the model's answers (rows of the evaluator `answers`) over the baseline's: a file's,
-    or the start model's; none where the model is that one itself."""
-    baseline = getattr(subject.run.evaluation, f"{name}_baseline", None)
-    own = subject.items[answers]
-    if baseline is not None:
-        asked = [Asked(row["id"], (row["prompt"],), "") for row in own]
-        others = read_answers(baseline, asked)
-    elif not subject.items_start:
-        return []
-    else:
-        others = [row["response"] for row in subject.items_start[answers]]
-    return wins(subject, own, others)
+def turns_of(row: Row) -> tuple[str, ...]:
+    """What the person says, turn by turn, in a row of answers."""
+    return tuple(row.get("turns") or (row["prompt"],))
 
 
-def wins(subject: Subject, own: Sequence[Row], others: Sequence[str]) -> list[Row]:
-    """A row per question. win: the judge's preference for the own answer over both orders, None
-    where a call failed. first, second: by its place. again: judged once more. failed: statuses.
-    style: of both answers."""
-    questions = [
-        Question(str(row["id"]), ({"role": "user", "content": row["prompt"]},), row["response"],
-                 other)
-        for row, other in zip(own, others, strict=True)
-    ]  # fmt: skip
-    found = put(subject, questions)
-    return [
-        {"id": row["id"], "category": row.get("category", ""), "win": one.value,
-         "first": one.values[0], "second": one.values[1], "again": one.value_again,
-         "failed": list(one.failed), "style": [style_of(row["response"]), style_of(other)]}
-        for row, one, other in zip(own, found, others, strict=True)
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Contest:
+    """How the answers of one evaluator are compared, and its wins counted.
+
+    form        of the calls; of those after the first turn, where there are several turns
+    categories  those that have a win rate of their own
+    turns       of a question, which is one item all the same
+
+    With five verdicts (Form.FIVE) "much better" counts three times, as in Arena-Hard-Auto: the rate
+    is the weighted mean over all calls, which is what its Bradley-Terry fit (v0.1) gives where
+    every model meets one baseline, and its mean of repeated games (v2). Style is held equal by that
+    project's terms, too.
+    """
+
+    name: str
+    form: Form = Form.COMPARE
+    categories: tuple[str, ...] = ()
+    turns: int = 1
+
+    @property
+    def five(self) -> bool:
+        return self.form is Form.FIVE
+
+    def rows(
+        self, subject: Subject, own: Sequence[Row], others: Sequence[Sequence[str]]
+    ) -> list[Row]:
+        """A row per question. win: the judge's preference for the own answers over both orders,
+        None where a call failed. first, second: by their place. again, again_2, ...: judged once
+        more. failed: statuses. style: of both answers. turns: wins by turn, where there are
+        several. weight: how much the question counts, where there are five verdicts, and so of each
+        further session."""
+        questions = [
+            self._question(row, both, turn)
+            for row, other in zip(own, others, strict=True)
+            for both in [(tuple(row.get("answers") or (row["response"],)), other)]
+            for turn in range(self.turns)
+        ]
+        found = put(subject, questions)
+        by_row = [found[at : at + self.turns] for at in range(0, len(found), self.turns)]
+        sessions = subject.run.evaluation.judge.sessions
+        return [
+            {"id": row["id"], "category": row.get("category", ""),
+             **_judged(turns, sessions, self.five),
+             "style": [style_of("\n\n".join(texts), self.five)
+                       for texts in (row.get("answers") or (row["response"],), other)]}
+            for row, turns, other in zip(own, by_row, others, strict=True)
+        ]  # fmt: skip
+
+    def _question(self, row: Row, both: Sequence[Sequence[str]], turn: int) -> Question:
+        own, other = (conversation(turns_of(row), answers, turn) for answers in both)
+        name, (mine, others) = str(row["id"]), (one[turn] for one in both)
+        if self.turns == 1:
+            return Question(name, own, mine, others, five=self.five)
+        return Question(
+            f"{name}/{turn + 1}", own, mine, others, row["references"][turn],
+            other if turn else None, drawn=name,
+        )  # fmt: skip
+
+    def metrics(self, rows: Sequence[Row]) -> dict[str, float]:
+        """Of one model against its baseline; nothing where it is the baseline."""
+        if not rows:
+            return {}
+        judged = [row for row in rows if row["win"] is not None]
+        found = {"questions": float(len(rows)), "judged": float(len(judged))}
+        if judged:
+            first, second = ([float(row[at]) for row in judged] for at in ("first", "second"))
+            apart = list(zip(first, second, strict=True))
+            found["position_bias"] = mean([(a - b) / 2 for a, b in apart])
+            found["order_flips"] = mean([float(_sign(a) != _sign(b)) for a, b in apart])
+            found |= self._repeated(judged)
+            for name, items in self._columns(rows).items():
+                known = [value for value in items if value is not None]
+                found |= {METRICS.get(name, name): mean(known)} if known else {}
+        return {f"{self.name}/{name}": value for name, value in found.items()}
+
+    def _repeated(self, judged: Sequence[Row]) -> dict[str, float]:
+        """How verdicts change when the judge is asked again, over all sessions."""
+        keys = again_keys(judged[0])
+        pairs = [(row["win"], row[key]) for key in keys for row in judged if row[key] is not None]
+        if not pairs:
+            return {}
+        wins, moved = self._items(judged, "win"), list[float]()
+        for key in keys:
+            again = self._items(judged, key)
+            moved += [b - a for a, b in zip(wins, again, strict=True)
+                      if a is not None and b is not None]  # fmt: skip
+        return {
+            "repeat_flips": mean([float(_sign(a) != _sign(b)) for a, b in pairs]),
+            "repeat_shift": mean(moved),
+            "repeated": float(sum(row[keys[0]] is not None for row in judged)),
+        }
+
+    def _items(self, rows: Sequence[Row], key: str) -> Items:
+        """One session's wins, so that their mean is the win rate and their spread its error; of a
+        further session with the rate and the mean weight of the first, so that they compare."""
+        if not self.five:
+            return [row[key] for row in rows]
+        from tiebreak_analysis.win_rates import weighted
+
+        judged = [row for row in rows if row["win"] is not None]
+        if not judged:
+            return [None] * len(rows)
+        wins, weights = ([float(row[at]) for row in judged] for at in ("win", WEIGHT))
+        there = [row for row in rows if row[key] is not None]
+        weight = WEIGHT if key == "win" else f"{key}_{WEIGHT}"
+        items = weighted(
+            wins, weights, [row[key] for row in there], [row[weight] for row in there]
+        )  # fmt: skip
+        values = iter(items.tolist())
+        return [None if row[key] is None else next(values) for row in rows]
+
+    def _columns(self, rows: Sequence[Row]) -> dict[str, Items]:
+        """What has a value for each question: the wins, with things held equal, of a part."""
+        columns = {"win": self._items(rows, "win")}
+        columns |= {what: self._controlled(rows, of) for what, of in CONTROLS.items()}
+        for name in self.categories:
+            part = [row for row in rows if row["category"] == name]
+            if any(row["win"] is not None for row in part):
+                columns[name] = _spread(rows, part, self._items(part, "win"))
+                if self.five:
+                    columns[f"{name}_sc"] = _spread(rows, part, self._controlled(part, STYLE))
+        for turn in range(self.turns) if self.turns > 1 else ():
+            columns[f"turn_{turn + 1}"] = [
+                None if row["win"] is None else row["turns"][turn] for row in rows
+            ]
+        return columns
+
+    def _controlled(self, rows: Sequence[Row], columns: Sequence[str]) -> Items:
+        """Per question, what its mean is had both answers been alike in these."""
+        import numpy as np
+
+        from tiebreak_analysis.win_rates import controlled, length_term, ratio_terms
+
+        judged = [row for row in rows if row["win"] is not None]
+        if not judged:
+            return [None] * len(rows)
+        sides = [[[row["style"][side][column] for row in judged] for column in columns]
+                 for side in (0, 1)]  # fmt: skip
+        if self.five:
+            terms = ratio_terms(*(np.array(side).T for side in sides))
+        else:
+            terms = np.stack([length_term(a, b) for a, b in zip(*sides, strict=True)], axis=1)
+        weights = [row[WEIGHT] for row in judged] if self.five else None
+        found = controlled([row["win"] for row in judged], terms, weights=weights)
+        values = iter(found.items.tolist())
+        return [None if row["win"] is None else next(values) for row in rows]
+
+    def files(self, start: Sequence[Row], policy: Sequence[Row]) -> Mapping[str, Mapping[str, Any]]:
+        """The columns of the record, of the start model too where it was judged."""
+        columns: dict[str, list[Any]] = {
+            "id": [str(row["id"]) for row in policy],
+            "category": [row["category"] for row in policy],
+        }
+        for when, rows in (("before", start), ("after", policy)):
+            if not rows:
+                continue
+            plain = ("first", "second", WEIGHT) if self.five else ("first", "second")
+            found = {"win": [], **{key: [row[key] for row in rows] for key in plain}}
+            found |= {key: self._items(rows, key) for key in again_keys(rows[0])}
+            for name, items in (found | self._columns(rows)).items():
+                columns[f"{name}/{when}"] = items
+            columns[f"length/{when}"] = [row["style"][0]["length"] for row in rows]
+            columns[f"length_other/{when}"] = [row["style"][1]["length"] for row in rows]
+            columns[f"failed/{when}"] = [" ".join(row["failed"]) for row in rows]
+        return {items_file(self.name): columns}
 
 
-def win_metrics(name: str, rows: Sequence[Row]) -> dict[str, float]:
-    """Of one model against its baseline; nothing where it is the baseline."""
-    if not rows:
-        return {}
-    judged = [row for row in rows if row["win"] is not None]
-    found = {f"{name}/questions": float(len(rows)), f"{name}/judged": float(len(judged))}
-    if not judged:
-        return found
-    first, second = ([float(row[place]) for row in judged] for place in ("first", "second"))
-    found |= {
-        f"{name}/win_rate": mean([row["win"] for row in judged]),
-        f"{name}/position_bias": mean([(a - b) / 2 for a, b in zip(first, second, strict=True)]),
-        f"{name}/order_flips": mean(
-            [float(_sign(a) != _sign(b)) for a, b in zip(first, second, strict=True)]
-        ),
-    }
-    again = [row for row in judged if row["again"] is not None]
-    if again:
-        flips = [float(_sign(row["win"]) != _sign(row["again"])) for row in again]
-        found[f"{name}/repeat_flips"] = mean(flips)
-        found[f"{name}/repeat_shift"] = mean([row["again"] - row["win"] for row in again])
-        found[f"{name}/repeated"] = float(len(again))
-    for what, columns in CONTROLS.items():
-        items = [value for value in controlled_items(rows, columns) if value is not None]
-        found[f"{name}/{what}"] = mean(items)
-    return found
+METRICS = {"win": "win_rate", "lc": "win_rate_lc", "sc": "win_rate_sc"}
+"""Column of the record -> the metric that is its mean, where they differ."""
+
+
+def _judged(turns: Sequence[Judged], sessions: int, five: bool) -> Row:
+    def over(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
+
+    def of(session: Sequence[Session]) -> float | None:
+        return over([one.value for one in session])
+
+    row: Row = {"win": of(turns)}
+    row |= {place: over([one.values[order] for one in turns])
+            for order, place in enumerate(("first", "second"))}  # fmt: skip
+    row |= {WEIGHT: turns[0].weight} if five else {}
+    for number in range(1, sessions + 1):
+        later = [one.later(number) for one in turns]
+        row[again_key(number)] = of(later)
+        row |= {f"{again_key(number)}_{WEIGHT}": later[0].weight} if five else {}
+    row["failed"] = [status for one in turns for status in one.failed]
+    return row | ({"turns": [one.value for one in turns]} if len(turns) > 1 else {})
+
+
+def _spread(rows: Sequence[Row], part: Sequence[Row], items: Items) -> Items:
+    """The values of some rows in the places of all."""
+    values = {row["id"]: value for row, value in zip(part, items, strict=True)}
+    return [values.get(row["id"]) for row in rows]
 
 
 def _sign(preference: float) -> int:
     return (preference > 0.5) - (preference < 0.5)
 
 
-def style_of(text: str) -> dict[str, int]:
-    """Characters, and marks of Markdown."""
-    counts = {name: len(mark.findall(text)) for name, mark in _MARKS.items()}
+def style_of(text: str, but_code: bool = False) -> dict[str, int]:
+    """Characters, and marks of Markdown; but_code: outside of blocks of code."""
+    marked = _CODE.sub("", text) if but_code else text
+    counts = {name: len(mark.findall(marked)) for name, mark in _MARKS.items()}
     return {"length": len(text), **counts}
-
-
-def controlled_items(rows: Sequence[Row], columns: Sequence[str]) -> list[float | None]:
-    """Per question, what its mean is had both answers been alike in these; None: not judged."""
-    import numpy as np
-
-    from tiebreak_analysis.win_rates import controlled, length_term
-
-    judged = [row for row in rows if row["win"] is not None]
-    if not judged:
-        return [None] * len(rows)
-    terms = [
-        length_term(*([row["style"][side][column] for row in judged] for side in (0, 1)))
-        for column in columns
-    ]
-    found = controlled([row["win"] for row in judged], np.stack(terms, axis=1))
-    values = iter(found.items.tolist())
-    return [None if row["win"] is None else next(values) for row in rows]
-
-
-def win_files(
-    name: str, start: Sequence[Row], policy: Sequence[Row]
-) -> Mapping[str, Mapping[str, Any]]:
-    """The columns of the record, of the start model too where it was judged."""
-    columns: dict[str, list[Any]] = {"id": [str(row["id"]) for row in policy],
-                                     "category": [row["category"] for row in policy]}  # fmt: skip
-    for when, rows in (("before", start), ("after", policy)):
-        if not rows:
-            continue
-        for place in ("win", "first", "second", "again"):
-            columns[f"{place}/{when}"] = [row[place] for row in rows]
-        for what, of in CONTROLS.items():
-            columns[f"{what.removeprefix('win_rate_')}/{when}"] = controlled_items(rows, of)
-        columns[f"length/{when}"] = [row["style"][0]["length"] for row in rows]
-        columns[f"length_other/{when}"] = [row["style"][1]["length"] for row in rows]
-        columns[f"failed/{when}"] = [" ".join(row["failed"]) for row in rows]
-    return {items_file(name): columns}
