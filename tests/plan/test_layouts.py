@@ -62,6 +62,7 @@ def test_a_single_run_takes_more_gpus_where_that_is_quicker(home: Path) -> None:
 def test_an_adapter_fits_on_one(home: Path) -> None:
     text = layout_lines(runs("train=lora", seeds=24), GPUS["a100-40gb"], 4, root=home)
     assert "take: 4 runs side by side, 1 GPU each" in text
+    assert not any(line.startswith("warning: runs do not split") for line in text)
 
 
 def test_lines_say_that_they_are_estimates_and_name_the_parts(home: Path) -> None:
@@ -71,6 +72,7 @@ def test_lines_say_that_they_are_estimates_and_name_the_parts(home: Path) -> Non
     (held,) = [line for line in text if line.startswith("GiB of each GPU in align")]
     for part in ("masters 13.5", "moments 27.0", "gradients 14.4", "activations", "runtime 3.0"):
         assert part in held
+    assert any(line.startswith("warning: runs do not split their weights") for line in text)
     chosen = [line for line in text if line.endswith("<")]
     assert len(chosen) == 1 and "too large" in text[text.index(heading) + 2]
 

@@ -164,6 +164,11 @@ def _table(options: Sequence[Option], best: Option, price: float) -> Iterator[st
         yield "  " + "".join(f"{cell:>13}" for cell in cells) + ("  <" if one is best else "")
     side = "one run" if best.at_once == 1 else f"{best.at_once} runs side by side"
     yield f"take: {side}, {words(best.layout)} each"
+    if best.layout.shards > 1:
+        yield (
+            "warning: runs do not split their weights over GPUs yet (replicas alone): this says "
+            "what such a run would take"
+        )
     if (fullest := best.fullest) is not None and fullest.cost.parts is not None:
         held = {name: count / GIB for name, count in fullest.cost.parts.items()}
         parts = ", ".join(f"{n} {gib:.1f}" for n, gib in held.items() if gib >= LEAST_SHOWN)
