@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"tiebreak": ROOT / "src" / "tiebreak", "tiebreak_analysis": ROOT / "analysis"}
-MOST_LINES, MOST_FILES, MOST_CHAIN = 31_400, 218, 6
+MOST_LINES, MOST_FILES, MOST_CHAIN = 35_000, 235, 6
 SMALL = 80  # lines; a smaller file has two importers, or says in its first line why it is one
 # Folders whose files are found by being there; nobody imports them by name.
 FOUND = ("methods", "data/sources", "stages/evaluators", "sweep/engines")

@@ -1,13 +1,14 @@
 """How often a table of single models tells two of them apart that are equally good.
 
-    python benchmarks/model_verdicts.py [--tables 1000] [--models 4] [--json]
+    python benchmarks/model_verdicts.py [--tables 1000] [--models 4] [--checkpoints 3] [--json]
 
 Equal models: each has strengths of its own by question, and in the benchmark with subjects by
 subject, and all are equally good over the questions there could have been. Columns: six benchmarks
 of 0 and 1 of 100 to 1,000 questions, one of 57 subjects, a reward, and the average. A table errs if
-any two models in it are marked. Also: how often the interval of a difference and of the average
-misses, how often a gap of --gap is found, and the first two figures without heed of subjects.
-docs/statistics.md shows what this prints.
+any two models in it are said to differ: the rows of methods alone, and with their start model and
+--checkpoints models from elsewhere in the family of tests. Also: how often the interval of a
+difference and of the average misses, how often a gap of --gap is found, and false marks and misses
+without heed of subjects. docs/statistics.md shows what this prints.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,18 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from tiebreak_analysis.questions import (  # noqa: E402
-    average,
-    by_subject,
-    model_difference,
-    signal_to_noise,
+from tiebreak.metrics import Direction  # noqa: E402
+from tiebreak.track.record_format import CHECKPOINT  # noqa: E402
+from tiebreak_analysis.questions import average, by_subject, signal_to_noise  # noqa: E402
+from tiebreak_analysis.statistics import Sample, mean_interval  # noqa: E402
+from tiebreak_analysis.tables.models import models_judged  # noqa: E402
+from tiebreak_analysis.tables.table import (  # noqa: E402
+    START,
+    Cell,
+    Column,
+    ModelTests,
+    Row,
 )
-from tiebreak_analysis.statistics import Sample, holm, mean_interval  # noqa: E402
 
 SIZES = {"small": 100, "lean": 200, "usual": 300, "wide": 400, "large": 600, "full": 1000}
 SUBJECTS, OF_SUBJECT = 57, "subjects"
@@ -79,25 +84,40 @@ def _answers(
     return [(rng.random((seeds, size)) < row).astype(float) for row in chance]
 
 
-def tests(columns: Columns) -> dict[tuple[str, int, int], float]:
-    """Adjusted p of every pair of models in every column, as a table corrects them."""
-    p = {
-        (name, a, b): found.p
-        for name, samples in columns.items()
-        for a, b in combinations(range(len(samples)), 2)
-        if (found := model_difference(samples[a], samples[b])) is not None
-    }
-    return {key: value for key, value in zip(p, holm(list(p.values())), strict=True)
-            if value is not None}  # fmt: skip
+def tests(columns: Columns, checkpoints: int | None = None) -> ModelTests:
+    """What a section of a table finds. checkpoints None: every model is the row of a method; else
+    the last so many are checkpoints and the first one is the start model, with one seed each."""
+    models = len(next(iter(columns.values())))
+    last = models - (checkpoints or 0)
+    rows = []
+    for at in range(models):
+        start, given = checkpoints is not None and not at, at >= last
+        scenario, label = CHECKPOINT if given else "align", START if start else f"m{at}"
+        samples = [samples[at] for samples in columns.values()]
+        if start or given:
+            samples = [Sample(one.seeds[:1], one.items, one.values[:1]) for one in samples]
+        cells = tuple(Cell(mean_interval(one.values.mean(0)), (label,), one) for one in samples)
+        method = None if start else label
+        rows.append(Row(scenario, label, method, label, len(samples[0].seeds), (label,), cells))
+    blocks = [(part, True) for part in (rows[:last], rows[last:]) if part]
+    return models_judged(blocks, [Column(name, direction=Direction.UP) for name in columns])[1]
 
 
 def false_marks(
-    tables: int, models: int, seeds: int, seed: int, *, clustered: bool = True
+    tables: int,
+    models: int,
+    seeds: int,
+    seed: int,
+    *,
+    checkpoints: int | None = None,
+    clustered: bool = True,
 ) -> float:
-    """Share of tables of equal models in which any two are marked as different."""
+    """Share of tables of equal models in which any two are said to differ. checkpoints: so many
+    beside the methods, and the start model (None: neither)."""
     rng = np.random.default_rng([seed, seeds])
-    drawn = (table(rng, models, seeds, clustered=clustered) for _ in range(tables))
-    return float(np.mean([min(tests(columns).values()) < 0.05 for columns in drawn]))
+    number = models if checkpoints is None else models + 1 + checkpoints
+    drawn = (table(rng, number, seeds, clustered=clustered) for _ in range(tables))
+    return float(np.mean([bool(tests(columns, checkpoints).pairs) for columns in drawn]))
 
 
 def misses(tables: int, seed: int, *, clustered: bool = True) -> dict[str, float]:
@@ -115,12 +135,12 @@ def misses(tables: int, seed: int, *, clustered: bool = True) -> dict[str, float
 def found(tables: int, models: int, gap: float, seed: int) -> dict[str, float]:
     """By column, how often the better model is told apart from a given other one."""
     rng = np.random.default_rng([seed, 11])
-    told: dict[str, list[bool]] = {}
+    told = {name: 0 for name in (*SIZES, OF_SUBJECT, "average")}
     for _ in range(tables):
-        for (name, a, b), p in tests(table(rng, models, 1, gap=gap)).items():
-            if (a, b) == (0, 1) and name != REWARD:
-                told.setdefault(name, []).append(p < 0.05)
-    return {name: float(np.mean(values)) for name, values in told.items()}
+        for pair in tests(table(rng, models, 1, gap=gap)).pairs:
+            if {pair.better, pair.worse} == {"m0", "m1"} and pair.column in told:
+                told[pair.column] += 1
+    return {name: number / tables for name, number in told.items()}
 
 
 def ratios(tables: int, models: int, seeds: int, seed: int) -> dict[str, float]:
@@ -143,6 +163,12 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
             f"{seeds} seeds a model": false_marks(args.tables, args.models, seeds, args.seed)
             for seeds in (1, 2)
         },
+        f"false marks, with the start model and {args.checkpoints} checkpoints": {
+            f"{seeds} seeds a model": false_marks(
+                args.tables, args.models, seeds, args.seed, checkpoints=args.checkpoints
+            )
+            for seeds in (1, 2)
+        },
         "false marks, subjects ignored": false_marks(
             args.tables, args.models, 1, args.seed, clustered=False
         ),
@@ -161,12 +187,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--tables", type=int, default=1000, help="simulated, for each figure")
     parser.add_argument("--models", type=int, default=4, help="in a table")
+    parser.add_argument("--checkpoints", type=int, default=3, help="beside them")
     parser.add_argument("--gap", type=float, default=0.05, help="share of questions")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     args = parser.parse_args(argv)
-    if args.tables < 1 or args.models < 2:
-        parser.error("--tables: give 1 or more; --models: give 2 or more")
+    if args.tables < 1 or args.models < 2 or args.checkpoints < 0:
+        parser.error("--tables: give 1 or more; --models: 2 or more; --checkpoints: 0 or more")
     told = measure(args)
     if args.json:
         print(json.dumps(told))

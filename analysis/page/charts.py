@@ -1,11 +1,11 @@
-"""The data behind the charts and answers of a page: logs, final numbers, what the models wrote.
+"""The data behind the charts of a page: logs and final numbers.
 
-Thin enough for one file: few points a curve, five digits a number, a few prompts.
+Thin enough for one file: few points a curve, five digits a number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +22,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MAX_POINTS = 300  # points of a curve
 MIN_POINTS = 40
 MAX_NUMBERS = 200_000  # in all curves together: about 1.5 MB of JSON
-MAX_PROMPTS = 16
-MAX_CHARACTERS = 700_000  # of all texts together
-LONGEST = 1500  # characters of one text; the rest is cut, and that is said
 DIGITS = 5
 FIRST = ("kl/reference", "gold/reward")  # what the frontier opens with, where measured
 
@@ -149,70 +146,3 @@ def ends_of(interval: Interval, digits: int = DIGITS) -> list[float | None]:
     """Mean, low and high end, rounded to so many digits."""
     ends = (interval.mean, interval.low, interval.high)
     return [None if end is None else _short(end, digits) for end in ends]
-
-
-def shown_runs(groups: Sequence[Group]) -> dict[str, str]:
-    """Group id -> the run whose answers are shown: the finished one of the lowest seed."""
-    finished = {g.group_id: [r.key for r in g.records if r.finished] for g in groups}
-    return {group: runs[0] for group, runs in finished.items() if runs}
-
-
-def answers(
-    generations: pd.DataFrame, items: pd.DataFrame | None, shown: Mapping[str, str]
-) -> dict[str, Any]:
-    """What the models wrote: the same few prompts for every group, one run of each.
-
-    `generations`: run_id, id, prompt, before, after. `items`: run_id, id, reward/before and
-    reward/after, or None. `shown`: group id -> run id.
-
-    Prompts are taken at even distances, without a look at the answers; fewer where the texts are
-    long. `texts` holds each text once (start models repeat themselves), `prompts`: [id, text],
-    `groups`: group id -> prompt id -> [before, after, reward before, reward after].
-    """
-    wanted, names = set(shown.values()), ["run_id", "id", "prompt", "before", "after"]
-    rows = [
-        (str(run), str(name), *map(_cut, written))
-        for run, name, *written in generations[names].to_numpy().tolist()
-        if run in wanted
-    ]
-    rewards, keep = _rewards(items), _within_budget(rows)
-    texts: dict[str, int] = {}
-    by_run: dict[str, dict[str, list[Any]]] = {run: {} for run in wanted}
-    for run, name, _, *written in rows:
-        if name in keep:
-            pair = [texts.setdefault(text, len(texts)) for text in written]
-            by_run[run][name] = [*pair, *rewards.get((run, name), (None, None))]
-    return {
-        "texts": list(texts),
-        "prompts": list(keep.items()),
-        "of": len({name for _, name, *_ in rows}),
-        "groups": {group: by_run[run] for group, run in shown.items() if by_run[run]},
-    }
-
-
-def _within_budget(rows: Sequence[tuple[str, ...]]) -> dict[str, str]:
-    """Every n-th prompt by its id, as few as it takes for the texts of all groups to fit."""
-    prompts = {name: prompt for _, name, prompt, *_ in sorted(rows, key=lambda row: row[1])}
-    lengths = {name: len(prompt) for name, prompt in prompts.items()}
-    for _, name, _, before, after in rows:
-        lengths[name] += len(before) + len(after)
-    names = list(prompts)
-    for count in range(min(MAX_PROMPTS, len(names)), 0, -1):
-        keep = [names[at * len(names) // count] for at in range(count)]
-        if count == 1 or sum(lengths[name] for name in keep) <= MAX_CHARACTERS:
-            return {name: prompts[name] for name in keep}
-    return {}
-
-
-def _cut(text: str) -> str:
-    if len(text) <= LONGEST:
-        return text
-    return f"{text[:LONGEST]} … [{len(text) - LONGEST} more characters]"
-
-
-def _rewards(items: pd.DataFrame | None) -> dict[tuple[str, str], tuple[float, float]]:
-    if items is None or not {"reward/before", "reward/after"} <= set(items.columns):
-        return {}
-    table = items[["run_id", "id", "reward/before", "reward/after"]].dropna()
-    rows = table.itertuples(index=False)
-    return {(run, name): (_short(before, 3), _short(after, 3)) for run, name, before, after in rows}

@@ -12,7 +12,7 @@ from tiebreak_analysis.published import PublishedFigure, Reference
 from tiebreak_analysis.statistics import Interval
 from tiebreak_analysis.tables.models import model_words
 from tiebreak_analysis.tables.table import LEVEL, Cell, Column, OfModels, Row, Section, Table
-from tiebreak_analysis.tables.text import DIFFERS, SIGNAL, model_half
+from tiebreak_analysis.tables.text import DIFFERS, MISSING, SIGNAL, model_half
 
 TIED = "†"  # as in every other table
 WIDTH, HEIGHT, EDGE = 116, 16, 6  # CSS pixels of a drawn interval
@@ -56,8 +56,10 @@ def _notes(table: Table) -> Markup:
         f": {'best' if downwards else 'highest'} mean of those with enough seeds; {TIED}: tied, "
         "not distinguishable from the best; interval and n as said below"
     )
-    if any(section.num_model_tests for section in table.sections):
-        marks += f"; {DIFFERS}: this model differs from the best one on these questions, no more"
+    if any(section.models.number for section in table.sections):
+        marks += (
+            f"; {DIFFERS}: this model and the best it is compared with differ on these questions"
+        )
     if any(s.undecided(at) for s in table.sections for at in range(len(s.columns))):
         marks += "; grey: the column cannot decide"
     key = tag("p", tag("strong", "bold"), marks, class_="key")
@@ -119,7 +121,7 @@ class _Board:
         cells = [tag("th", *label, scope="row", class_="method")]
         for at, (column, cell, figure) in enumerate(self.section.slots(row)):
             below = [] if figure is None else [self._published(figure, column)]
-            cells.append(_cell(column, cell, row, below, first=not at, grey=self._grey(at)))
+            cells.append(_cell(column, cell, row, below, self._grey(at)))
             if at == self.drawn:
                 picture = [drawing(cell.interval, scale, colour, column.gain)] if cell else []
                 cells.append(tag("td", *picture, class_="drawing"))
@@ -147,11 +149,11 @@ def _heading(column: Column) -> list[Markup]:
 
 
 def _cell(
-    column: Column, cell: Cell | None, row: Row, below: Sequence[Markup], first: bool, grey: str
+    column: Column, cell: Cell | None, row: Row, below: Sequence[Markup], grey: str
 ) -> Markup:
     """Mean, mark, half width; below it what was published. Exact numbers and runs on hover."""
     if cell is None:
-        text = ["missing"] if row.missing and first else []
+        text = [MISSING] if row.missing else []
         return tag("td", *text, *below, class_=f"number{grey}")
     width = cell.interval.half_width
     half, alone = "± –" if width is None else f"± {column.text(width)}", model_half(column, cell)
@@ -210,8 +212,9 @@ def _hover(cell: Cell, column: Column) -> str:
     if apart is not None and apart.behind is not None and not apart.highest:
         p = "" if apart.p is None else f"; p = {apart.p:.2g} after Holm"
         lines.append(
-            f"this model behind the best of its scenario by {column.text(apart.behind.mean)} on "
-            f"{apart.behind.num_items} items{p}; nothing of training again"
+            "this model behind the best it is compared with by "
+            f"{column.text(apart.behind.mean)} on {apart.behind.num_items} items{p}; nothing of "
+            "training again"
         )
     return "\n".join(lines)
 

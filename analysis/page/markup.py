@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -47,3 +49,9 @@ def body(name: str, rows: Iterable[Markup], width: int) -> Markup:
     """Rows of a table with their name above them, across all columns."""
     span = tag("th", name, colspan=width, scope="rowgroup")
     return tag("tbody", tag("tr", span, class_="scenario"), *rows)
+
+
+def zipped(text: str) -> str:
+    """Gzipped, in base64: long text of which no character means anything to a parser of HTML. The
+    same text gives the same; `unzipped` in state.js gives it back."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

@@ -1,13 +1,12 @@
 """Whole documents: the page of a study, and a single table; a policy bars what is not in the file.
 
-The page holds its data, styles and scripts. plotly.js is in it as 2 MB of text that the browser
-inflates to 4.8 MB of script.
+The page holds its data, styles and scripts. What is large is in it as gzip, which the browser
+inflates when it is looked at: plotly.js (2 MB that become 4.8 MB), and all that the models wrote.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import json
 import re
@@ -20,16 +19,17 @@ from typing import Any
 
 from tiebreak_analysis.displacement import Panel
 from tiebreak_analysis.page import displacement
-from tiebreak_analysis.page.charts import answers, curves, results, shown_runs
+from tiebreak_analysis.page.answers import answered, answers
+from tiebreak_analysis.page.charts import curves, results
 from tiebreak_analysis.page.groups import Group, differences, groups_of, looks_of, provenance
 from tiebreak_analysis.page.leaderboard import leaderboards, verdicts
-from tiebreak_analysis.page.markup import Markup, join, tag
+from tiebreak_analysis.page.markup import Markup, join, tag, zipped
 from tiebreak_analysis.page.questions import questions
 from tiebreak_analysis.records.runs import Runs
 from tiebreak_analysis.tables.table import LEVEL, Table, counted
 
-SCRIPTS = ("state.js", "charts.js", "curves.js", "frontier.js", "displacement.js", "answers.js",
-           "questions.js", "leaderboard.js", "main.js")  # fmt: skip
+SCRIPTS = ("state.js", "charts.js", "curves.js", "frontier.js", "displacement.js", "models.js",
+           "answers.js", "questions.js", "leaderboard.js", "main.js")  # fmt: skip
 ICON = "data:,"  # or a browser would ask for one
 
 
@@ -53,7 +53,8 @@ def write(
     groups = groups_of([r for r in runs.records if run_ids is None or r.run_id in run_ids], tables)
     panels = displacement.panels_of(runs, groups)
     sentences = [*(tag("li", line) for line in findings), *verdicts(named)]
-    payload = _payload(runs, groups, tables, panels)
+    told, texts = answers(runs, answered(groups))
+    payload = _payload(runs, groups, tables, panels) | {"answers": told}
     return _document(
         title=tag("title", title).text,
         heading=tag("h1", title).text,
@@ -64,6 +65,7 @@ def write(
         settings=differences(groups).text,
         provenance=provenance(groups, runs).text,
         data=script_safe(payload | {"live": live}),
+        texts=texts,
         live=live,
     )
 
@@ -94,10 +96,9 @@ def table_document(table: Table) -> str:
 def _payload(
     runs: Runs, groups: Sequence[Group], tables: Sequence[Table], panels: Mapping[str, Panel]
 ) -> dict[str, Any]:
-    """What the charts, filters and answers are made from."""
+    """What the charts and filters are made from."""
     keys = [record.key for group in groups for record in group.records]
-    shown, looks = shown_runs(groups), looks_of(groups)
-    answering = list(shown.values())
+    looks = looks_of(groups)
     return {
         "groups": [
             {
@@ -113,8 +114,7 @@ def _payload(
         "curves": curves(runs.history(keys), groups),
         "results": results(groups, tables),
         "displacement": displacement.buckets(panels),
-        "answers": answers(runs.generations(answering), runs.items(answering), shown),
-        "questions": questions(runs, shown),
+        "questions": questions(runs, answered(groups)),
         "level": LEVEL,
     }
 
@@ -175,9 +175,8 @@ def library() -> tuple[str, str, list[str]]:
     from plotly.offline import get_plotlyjs
 
     script = get_plotlyjs()
-    packed = base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
     styles = re.findall(r'if\(!document\.getElementById\("([0-9a-f]{64})"\)\)', script)
-    return packed, policy(script), styles
+    return zipped(script), policy(script), styles
 
 
 def policy(content: str) -> str:

@@ -1,4 +1,4 @@
-"""Benchmarks question by question for the page: which of them each group's run gets right."""
+"""Benchmarks question by question for the page: which of them each model gets right."""
 
 from __future__ import annotations
 
@@ -16,48 +16,45 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def questions(runs: Runs, shown: Mapping[str, str]) -> dict[str, Any]:
-    """One run of each group, and its start model, on every question of 0 or 1 of the benchmarks.
+def questions(runs: Runs, keys: Sequence[str]) -> dict[str, Any]:
+    """Each run, and its start model, on every question of 0 or 1 of the benchmarks.
 
-    `shown`: group id -> key of the run. `bits` holds each different answer sheet once, a bit per
-    question (base64, first question in the highest bit); `benchmarks`: metric, `ids` (`names_of`
-    packs them) and `groups`: group id -> [sheet of the start model or null, sheet of the run]. A
-    group that was asked other questions than the first one is left out of a benchmark.
+    `bits` holds each different answer sheet once, a bit per question (base64, first question in the
+    highest bit); `benchmarks`: metric, `ids` (`names_of` packs them) and `runs`: key -> [sheet of
+    the start model or null, sheet of the run]. A run that was asked other questions than the first
+    one is left out of a benchmark.
     """
-    keys = set(shown.values())
-    names = sorted({name for r in runs.records if r.key in keys for name in r.metrics})
+    wanted = set(keys)
+    names = sorted({name for r in runs.records if r.key in wanted for name in r.metrics})
     metrics = [metric for name in names if (metric := benchmark_metric(name)) is not None]
     sheets: dict[str, int] = {}
     found = []
     for task, same in groupby(metrics, key=lambda metric: str(metric.evaluator)):
-        frame = runs.items(sorted(keys), task)
+        frame = runs.items(sorted(wanted), task)
         by_run = {str(run): part for run, part in frame.groupby("run_id", sort=False)}
-        found += [one for metric in same if (one := _benchmark(metric, by_run, shown, sheets))]
+        parts = {key: by_run[key] for key in keys if key in by_run}
+        found += [one for metric in same if (one := _benchmark(metric, parts, sheets))]
     return {"bits": list(sheets), "benchmarks": found}
 
 
 def _benchmark(
-    metric: Metric,
-    by_run: Mapping[str, pd.DataFrame],
-    shown: Mapping[str, str],
-    sheets: dict[str, int],
+    metric: Metric, parts: Mapping[str, pd.DataFrame], sheets: dict[str, int]
 ) -> dict[str, Any] | None:
     (after,), (before,) = metric.item_columns("after"), metric.item_columns("before")
     ids: list[str] = []
-    groups: dict[str, list[int | None]] = {}
-    for group, key in shown.items():
-        part = by_run.get(key)
-        if part is None or (sheet := _sheet(part, after)) is None:
+    told: dict[str, list[int | None]] = {}
+    for key, part in parts.items():
+        if (sheet := _sheet(part, after)) is None:
             continue
         own = [str(one) for one in part["id"]]
         ids = ids or own
         if own == ids:
             start = _sheet(part, before)
             of_start = None if start is None else sheets.setdefault(start, len(sheets))
-            groups[group] = [of_start, sheets.setdefault(sheet, len(sheets))]
-    if not groups:
+            told[key] = [of_start, sheets.setdefault(sheet, len(sheets))]
+    if not told:
         return None
-    return {"metric": metric.name, "count": len(ids), "ids": packed(ids), "groups": groups}
+    return {"metric": metric.name, "count": len(ids), "ids": packed(ids), "runs": told}
 
 
 def _sheet(part: pd.DataFrame, column: str) -> str | None:

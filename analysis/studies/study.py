@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class StudyReport:
     """A study. sweeps: in miniature, on the controlled world; real: the paper's own settings.
 
     effects and figures take all records, and the finished ones by sweep. papers: whose published
-    figures the report lists.
+    figures the report lists. words: what `tiebreak study` is told, where that is not its name.
     """
 
     name: str
@@ -73,6 +74,7 @@ class StudyReport:
     figures: Callable[[Runs, Done], Mapping[str, Figure]]
     papers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
     def build(
         self,
@@ -108,7 +110,7 @@ class StudyReport:
 
     @property
     def command(self) -> str:
-        return f"tiebreak study {self.name}"
+        return f"tiebreak study {shlex.join(self.words or (self.name,))}"
 
     def products(self, folder: Path, sweeps: Sweeps, runs_dir: Path, command: str = "") -> Products:
         """The products over these sweeps in `folder`, with the keys they would have now."""
@@ -121,6 +123,16 @@ class StudyReport:
             ids = [one["run_id"] for runs in planned.values() for one in runs]
             keys[name] = key({**common, "product": name, "planned": planned}, runs_dir, ids)
         return Products.of(folder, keys)
+
+
+def of_sweep(name: str, words: Sequence[str] = ()) -> StudyReport:
+    """A sweep as a study of its own: one table and the page, without effects. words: what the
+    command that makes it says beside the sweep's name or file."""
+    plain = Path(name).stem
+    return StudyReport(
+        plain, plain, (name,), (), (TableSpec(plain, (name,)),), lambda runs, done: (),
+        lambda runs, done: {}, words=(name, *words),
+    )  # fmt: skip
 
 
 def _table(
@@ -199,7 +211,8 @@ def _texts(result: StudyResult) -> Iterator[tuple[str, dict[str, str]]]:
     effects = {"effects.md": effects_markdown(result), "effects.json": effects_json(result)}
     if result.published:
         effects["published.csv"] = published_csv(result)
-    yield EFFECTS, effects
+    if result.effects or result.published or result.notes:
+        yield EFFECTS, effects
     for name, table in result.tables.items():
         files = {
             "md": text.markdown, "tex": text.latex, "csv": data.csv, "html": table_document,
@@ -221,7 +234,9 @@ def _figures(result: StudyResult, folder: Path) -> Iterator[Path]:
 
 
 def effect_words(folder: Path) -> list[str]:
-    """The sentences of the effects that were written to `folder`."""
+    """The sentences of the effects that were written to `folder`; none for a study without any."""
+    if not (folder / "effects.json").is_file():
+        return []
     content = json.loads((folder / "effects.json").read_text())
     return [effect["words"] for effect in content["effects"]]
 
@@ -229,7 +244,8 @@ def effect_words(folder: Path) -> list[str]:
 def effects_markdown(result: StudyResult) -> str:
     """The effects in words, each with its tests and details as lists."""
     held, num_effects = sum(effect.holds for effect in result.effects), len(result.effects)
-    lines = [f"# {result.title}: effects that hold: {held} of {num_effects}", ""]
+    count = f": effects that hold: {held} of {num_effects}" if num_effects else ""
+    lines = [f"# {result.title}{count}", ""]
     for effect in result.effects:
         lines += [f"## {effect.name}: {effect.outcome}", "", f"{effect.claim}."]
         lines += [effect.remark] if effect.remark else []
@@ -237,11 +253,13 @@ def effects_markdown(result: StudyResult) -> str:
         if effect.details:
             lines += ["", "Beside it:", "", *(f"- {test.words}" for test in effect.details)]
         lines.append("")
-    lines += [
-        "Brackets: 95 % intervals, over seeds and, where items are named, over items too. An "
-        "effect holds when each of its tests does; a test that no interval decides leaves it open.",
-        "",
-    ]
+    if num_effects:
+        lines += [
+            "Brackets: 95 % intervals, over seeds and, where items are named, over items too. An "
+            "effect holds when each of its tests does; a test that no interval decides leaves it "
+            "open.",
+            "",
+        ]
     lines += [f"- {note}" for note in result.notes]
     return "\n".join(lines).rstrip() + "\n"
 

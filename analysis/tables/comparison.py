@@ -120,9 +120,7 @@ def _section(
     ]
     judged_rows, verdicts, num_tests = judged(blocks, columns)
     shared_starts = [one_start for _, one_start in blocks]
-    judged_rows, model_pairs, num_model_tests, untested = models_judged(
-        list(zip(judged_rows, shared_starts, strict=True)), columns
-    )
+    judged_rows, models = models_judged(list(zip(judged_rows, shared_starts, strict=True)), columns)
     return Section(
         *key,
         columns=columns,
@@ -134,9 +132,7 @@ def _section(
         odd_items=odd_items,
         outdated=outdated,
         averaged=averaged,
-        model_pairs=tuple(model_pairs),
-        num_model_tests=num_model_tests,
-        untested_models=untested,
+        models=models,
         signal=tuple(signal_to_noise(_samples(judged_rows, at)) for at in range(len(columns))),
     )
 

@@ -35,7 +35,7 @@ def csv(table: Table) -> str:
 
 def lines(table: Table) -> Iterator[list[Any]]:
     """One per cell, as HEADER names them. None: empty. `p` is Holm's, against the best; `model_p`
-    against the highest of the rows with too few seeds, over questions alone."""
+    against the best of the single models it was compared with, over questions alone."""
     for section in table.sections:
         place = [section.model, section.data, section.data_hash, section.evaluation]
         for row in section.rows:
@@ -109,15 +109,15 @@ def _section(section: Section) -> dict[str, Any]:
         "rows": [_row(section, row) for row in section.rows],
         "verdicts": [asdict(verdict) for verdict in section.verdicts],
         **({"averaged": section.averaged} if section.averaged else {}),
-        **({"models": _models(section)} if section.num_model_tests else {}),
+        **({"models": _models(section)} if section.models.number else {}),
     }
 
 
 def _models(section: Section) -> dict[str, Any]:
     """What is said of single models over their questions: every pair that differs."""
     return {
-        "num_tests": section.num_model_tests,
-        "pairs": [asdict(pair) for pair in section.model_pairs],
+        "num_tests": section.models.number,
+        "pairs": [asdict(pair) for pair in section.models.pairs],
     }
 
 

@@ -52,7 +52,7 @@ def notes_of(
     yield from _counts(rows)
     yield from _checkpoints(rows)
     yield from _tests(sections)
-    yield from _few_seeds(rows, any(section.num_model_tests for section in sections))
+    yield from _few_seeds(rows, any(section.models.number for section in sections))
     yield from _models(sections)
     yield from _benchmarks(sections)
     yield from _signal(sections)
@@ -104,7 +104,7 @@ def _checkpoints(rows: Sequence[Row]) -> Iterator[str]:
         yield (
             f"{CHECKPOINT}: a model that was not trained here, measured by the same evaluators; "
             "its interval is over test items alone and says nothing of training such a model "
-            "again, so it takes no part in the tests between methods"
+            "again, so it takes no part in the tests between methods, only in those between models"
         )
 
 
@@ -151,18 +151,23 @@ def _models(sections: Sequence[Section]) -> Iterator[str]:
             f"(±) in brackets: one seed; the {PERCENT} interval of this one model over questions "
             "alone, which says nothing of training again"
         )
-    if many := sum(section.untested_models for section in sections):
+    if many := sum(section.models.untested for section in sections):
         yield f"{many} pairs of single models are too many to test over their questions"
-    tests = ", ".join(str(s.num_model_tests) for s in sections if s.num_model_tests)
+    tests = ", ".join(str(s.models.number) for s in sections if s.models.number)
     if tests:
         each = "the section" if len(sections) == 1 else "each section"
         yield (
-            "‡: this model and the best one of its scenario among rows with fewer than "
-            f"{MIN_SEEDS} seeds differ on these questions; nothing is said of training again, "
-            f"nor of the methods. {PERCENT} level, paired on questions (McNemar's exact test where "
-            "answers are 0 or 1, a test by signs otherwise), Holm's correction over all pairs of "
-            f"such models of {each} ({tests})"
+            "‡: this model and the best one it is compared with differ on these questions; nothing "
+            "is said of training again, nor of the methods. Compared are rows with fewer than "
+            f"{MIN_SEEDS} seeds and the start model of one scenario{_with_checkpoints(sections)}: "
+            f"{PERCENT} level, paired on questions (McNemar's exact test where answers are 0 or 1, "
+            f"a test by signs otherwise), Holm's correction over all such pairs of {each} ({tests})"
         )
+
+
+def _with_checkpoints(sections: Sequence[Section]) -> str:
+    given = any(not row.trained for section in sections for row in section.rows)
+    return ", every checkpoint with each of these and with the others" if given else ""
 
 
 def _benchmarks(sections: Sequence[Section]) -> Iterator[str]:

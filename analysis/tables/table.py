@@ -78,16 +78,16 @@ class Column:
 
 @dataclass(frozen=True)
 class OfModels:
-    """What one or two seeds allow: of these very models, over the questions they answered."""
+    """What a single model allows: a word on this very model, over the questions it answered."""
 
     interval: Interval
     """Over questions alone; nothing of training again."""
     highest: bool = False
-    """The best mean of such models in its scenario, where two could be tested."""
+    """The best mean of all that it was compared with."""
     differs: bool = False
-    """Shown to differ from the highest one on these questions."""
+    """Shown to differ from the best of these on these questions."""
     behind: Difference | None = None
-    """The highest minus this one, on common questions; None where no test was made."""
+    """The best minus this one, on common questions; None where no test was made."""
     p: float | None = None
     """That difference's p after Holm's correction over the tests of models of the section."""
 
@@ -97,15 +97,30 @@ class ModelPair:
     """Two models that differ on the questions they both answered."""
 
     scenario: str
+    """Of a pair with a checkpoint: that of the other model."""
     column: str
     """`Column.key`."""
     better: str
     worse: str
-    """Row labels."""
+    """Row labels; of a checkpoint from elsewhere in the section `NAME (checkpoint)`."""
     difference: Difference
     """The better minus the worse one."""
     p: float
     """After Holm's correction."""
+
+
+@dataclass(frozen=True)
+class ModelTests:
+    """The tests between single models of a section: a family of their own."""
+
+    pairs: tuple[ModelPair, ...] = ()
+    """Those shown to differ."""
+    number: int = 0
+    """Pairs that were tested."""
+    untested: int = 0
+    """Pairs that were not, because there are too many."""
+    scenarios: tuple[str, ...] = ()
+    """Where there was a test; of a pair with a checkpoint, where the other model stands."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,8 @@ class Cell:
     p: float | None = None
     """That difference's p value after Holm's correction."""
     models: OfModels | None = None
-    """Set where there are too few seeds to say anything of methods, and questions enough."""
+    """Set where there are too few seeds to say anything of methods, and questions enough; of a
+    start model or a checkpoint where it was compared."""
 
     @property
     def num_seeds(self) -> int:
@@ -224,12 +240,8 @@ class Section:
     """Evaluator -> runs measured with an older version of it: not counted in its columns."""
     averaged: tuple[str, ...] = ()
     """The metrics behind the column `average`, one per benchmark; empty: there is none."""
-    model_pairs: tuple[ModelPair, ...] = ()
-    """Those shown to differ, of rows with too few seeds to compare methods."""
-    num_model_tests: int = 0
-    """Pairs of models that were tested: a family of their own."""
-    untested_models: int = 0
-    """Pairs of models that were not tested, because there are too many."""
+    models: ModelTests = ModelTests()
+    """What was tested of single models, over their questions."""
     signal: tuple[float | None, ...] = ()
     """By column: spread between rows over the standard error of a row's mean."""
 
@@ -248,11 +260,12 @@ class Section:
 
     def undecided(self, at: int) -> bool:
         """Whether column `at` has a better end, more noise than it can decide by, and indeed told
-        no two rows apart."""
+        no two rows apart; the start model is none, here as in the ratio."""
         column, signal = self.columns[at], self.signal[at] if self.signal else None
         cells = [row.cells[at] for row in self.rows if row.cells[at] is not None]
         told = any(cell.p is not None and not cell.tied for cell in cells if cell is not None)
-        told |= any(pair.column in (column.key, column.metric) for pair in self.model_pairs)
+        told |= any(pair.column in (column.key, column.metric) for pair in self.models.pairs
+                    if START not in (pair.better, pair.worse))  # fmt: skip
         return bool(column.sign) and signal is not None and signal < DECIDES and not told
 
     def slots(self, row: Row) -> Iterator[tuple[Column, Cell | None, PublishedFigure | None]]:

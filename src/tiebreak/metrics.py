@@ -6,7 +6,7 @@ evaluator."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -252,13 +252,16 @@ PANEL = {
 _EVALUATION = {metric.name: metric for metric in EVALUATION}
 GROUPS = {metric.name.partition("/")[0] for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
 """What the names of these metrics begin with: no benchmark and no pair set is called so."""
-# What lm-eval measures of each question that is a share; after it, the filter of the answer.
-_OF_BENCHMARKS = re.compile(r"(acc|acc_norm|exact_match|prompt_level_\w+)(-[\w-]+)?")
+# What lm-eval measures of each question that is a share; after it, the filter of the answer. At
+# inst_level an item is the instructions followed times questions over instructions: lm-eval's mean.
+_OF_BENCHMARKS = re.compile(r"(acc|acc_norm|exact_match|(?:prompt|inst)_level_\w+)(-[\w-]+)?")
 # What a pair set's metric is called -> the metric of held-out pairs that is made in the same way.
 _OF_PAIR_SETS = {name: f"accuracy/{name}" for name in ("likelihood", "likelihood_per_token",
                                                        "drift")}  # fmt: skip
 # Benchmarks whose column is the choice by log-prob per character, as the studies report them.
 _PER_CHARACTER = frozenset({"arc_easy", "arc_challenge", "hellaswag", "openbookqa"})
+# Of a benchmark whose answers are written, the first of these is what studies report.
+_OF_WORDS = ("exact_match-strict-match", "exact_match", "prompt_level_strict_acc")
 _ALL = {metric.name: metric for metric in (*TRAINING, *THROUGHPUT, *EVALUATION)}
 _ON_AXES = ("nats", "nats/token", "tokens", "share", "MiB")
 
@@ -277,11 +280,22 @@ def benchmark_metric(name: str) -> Metric | None:
     if found is None or task in GROUPS:
         return None
     other = {"acc": task in _PER_CHARACTER, "acc_norm": task not in _PER_CHARACTER}
-    sentence, how = f"lm-eval's {metric} of its task {task}.", Shown.TABLES
+    beside = other.get(found[1], found[1].startswith("inst_level"))
+    sentence = f"lm-eval's {metric} of its task {task}."
     return Metric(
         name, "share", "mean over questions", sentence, _UP, 1, "%",
-        Shown.RUNS if other.get(found[1]) else how, task, (f"{metric}/{{when}}",),
+        Shown.RUNS if beside else Shown.TABLES, task, (f"{metric}/{{when}}",),
     )  # fmt: skip
+
+
+def reported(task: str, metrics: Sequence[str]) -> str | None:
+    """Of metrics TASK/METRIC of one benchmark, the one that stands for it in an average: the only
+    one; else the choice by log-prob, per character where studies report that; else the strict one
+    of answers that are written. None: several, and none of these."""
+    if len(metrics) == 1:
+        return metrics[0]
+    order = ("acc_norm" if task in _PER_CHARACTER else "acc", *_OF_WORDS)
+    return next((name for one in order if (name := f"{task}/{one}") in metrics), None)
 
 
 def pair_set_metric(name: str) -> Metric | None:

@@ -23,17 +23,27 @@ def test_columns_are_of_equal_models_unless_told() -> None:
 
 
 def test_the_family_is_the_whole_table() -> None:
-    p = sim.tests(sim.table(np.random.default_rng(1), 3, 1))
-    assert len(p) == 9 * 3 and all(0 <= value <= 1 for value in p.values())
+    columns = sim.table(np.random.default_rng(1), 6, 2)
+    assert sim.tests(columns).number == 9 * 15
+    assert sim.tests(columns, 2).number == 9 * 15, "every pair, with the start model and two others"
+    assert set(sim.tests(columns, 2).scenarios) == {"align", "checkpoint"}
 
 
 def test_few_false_marks() -> None:
     assert sim.false_marks(25, 3, 1, 0) <= 0.12
+    assert sim.false_marks(15, 2, 1, 0, checkpoints=2) <= 0.14
+
+
+def test_many_marks_where_one_is_better() -> None:
+    told = sim.found(3, 2, 0.3, 0)
+    assert told["average"] == told["full"] == 1.0
 
 
 def test_it_prints_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert sim.main(["--tables", "2", "--models", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert set(told["false marks"]) == {"1 seeds a model", "2 seeds a model"}
+    seeds = {"1 seeds a model", "2 seeds a model"}
+    assert set(told["false marks"]) == seeds
+    assert set(told["false marks, with the start model and 3 checkpoints"]) == seeds
     assert sim.main(["--tables", "1", "--models", "2"]) == 0
     assert "interval misses" in capsys.readouterr().out

@@ -70,7 +70,7 @@ FIRST: dict[str, set[str] | None] = {
     **{
         f"train.{name}": {"align"}
         for name in "learning_rate batch_size epochs max_steps schedule warmup_share weight_decay "
-        "max_grad_norm adapter lora reference".split()
+        "optimiser max_grad_norm adapter lora reference".split()
     },
     "train.precision": ANYTHING_COMPUTED,
     "train.drift": set(),  # this method reads the reference anyway
@@ -83,6 +83,8 @@ FIRST: dict[str, set[str] | None] = {
     **dict.fromkeys(
         "evaluation.questions evaluation.chat_template evaluation.mirror".split(), set()
     ),
+    "evaluation.generator.command": {ANSWERED, ANSWERS},
+    "evaluation.generator": set(),  # without a command; tests/stages/test_generator.py
     # tests/judges/test_keys.py
     "evaluation.judge": GIVEN,
     **{
@@ -92,7 +94,7 @@ FIRST: dict[str, set[str] | None] = {
     },
     **{
         f"evaluation.{name}": {ANSWERED, ANSWERS}
-        for name in "num_prompts max_new_tokens temperature batch_size seed".split()
+        for name in "num_prompts max_new_tokens temperature batch_size seed sampling".split()
     },
     **{f"tracker.{name}": set() for name in "name mode project entity".split()},
 }

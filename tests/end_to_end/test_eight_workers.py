@@ -152,7 +152,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(name, value)
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["tiebreak.run.execute", "tiebreak.engine.trainer",
-                                   "tiebreak.engine.supervised", "trl", "datasets"])  # fmt: skip
+                                   "tiebreak.engine.supervised"])  # fmt: skip
     return server
 
 

@@ -225,9 +225,7 @@ def test_a_metric_that_is_no_number(
 ) -> None:
     """Said before it is logged: no row of a training log is anything but finite numbers."""
     means = metrics.means
-    monkeypatch.setattr(
-        metrics, "means", lambda total, reduce: {**means(total, reduce), "reward/margin": math.inf}
-    )
+    monkeypatch.setattr(metrics, "means", lambda sums: {**means(sums), "reward/margin": math.inf})
     finished = only_run(home)
     said = message(tiebreak("run", *MICRO, "method=ipo"))
     assert said == "metrics.jsonl, step 1: reward/margin is inf; nothing was written"
@@ -239,5 +237,5 @@ def test_a_metric_that_is_no_number(
 
 def test_a_lost_sft_says_which_learning_rate(home: Path, tiebreak: Command) -> None:
     said = message(tiebreak("run", *MICRO, "train.sft.learning_rate=1e30"))
-    assert said == "sft: loss became nan by step 4 of 6; lower train.sft.learning_rate"
+    assert said == "sft: the loss became nan at step 3. Lower train.sft.learning_rate"
     assert list(home.glob("artefacts/sft/.*.work/checkpoints/checkpoint-2/complete.json"))

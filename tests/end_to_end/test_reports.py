@@ -129,8 +129,7 @@ def test_a_study_does_what_is_missing_and_prints_its_files_last(
     assert "| ipo" in answer.out and "made by `tiebreak study mine`" in answer.out
     paths = [Path(line) for line in answer.out.splitlines() if line.startswith(str(home))]
     assert [path.name for path in paths] == [
-        "effects.md", "effects.json", "main.md", "main.tex", "main.csv", "main.html", "main.json",
-        "page.html",
+        "main.md", "main.tex", "main.csv", "main.html", "main.json", "page.html",
     ]  # fmt: skip
     assert answer.out.splitlines()[-1] == str(home / "results" / "mine" / "page.html")
     before = [path.read_bytes() for path in paths]
@@ -139,18 +138,36 @@ def test_a_study_does_what_is_missing_and_prints_its_files_last(
     assert [path.read_bytes() for path in paths] == before, "the same records give the same bytes"
     last = again.out.splitlines()[-1]
     assert last.startswith("not made again, nothing they depend on changed: ")
-    assert last.endswith("(8 files)") and str(home / "results") not in again.out
-    paths[2].write_text("edited")
+    assert last.endswith("(6 files)") and str(home / "results") not in again.out
+    paths[0].write_text("edited")
     third = tiebreak("study", "mine", "--workers", "1").out.splitlines()
-    assert str(paths[2]) in third and third[-1].endswith("page.html (3 files)")
+    assert str(paths[0]) in third and third[-1].endswith("page.html (1 file)")
     assert [path.read_bytes() for path in paths] == before, "the same records give the same bytes"
     table = tiebreak("table", "mine")
     assert "| ipo" in table.out and "tiebreak table mine" in table.out
 
 
+def test_a_sweep_is_a_study_of_its_own(
+    home: Path, sweep_file: str, tiebreak: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "made"
+    answer = tiebreak("study", sweep_file, "--workers", "1", "--out", str(out), "evaluation.seed=0")
+    assert answer.code == 0, answer.err
+    name = Path(sweep_file).stem
+    ends = ("md", "tex", "csv", "html", "json")
+    assert {path.name for path in out.iterdir()} == {
+        *(f"{name}.{end}" for end in ends), "page.html", "products.json",
+    }  # fmt: skip
+    command = f"tiebreak study {sweep_file} evaluation.seed=0"
+    assert f"made by `{command}`" in (out / f"{name}.md").read_text()
+    again = tiebreak("study", sweep_file, "--workers", "1", "--out", str(out), "evaluation.seed=0")
+    assert again.out.splitlines()[-1].startswith("not made again, nothing they depend on changed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("study", "demo", "seed=1"), "seed=1: a study has its own settings; leave it out"),
         (
             ("study", "arizna"),
             "unknown study 'arizna' (nearest: 'arizona'); there are demo, arizona, arizona-seeds",

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from safetensors.torch import save_file
-from tiny import make_data, make_model, make_tokens, make_trainer
+from tiny import make_data, make_model, make_tokens, make_trainer, plain_descent
 
+from tiebreak.engine import processes
 from tiebreak.engine.reference import ReferenceTable
 from tiebreak.engine.scorer import TrainingData
 from tiebreak.errors import TrainingFailed
@@ -43,16 +44,13 @@ def run_case(name: str, folder: Path) -> None:
     trainer = make_trainer(
         folder / f"{name}-checkpoints", method, make_model(), data,
         batch_size=5, epochs=1.5, budget=40, checkpoint_every=2,
-        # Plain descent: Adam divides by the gradient's size and would blow up rounding near zero.
-        optim="sgd", learning_rate=LEARNING_RATE,
+        learning_rate=LEARNING_RATE,
         on_step=lambda step, row, speed: rows.append(row),
     )  # fmt: skip
-    trainer.train()
-    if trainer.args.should_save:
+    plain_descent(trainer).train()
+    if processes.rank() == 0:
         (folder / f"{name}.json").write_text(json.dumps(rows))
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()},
-                  folder / f"{name}.safetensors")  # fmt: skip
+        save_file(trainer.model.state_dict(), folder / f"{name}.safetensors")
 
 
 def fail_on_nan(folder: Path) -> None:
@@ -67,7 +65,7 @@ def fail_on_nan(folder: Path) -> None:
     try:
         trainer.train()
     except TrainingFailed as error:
-        (folder / f"nan-{trainer.args.process_index}.txt").write_text(str(error))
+        (folder / f"nan-{processes.rank()}.txt").write_text(str(error))
 
 
 if __name__ == "__main__":

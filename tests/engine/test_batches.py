@@ -14,7 +14,6 @@ def test_the_seed_and_nothing_else_fixes_the_order():
     plan = plan_batches(20, 6, epochs=2, seed=1)
     assert plan == plan_batches(20, 6, epochs=2, seed=1)
     assert plan != plan_batches(20, 6, epochs=2, seed=2)
-    assert plan[3] == {"rows": plan.steps[3]}
 
 
 @settings(max_examples=30, deadline=None)

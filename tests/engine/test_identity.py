@@ -6,15 +6,18 @@ import pytest
 import torch
 from tiny import make_data, make_model, make_tokens, make_trainer, moved
 
+from tiebreak.engine.batches import BatchPlan
 from tiebreak.engine.reference import ReferenceTable
 from tiebreak.engine.scorer import TrainingData
 from tiebreak.engine.trainer import check_start
 from tiebreak.errors import UserError
 from tiebreak.methods import METHODS
 
+ONE = BatchPlan((tuple(range(6)),))
+
 
 def first_step(tmp_path, method, data, **changes):
-    trainer = make_trainer(tmp_path, method, make_model(), data, max_steps=1, **changes)
+    trainer = make_trainer(tmp_path, method, make_model(), data, plan=ONE, **changes)
     trainer.train()
 
 
@@ -74,4 +77,4 @@ def test_dropout_left_on_would_be_refused_or_is_off(tmp_path):
     method = METHODS["dpo"]()
     data = make_data(make_tokens(8), make_model(), method)
     model = make_model(attention_dropout=0.5)
-    make_trainer(tmp_path, method, model, data, max_steps=1).train()
+    make_trainer(tmp_path, method, model, data, plan=ONE).train()

@@ -52,8 +52,8 @@ def test_means_do_not_depend_on_the_cuts():
     in_parts: metrics.Sums = {}
     for part in (slice(0, 1), slice(1, 5), slice(5, 6)):
         metrics.add(in_parts, metrics.observe(method, rows(whole, part), paired=True))
-    expected = metrics.means(at_once, reduce=False)
-    assert metrics.means(in_parts, reduce=False) == pytest.approx(expected, rel=1e-12)
+    expected = metrics.means(at_once)
+    assert metrics.means(in_parts) == pytest.approx(expected, rel=1e-12)
     assert expected["drift/margin"] == pytest.approx(
         expected["drift/chosen"] - expected["drift/rejected"], rel=1e-12
     )
@@ -66,7 +66,7 @@ def test_values_by_hand():
     sums: metrics.Sums = {}
     observed = metrics.observe(METHODS["dpo"](beta=0.5), Pairs(chosen, rejected), paired=True)
     metrics.add(sums, observed)
-    found = metrics.means(sums, reduce=False)
+    found = metrics.means(sums)
     assert found == pytest.approx({
         "reward/chosen": 0.0, "reward/rejected": -0.5, "reward/margin": 0.5,
         "reward/accuracy": 0.75, "drift/chosen": 0.0, "drift/rejected": -1.0, "drift/margin": 1.0,
@@ -101,7 +101,7 @@ def test_every_metric_of_a_step_is_in_the_table(tmp_path, name, labelled):
     method, seen = METHODS[name](), []
     data = make_data(make_tokens(8, labelled=labelled), make_model(), method)
     on_step = lambda step, row, speed: seen.append((step, row, speed))  # noqa: E731
-    make_trainer(tmp_path, method, make_model(), data, on_step=on_step, max_steps=2).train()
+    make_trainer(tmp_path, method, make_model(), data, on_step=on_step, epochs=1).train()
     assert [step for step, _, _ in seen] == [1, 2]
     for _, row, speed in seen:
         assert set(row) <= set(metrics.NAMES)

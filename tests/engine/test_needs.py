@@ -10,7 +10,6 @@ from closeness import assert_near
 from tiny import make_data, make_model, make_tokens, make_trainer, moved
 
 from tiebreak.engine.batches import BatchPlan
-from tiebreak.engine.checkpoints import last_checkpoint
 from tiebreak.engine.reference import Live
 from tiebreak.engine.scorer import Scorer, TrainingData
 from tiebreak.engine.scoring import install
@@ -87,14 +86,15 @@ def test_a_resumed_run_is_the_run(tmp_path, name):
         data = make_data(make_tokens(12), make_model(), method)
         return make_trainer(
             tmp_path / kind, method, copy.deepcopy(start), data, plan=plan, checkpoint_every=3,
-            lr_scheduler_type="constant", on_step=lambda step, row, speed: rows[kind].append(row),
+            schedule="constant", on_step=lambda step, row, speed: rows[kind].append(row),
         )  # fmt: skip
 
     whole = trainer("whole", 6)
     whole.train()
     trainer("halves", 3).train()
     resumed = trainer("halves", 6)
-    resumed.train(resume_from_checkpoint=str(last_checkpoint(tmp_path / "halves")))
+    assert resumed.resume() == 3
+    resumed.train()
     assert rows["halves"] == rows["whole"]
     for (n, want), (_, got) in zip(
         whole.model.named_parameters(), resumed.model.named_parameters(), strict=True

@@ -11,6 +11,7 @@ import torch
 from closeness import assert_gradients_near, assert_near, assert_rows_near, size_of
 from tiny import gradients, make_data, make_model, make_tokens, make_trainer, moved, one_step
 
+from tiebreak.engine import processes
 from tiebreak.engine.batches import BatchPlan
 from tiebreak.engine.reference import Live, MethodState, ReferenceTable
 from tiebreak.engine.scorer import Scorer, TrainingData, stack
@@ -104,7 +105,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(tmp_path, adapter):
     for checkpointing in (False, True):
         model = lora(make_model()) if adapter else make_model()
         trainer = make_trainer(
-            tmp_path, method, model, data, plan=plan, activation_checkpointing=checkpointing
+            tmp_path, method, model, data, plan=plan, gradient_checkpointing=checkpointing
         )
         trainer.train()
         on = {getattr(m, "gradient_checkpointing", False) for m in model.modules()}
@@ -202,21 +203,21 @@ def test_nan_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, cause, monkey
 
 def poison(trainer, cause: str, at: int, monkeypatch) -> None:
     """At step `at`: NaN reference log-probs, or a NaN in one gradient."""
-    plain = trainer.training_step
+    plain = trainer.backward
 
-    def step(model, inputs, num_items_in_batch=None):
-        now = trainer.state.global_step + 1 == at
+    def backward(rows, step):
+        now = step == at
         if now and cause == "loss":
             old = trainer.scorer.data
             table = old.reference
             bad = ReferenceTable(table.values * float("nan"), table.starts, table.first)
             trainer.scorer.data = dataclasses.replace(old, reference=bad)
-        loss = plain(model, inputs, num_items_in_batch)
+        row = plain(rows, step)
         if now and cause == "gradient":
-            next(model.parameters()).grad[0, 0] = float("nan")
-        return loss
+            next(trainer.model.parameters()).grad[0, 0] = float("nan")
+        return row
 
-    monkeypatch.setattr(trainer, "training_step", step)
+    monkeypatch.setattr(trainer, "backward", backward)
 
 
 def test_positions_are_counted(tmp_path):
@@ -229,9 +230,8 @@ def test_positions_are_counted(tmp_path):
 
 
 def test_more_processes_than_rows_is_refused(tmp_path, monkeypatch):
-    from transformers import TrainingArguments
-
     data = make_data(make_tokens(4), make_model(), METHODS["dpo"]())
-    monkeypatch.setattr(TrainingArguments, "world_size", property(lambda self: 5))
+    monkeypatch.setattr(processes, "join", lambda: None)
+    monkeypatch.setattr(processes, "world_size", lambda: 5)
     with pytest.raises(UserError, match="4 rows cannot be shared by 5 processes"):
         make_trainer(tmp_path, METHODS["dpo"](), make_model(), data, batch_size=4)

@@ -11,9 +11,11 @@ from tiny import make_model
 
 from tests.harness.made import make_mirror
 from tiebreak.engine.prefixes import PrefixScorer, TextScore
-from tiebreak.harness.ask import ask, chosen_questions, quietly
+from tiebreak.harness.ask import ask, quietly
 from tiebreak.harness.model import PrefixLM
+from tiebreak.harness.prepare import chosen_questions
 from tiebreak.harness.tasks import Benchmark
+from tiebreak.kept_answers import KeptAnswers, Share
 
 TASKS = {"winogrande": 3, "mmlu_anatomy": 5, "gsm8k": 1}
 
@@ -35,7 +37,7 @@ def rows(lm: Any, task: str, mirror: Path, **more: Any) -> list[dict[str, Any]]:
 
 def ours(model: Any, tokenizer: Any, kept: Path, budget: int = 100) -> PrefixLM:
     with quietly():
-        lm = PrefixLM(model, tokenizer, 4, kept, budget=budget)
+        lm = PrefixLM(model, tokenizer, 4, KeptAnswers(kept), budget=budget)
     lm._max_length = 1024
     return lm
 
@@ -85,15 +87,35 @@ def test_a_killed_benchmark_goes_on(
     with pytest.raises(Killed):
         rows(ours(model, tokenizer, tmp_path / "kept"), "winogrande", mirror)
     monkeypatch.setattr(PrefixScorer, "_forward", forward)
-    before = len((tmp_path / "kept").read_text().split())
-    with (tmp_path / "kept").open("a") as file:
-        file.write('{"request": "cut o')  # the kill came while it wrote
+    file = tmp_path / "kept" / "answers.jsonl"
+    before = len(file.read_text().split())
+    with file.open("a") as torn:
+        torn.write('{"request": "cut o')  # the kill came while it wrote
     again = ours(model, tokenizer, tmp_path / "kept")
     assert_alike(rows(again, "winogrande", mirror), expected)
     assert before and 0 < again.positions < whole.positions
     third = ours(model, tokenizer, tmp_path / "kept")
     assert_alike(rows(third, "winogrande", mirror), expected)
     assert third.positions == 0
+
+
+@pytest.mark.parametrize("task", ["winogrande", "gsm8k"])
+def test_two_processes_ask_everything_once(
+    task: str, model: Any, tokenizer: Any, mirror: Path, tmp_path: Path
+) -> None:
+    alone = KeptAnswers(tmp_path / "alone")
+    with quietly():
+        lms = [PrefixLM(model, tokenizer, 4, KeptAnswers(tmp_path / "both", Share(rank, 2)))
+               for rank in range(2)]  # fmt: skip
+    for lm in lms:
+        lm._max_length = 1024
+        rows(lm, task, mirror)
+    asked = [len(lm._kept._known) for lm in lms]
+    whole = ours(model, tokenizer, tmp_path / "both")
+    expected = rows(ours(model, tokenizer, tmp_path / "alone"), task, mirror)
+    assert_alike(rows(whole, task, mirror), expected)
+    assert whole.positions == 0 and min(asked) > 0
+    assert sum(asked) == len(KeptAnswers(tmp_path / "alone")._known) and alone.share.whole
 
 
 def test_where_prefixes_do_not_give_the_models_numbers_lm_evals_way_is_taken(
@@ -138,7 +160,7 @@ def test_a_template_sees_one_date_and_the_studys_arguments(
         "{{ strftime_now('%Y') }} {{ tone }}:{% for m in messages %}{{ m.content }}{% endfor %}"
     )
     with quietly():
-        lm = PrefixLM(model, tokenizer, 4, tmp_path / "kept", template={"tone": "kind"})
+        lm = PrefixLM(model, tokenizer, 4, KeptAnswers(None), template={"tone": "kind"})
     turns = [{"role": "user", "content": "hi"}]
     assert lm.apply_chat_template(turns) == "2024 kind:hi"
 

@@ -257,7 +257,7 @@ def test_the_clock_runs_workers_in_order_and_waits_for_shared_stages() -> None:
     found = CostEstimate((shared, a, b, c), runs, 0, 2, MACHINE)
     assert found.total_seconds(1) == WORKER_SECONDS + 130
     assert found.total_seconds() == WORKER_SECONDS + 120
-    assert found.work_seconds() is None and found.disk() == 55
+    assert found.work_seconds() is None and found.disk == 55
     alone = dataclasses.replace(found, workers=1)
     assert alone.money(36.0) == pytest.approx((WORKER_SECONDS + 130) / 100)
 

@@ -15,14 +15,12 @@ import pytest
 from tests.config.quick import quick
 from tiebreak import interrupt, provenance
 from tiebreak.compose import Run
-from tiebreak.engine.trainer import check_processes
 from tiebreak.errors import UserError
 from tiebreak.interrupt import Stopped
-from tiebreak.plan.estimate import Cost, estimate
+from tiebreak.plan.estimate import Cost, estimate, workers_for
 from tiebreak.plan.speeds import Machine
 from tiebreak.run import distributed
 from tiebreak.run.distributed import FAILED, LOCK, RankFailed
-from tiebreak.sweep.engines.local import workers_for
 from tiebreak.sweep.sweep_file import read_sweep_file
 
 SAY = """
@@ -225,6 +223,8 @@ def test_the_first_rank_to_fail_says_why(tmp_path: Path, monkeypatch: pytest.Mon
         ({"WORLD_SIZE": "2"}, 2, None),
         ({"WORLD_SIZE": "3"}, 1, None),
         ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"}, 1, "accelerate launch was"),
+        ({"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}, 1, "ACCELERATE_USE_FSDP is not read"),
+        ({"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "false"}, 1, None),
         ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"}, 2, None),
         ({"ACCELERATE_MIXED_PRECISION": "no"}, 1, None),
     ],
@@ -232,7 +232,7 @@ def test_the_first_rank_to_fail_says_why(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_launcher_that_starts_another_number(
     environment: dict[str, str], num: int, said: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("WORLD_SIZE", "MASTER_PORT", "ACCELERATE_MIXED_PRECISION"):
+    for name in ("WORLD_SIZE", "MASTER_PORT", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_FSDP"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -242,13 +242,6 @@ def test_a_launcher_that_starts_another_number(
     with pytest.raises(UserError) as caught:
         distributed.check(asked)
     assert said in str(caught.value)
-
-
-def test_processes_that_know_nothing_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    check_processes(2)
-    with pytest.raises(UserError, match="2 processes were started, and each would train by itself"):
-        check_processes(1)
 
 
 def test_workers_are_as_many_as_have_cores(monkeypatch: pytest.MonkeyPatch) -> None:

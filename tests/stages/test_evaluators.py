@@ -149,3 +149,20 @@ def test_the_first_token_that_differs(
     chosen: list[int], rejected: list[int], at: int | None
 ) -> None:
     assert pairs.first_difference(chosen, rejected) == at
+
+
+def ids_of(*overrides: str) -> tuple[str, dict[str, str], set[str]]:
+    run = quick(*overrides)
+    return run.evaluation_id, run.evaluators, {stage.key for stage in run.plan.stages()}
+
+
+def test_where_random_numbers_come_from_names_sampled_answers_and_no_others() -> None:
+    greedy, sampled = "evaluation.temperature=0", "evaluation.temperature=0.7"
+    item, stream = "evaluation.sampling=item", "evaluation.sampling=stream"
+    assert ids_of(greedy, item) == ids_of(greedy, stream)
+    of_item, of_stream = quick(sampled, item), quick(sampled, stream)
+    assert of_item.run_id == of_stream.run_id
+    assert of_item.evaluation_id != of_stream.evaluation_id
+    changed = {name for name, key in of_item.evaluators.items()
+               if key != of_stream.evaluators[name]}  # fmt: skip
+    assert changed == {"generations", "gold"}, "and pairs, which writes nothing, stays"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from tiny import make_data, make_model, make_trainer
-from transformers import TrainerCallback
 
 from tests.config.quick import quick
 from tests.end_to_end.rows import pairs, write
@@ -152,17 +151,6 @@ def test_a_failure_leaves_no_trace_either(given: tuple[Path, Store]) -> None:
     assert state() == states and model.training and model.generation_config is config
 
 
-class Look(TrainerCallback):
-    """What a search does at the end of every step."""
-
-    def __init__(self, look: Callable[[Any], dict[str, float]]) -> None:
-        self.look = look
-        self.seen: list[dict[str, float]] = []
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seen.append(self.look(kwargs["model"]))
-
-
 @pytest.mark.parametrize(
     ("adapter", "precision", "activations"),
     [("none", "float32", False), ("none", "bfloat16", False), ("none", "float32", True),
@@ -173,7 +161,7 @@ def test_training_does_not_notice(
 ) -> None:
     """With chance in the training itself: one draw more or less, and all numbers would differ."""
     run = run_of(given, VALIDATION, f"train.adapter={adapter}", f"train.precision={precision}")
-    look = Look(looked_at(given, run))
+    look, seen = looked_at(given, run), []
     tokens = Tokens.load(make(run.plan.tokens, given[1], Context(run)))
     logs, weights = [], []
     for watched in (False, True):
@@ -183,19 +171,21 @@ def test_training_does_not_notice(
         method = METHODS["cpo"](nll="response")
         data = make_data(tokens, load_model(given[0]), method)
 
-        def on_step(step: int, row: Any, speed: Any, steps: list[Any] = steps) -> None:
+        def on_step(
+            step: int, row: Any, speed: Any, model: Any = model if watched else None,
+            steps: list[Any] = steps,
+        ) -> None:  # fmt: skip
+            seen.extend([look(model)] if model is not None else [])
             steps.append((row, random.random(), np.random.random(), torch.rand(1).item()))
 
         trainer = make_trainer(
             tmp_path / str(watched), method, model, data, batch_size=8, epochs=1, budget=400,
-            precision=precision, on_step=on_step, activation_checkpointing=activations,
+            precision=precision, on_step=on_step, gradient_checkpointing=activations,
         )  # fmt: skip
-        if watched:
-            trainer.add_callback(look)
         trainer.train()
         logs.append(steps)
         weights.append({name: p.detach().clone() for name, p in trainer.model.named_parameters()})
-    assert len(look.seen) == len(logs[0]) == 3 and look.seen[0] != look.seen[-1]
+    assert len(seen) == len(logs[0]) == 3 and seen[0] != seen[-1]
     assert logs[0] == logs[1]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 

@@ -102,6 +102,7 @@ def test_dpop_and_tdpo_as_found() -> None:
             assert (found["beta"], found["penalty_weight"]) == (0.3, 50.0)
     for run in composed("tdpo-hh-2.8b"):
         assert (run.train.learning_rate, run.train.batch_size) == (5e-6, 64)
+        assert run.train.optimiser == "rmsprop"
         assert (run.data.max_length, run.data.max_prompt_length) == (512, 256)
 
 

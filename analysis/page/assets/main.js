@@ -141,7 +141,8 @@ async function look() {
     part.replaceChildren(...next.querySelector(`[data-part="${part.dataset.part}"]`).childNodes);
     part.querySelectorAll("details").forEach((one, at) => { one.open = Boolean(open[at]); });
   }
-  document.getElementById("data").textContent = text(next, "data");
+  for (const id of ["data", "texts"]) document.getElementById(id).textContent = text(next, id);
+  written = null;
   data = JSON.parse(text(next, "data"));
   everything();
 }

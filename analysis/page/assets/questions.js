@@ -1,5 +1,5 @@
 // For two models, which questions of a benchmark one gets right and the other wrong.
-const PAGE = 100;
+const QUESTIONS = 100;
 const OUTCOMES = [["left alone right", 1, 0], ["right alone right", 0, 1], ["both right", 1, 1], ["both wrong", 0, 0]];
 
 function questions() {
@@ -8,42 +8,30 @@ function questions() {
   section.hidden = !benchmarks.length;
   document.getElementById("questions-link").hidden = section.hidden;
   if (section.hidden) return;
-  const choice = document.getElementById("questions-choice");
-  const asked = state.asked || (state.asked = { metric: null, left: null, right: null, outcome: 0, word: "", page: 0 });
+  const { asked } = state;
   if (!benchmarks.some((one) => one.metric === asked.metric)) asked.metric = benchmarks[0].metric;
-  const options = models();
-  const known = new Set(options.map(([id]) => id));
-  if (!known.has(asked.left)) asked.left = options[0][0];
-  if (!known.has(asked.right)) asked.right = (options.find(([id]) => id !== asked.left) || options[0])[0];
-  const choose = (key) => (value) => { asked[key] = value; asked.page = 0; save(); showQuestions(); };
-  const word = element("input", { type: "search", placeholder: "subject or number", value: asked.word,
-    "aria-label": "Only questions whose name has" });
-  word.addEventListener("input", () => choose("word")(word.value));
-  choice.replaceChildren(element("div", { class: "choice" },
-    select("Benchmark", benchmarks.map(({ metric }) => [metric, metric]), asked.metric, choose("metric")),
-    select("Left", options, asked.left, choose("left")),
-    select("Right", options, asked.right, choose("right")), word));
+  const runs = new Set(benchmarks.flatMap((one) => Object.keys(one.runs)));
+  const starts = new Set(benchmarks.flatMap((one) =>
+    Object.entries(one.runs).filter(([, [start]]) => start !== null).map(([key]) => key)));
+  const rows = modelRows(runs, starts);
+  chooseSides(asked, rows);
+  const choose = (key, again) => (value) => {
+    Object.assign(asked, { [key]: value, page: 0 });
+    save();
+    if (again) questions(); else showQuestions();
+  };
+  remade(document.getElementById("questions-choice"),
+    element("div", { class: "choice" },
+      select("Benchmark", benchmarks.map(({ metric }) => [metric, metric]), asked.metric, choose("metric")),
+      modelChoice("Left", rows, asked.left, choose("left", true)),
+      modelChoice("Right", rows, asked.right, choose("right", true)),
+      searchBox("subject or number", "Only questions whose name has", asked.word, choose("word"))));
   showQuestions();
-}
-
-// [id, name] of every group that answered a benchmark, and of one start model of each scenario.
-function models() {
-  const { benchmarks } = data.questions;
-  const known = data.groups.filter((group) => benchmarks.some((one) => one.groups[group.id]));
-  const name = (group, label) => [group.scenario, label, ...(sections().length > 1 ? [group.section] : [])].join(" · ");
-  const starts = new Map();
-  for (const group of known) {
-    if (benchmarks.some((one) => one.groups[group.id]?.[0] != null)) {
-      const text = name(group, "start model");
-      if (!starts.has(text)) starts.set(text, `start ${group.id}`);
-    }
-  }
-  return [...known.map((group) => [group.id, name(group, group.label)]), ...[...starts].map(([text, id]) => [id, text])];
 }
 
 function answerSheet(benchmark, model) {
   const start = model.startsWith("start ");
-  const at = benchmark.groups[start ? model.slice(6) : model]?.[start ? 0 : 1];
+  const at = benchmark.runs[start ? model.slice(6) : model]?.[start ? 0 : 1];
   if (at == null) return null;
   const bytes = atob(data.questions.bits[at]);
   return (question) => (bytes.charCodeAt(question >> 3) >> (7 - (question & 7))) & 1;
@@ -76,12 +64,10 @@ function showQuestions() {
   const chips = OUTCOMES.map(([title], at) => element("button", { type: "button", class: "chip",
     "aria-pressed": String(asked.outcome === at), on: move({ outcome: at, page: 0 }) }, `${title}: ${found[at].length}`));
   const names = found[asked.outcome];
-  const last = Math.max(0, Math.ceil(names.length / PAGE) - 1);
-  const page = Math.min(asked.page, last);
-  const turn = (text, to) => element("button", { type: "button", class: "plain", disabled: to < 0 || to > last,
-    on: move({ page: to }) }, text);
-  box.replaceChildren(
-    element("div", { class: "chips" }, ...chips),
-    element("p", { class: "text questions" }, names.slice(page * PAGE, (page + 1) * PAGE).join("   ") || "(none)"),
-    element("p", { class: "lead" }, turn("earlier", page - 1), ` page ${page + 1} of ${last + 1} `, turn("later", page + 1)));
+  const pages = paged(names.length, QUESTIONS, asked.page, (page) => move({ page })());
+  const shown = names.slice(pages.from, pages.to);
+  const list = element("ul", { class: "names" }, ...shown.map((one) => element("li", {}, one)));
+  list.style.setProperty("--longest", `${Math.max(4, ...shown.map((one) => one.length)) + 1}ch`);
+  remade(box, element("div", { class: "chips" }, ...chips),
+    shown.length ? list : element("p", { class: "nothing" }, "(none)"), pages.line());
 }

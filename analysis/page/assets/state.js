@@ -5,7 +5,9 @@ const KEY = "tiebreak " + document.title;
 // Hidden things are kept, not shown ones: a method that appears while runs go on is then shown.
 const state = Object.assign(
   { section: null, scenarios: [], labels: [], seeds: [], hiddenCurves: null, steady: 0, x: null, y: null,
-    seedLines: true, choosing: false, intervals: true, measure: "displaced", left: null, right: null, theme: null, sort: {} },
+    seedLines: true, choosing: false, intervals: true, measure: "displaced", theme: null, sort: {},
+    read: { left: null, right: null, before: true, word: "", where: "any", only: "", verdict: "", order: "", page: 0 },
+    asked: { metric: null, left: null, right: null, outcome: 0, word: "", page: 0 } },
   remembered());
 
 // A browser that keeps no storage for pages refuses even the question; choices last until a reload.
@@ -81,4 +83,12 @@ function select(label, options, chosen, choose) {
 function toggle(list, value) {
   const at = list.indexOf(value);
   if (at < 0) list.push(value); else list.splice(at, 1);
+}
+
+// The text that `zipped` in page/markup.py packed into an element.
+async function unzipped(id) {
+  const text = atob(document.getElementById(id).textContent);
+  const packed = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at += 1) packed[at] = text.charCodeAt(at);  // `from` takes seconds
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }

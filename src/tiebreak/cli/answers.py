@@ -110,9 +110,10 @@ def answer(
     return Answer(name, runs, {name: table}, frozenset(asked))
 
 
-def sweeps_of(study: StudyReport, real: bool = False) -> Sweeps:
-    """The runs that a study's sweeps ask for; real: with the papers' settings, not in miniature."""
-    return {name: planned(compared(name)) for name in (study.real if real else study.sweeps)}
+def sweeps_of(study: StudyReport, real: bool = False, extra: Sequence[str] = ()) -> Sweeps:
+    """The runs that a study's sweeps ask for, with `extra` keys set; real: with the papers'
+    settings, not in miniature."""
+    return {name: planned(compared(name, extra)) for name in (study.real if real else study.sweeps)}
 
 
 def study_answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,18 +72,36 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def plan(options: argparse.Namespace) -> None:
     first = options.overrides[0] if options.overrides else "="
-    if "=" in first and not Path(first).is_file():
+    one_run = "=" in first and not Path(first).is_file()
+    if options.gpus and not options.gpu:
+        raise UserError(f"--gpus {options.gpus}: give --gpu NAME too, such as --gpu h100")
+    if options.gpu:
+        return _plan_layout(one_run, options)
+    if one_run:
         from tiebreak.cli.printing import plan_lines
         from tiebreak.compose import compose
 
         return say(*plan_lines(compose(options.overrides)))
-    from tiebreak.plan.estimate import estimate
+    from tiebreak.plan.estimate import estimate, workers_for
     from tiebreak.plan.report import lines
-    from tiebreak.sweep.engines.local import workers_for
 
     name, *overrides = options.overrides
     runs = _sweep_file(name, overrides).runs()
     say(*lines(estimate(runs, workers_for(options.workers, runs)), options.price))
+
+
+def _plan_layout(one_run: bool, options: argparse.Namespace) -> None:
+    from tiebreak.compose import compose
+    from tiebreak.plan.gpus import gpu_named
+    from tiebreak.plan.layouts import layout_lines
+
+    gpu, count = gpu_named(options.gpu), options.gpus or 1
+    if one_run:
+        runs = [compose(options.overrides)]
+    else:
+        name, *overrides = options.overrides
+        runs = _sweep_file(name, overrides).runs()
+    say(*layout_lines(runs, gpu, count, options.price, options.workers))
 
 
 def _sweep_file(name: str, overrides: Iterable[str] = ()) -> SweepFile:
@@ -177,10 +195,11 @@ def data(options: argparse.Namespace) -> None:
 
 
 def fetch(options: argparse.Namespace) -> None:
-    from tiebreak.fetch import KNOWN_MODELS, fetch
+    from tiebreak.fetch import KNOWN_MODELS, fetch, known
 
     folder = fetch(options.name, home())
-    say(f"licence: {KNOWN_MODELS[options.name].licence}", f"model: {folder}")
+    what = "model" if options.name in KNOWN_MODELS else "files"
+    say(f"licence: {known(options.name).licence}", f"{what}: {folder}")
 
 
 def mirror(options: argparse.Namespace) -> None:
@@ -267,23 +286,17 @@ def dashboard(options: argparse.Namespace) -> None:
 
 
 def study(options: argparse.Namespace) -> None:
-    """Runs what is missing; then tables, figures and page, whatever failed, as far as something
-    they are made from has changed."""
+    """Runs what is missing of a study or a sweep; then tables, figures and page, whatever failed,
+    as far as something they are made from has changed."""
     from tiebreak.cli.answers import sweeps_of
-    from tiebreak_analysis.studies import STUDIES
     from tiebreak_analysis.studies.study import effect_words
 
-    study = STUDIES.get(options.name)
-    if study is None:
-        raise UserError(
-            f"unknown study {options.name!r}{nearest(options.name, STUDIES)}; there are "
-            f"{', '.join(STUDIES)}; a sweep's table: tiebreak table NAME"
-        )
+    study, extra = _study(options.name, options.overrides), options.overrides
     if options.real and not study.real:
         raise UserError(f"--real: {study.name} has no sweeps with a paper's settings; leave it out")
     names = study.real if options.real else study.sweeps
-    codes = [do_all(_sweep_file(name), options) for name in names]
-    sweeps = sweeps_of(study, options.real)
+    codes = [do_all(_sweep_file(name, extra), options) for name in names]
+    sweeps = sweeps_of(study, options.real, extra)
     products = study.products(options.out or home() / "results" / study.name, sweeps, runs_dir())
     written = _make(study, products, sweeps)
     tables = (products.folder / f"{table.name}.md" for table in study.tables)
@@ -294,6 +307,23 @@ def study(options: argparse.Namespace) -> None:
         files = ", ".join(_named(unchanged))
         say(f"not made again, nothing they depend on changed: {files} ({count})")
     sys.exit(max(codes, default=0))
+
+
+def _study(name: str, overrides: Sequence[str]) -> StudyReport:
+    """The study of that name, else the sweep of that name or file as a study of its own."""
+    from tiebreak.sweep.sweep_file import sweep_names, sweep_path
+    from tiebreak_analysis.studies import STUDIES, of_sweep
+
+    if (study := STUDIES.get(name)) is None:
+        if not sweep_path(name).is_file():
+            raise UserError(
+                f"unknown study {name!r}{nearest(name, [*STUDIES, *sweep_names()])}; there are "
+                f"{', '.join(STUDIES)}, and the sweeps {', '.join(sweep_names())}"
+            )
+        return of_sweep(name, overrides)
+    if overrides:
+        raise UserError(f"{overrides[0]}: a study has its own settings; leave it out")
+    return study
 
 
 def _named(files: Iterable[str]) -> Iterator[str]:

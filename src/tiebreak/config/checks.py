@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+import re
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
-from tiebreak.config.schema import Adapter, RunConfig, Split, Start
+from tiebreak.config.schema import Adapter, GeneratorConfig, RunConfig, Split, Start
 from tiebreak.config.typed import search_space
 from tiebreak.errors import UserError, nearest
 
@@ -17,6 +18,7 @@ from tiebreak.errors import UserError, nearest
 def check(run: RunConfig) -> None:
     """Raise UserError at the first thing that cannot work together."""
     _held_out(run)
+    _generator(run.evaluation.generator)
     _start(run)
     if run.trains:
         _method(run)
@@ -83,6 +85,7 @@ data.num_test_pairs data.num_demonstrations data.max_rows data.max_test_rows
 evaluation.num_prompts evaluation.max_new_tokens evaluation.batch_size evaluation.questions
 evaluation.judge.max_tokens evaluation.judge.batch_size evaluation.judge.concurrency
 evaluation.judge.timeout evaluation.judge.max_cost evaluation.judge.max_total_tokens
+evaluation.generator.timeout
 evaluation.judge.sessions
 """
 _FROM_0 = """
@@ -178,6 +181,31 @@ def _held_out(run: RunConfig) -> None:
         raise UserError(
             f"evaluation.num_prompts={evaluation.num_prompts}: data={data.name} has no more than "
             f"{most} prompts for evaluation.split={evaluation.split}; ask for fewer"
+        )
+
+
+def _generator(generator: GeneratorConfig) -> None:
+    """A program must be told where the model, its input and its output are, and have a version."""
+    if not generator.command:
+        return
+    key, needed = "evaluation.generator", ("{model}", "{requests}", "{answers}")
+    known = (*needed, "{adapter}", "{precision}", "{scripts}")
+    places = [place for word in generator.command for place in re.findall(r"\{[^{}]*\}", word)]
+    for place in places:
+        if place not in known:
+            raise UserError(
+                f"{key}.command: unknown place {place}{nearest(place, known)}; there are "
+                f"{', '.join(known)}"
+            )
+    missing = [place for place in needed if place not in places]
+    if missing:
+        raise UserError(
+            f"{key}.command has no word with {missing[0]}; add one (docs/generation.md)"
+        )
+    if not generator.version:
+        raise UserError(
+            f"{key}.command needs {key}.version, which names what is measured; give what the "
+            "command prints with --version"
         )
 
 

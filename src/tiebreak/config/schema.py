@@ -27,6 +27,13 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
 
 
+class Optimiser(StrEnum):
+    """What moves the weights in align; SFT's are moved by AdamW."""
+
+    ADAMW = "adamw"
+    RMSPROP = "rmsprop"
+
+
 class Adapter(StrEnum):
     NONE = "none"
     LORA = "lora"
@@ -126,7 +133,8 @@ class Lora:
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How the work is laid out on the machine; results do not depend on it, run ids neither.
-    num_threads: of each process; num_processes: that train one run together, by torchrun."""
+    num_threads: of each process; num_processes: that train one run together, by torchrun, and then
+    divide its evaluation."""
 
     positions_per_cut: int
     cut_overhead: int
@@ -155,6 +163,7 @@ class TrainConfig:
     drift: bool
     sft: Tuning
     execution: Execution
+    optimiser: Optimiser = Optimiser.ADAMW
 
 
 class JudgeKind(StrEnum):
@@ -208,6 +217,30 @@ class JudgeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """A program in an environment of its own that writes the answers (docs/generation.md).
+
+    command: its words, started without a shell, with the places {model}, {adapter}, {requests},
+    {answers}, {precision} and {scripts}; none: answers are written here. version: what the command
+    says with --version; it stands for the program in the keys of what is measured. timeout: seconds
+    without a new answer after which it is ended.
+    """
+
+    command: tuple[str, ...] = ()
+    version: str | None = None
+    timeout: float = 1800.0
+
+
+class Sampling(StrEnum):
+    """Where the random numbers of an answer at a temperature above 0 come from. ITEM: they belong
+    to (seed, item, step), so that an answer depends on no other. STREAM: one stream for all, as
+    0.1.0 drew them; answers depend on the batch and its order."""
+
+    STREAM = "stream"
+    ITEM = "item"
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What is measured on a model, and how; no part of a run's id. evaluators: names of the files
     in stages/evaluators. split: a search judges its trials on rows of their own, so that the test
@@ -240,6 +273,18 @@ class EvaluationConfig:
     alpaca_eval_baseline: str | None = None
     arena_hard: str | None = None
     arena_hard_baseline: str | None = None
+    sampling: Sampling = Sampling.STREAM
+    generator: GeneratorConfig = GeneratorConfig()
+
+    @property
+    def samples_by_item(self) -> bool:
+        """Whether answers are drawn at random, each by numbers of its own."""
+        return self.temperature > 0 and self.sampling is Sampling.ITEM
+
+    @property
+    def independent(self) -> bool:
+        """Whether an answer depends on no other, so that they can be written apart."""
+        return self.temperature == 0 or self.sampling is Sampling.ITEM
 
 
 @dataclass(frozen=True, kw_only=True)

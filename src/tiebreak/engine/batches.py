@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tiebreak.errors import UserError
@@ -16,32 +16,43 @@ from tiebreak.errors import UserError
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Every optimiser batch of a training run, in order. Indexable, as a torch data set is.
-    steps[k] holds the row numbers of optimiser step k; the last of an epoch may be smaller."""
+    """Every optimiser batch of a training run, in order: steps[k] holds the row numbers of
+    optimiser step k; the last of an epoch may be smaller."""
 
     steps: tuple[tuple[int, ...], ...]
 
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __getitem__(self, step: int) -> dict[str, tuple[int, ...]]:
-        return {"rows": self.steps[step]}
-
 
 def plan_batches(
     num_rows: int, batch_size: int, epochs: float, seed: int, max_steps: int | None = None
 ) -> BatchPlan:
     """Shuffle per epoch with `seed`, cut into batches; a fractional epoch ends early."""
+
+    def order(epoch: int) -> list[int]:
+        rows = list(range(num_rows))
+        random.Random(f"batches {seed} {epoch}").shuffle(rows)
+        return rows
+
+    return batches_of(order, num_rows, batch_size, epochs, max_steps)
+
+
+def batches_of(
+    order: Callable[[int], Sequence[int]],
+    num_rows: int,
+    batch_size: int,
+    epochs: float,
+    max_steps: int | None = None,
+) -> BatchPlan:
+    """The rows of each epoch, in the order of `order(epoch)`, cut into batches."""
     per_epoch = math.ceil(num_rows / batch_size)
     total = max(1, math.ceil(per_epoch * epochs))
     total = total if max_steps is None else min(total, max_steps)
     steps: list[tuple[int, ...]] = []
-    epoch = 0
-    while len(steps) < total:
-        order = list(range(num_rows))
-        random.Random(f"batches {seed} {epoch}").shuffle(order)
-        steps += [tuple(order[i : i + batch_size]) for i in range(0, num_rows, batch_size)]
-        epoch += 1
+    for epoch in range(math.ceil(total / per_epoch)):
+        rows = order(epoch)
+        steps += [tuple(rows[i : i + batch_size]) for i in range(0, num_rows, batch_size)]
     return BatchPlan(tuple(steps[:total]))
 
 

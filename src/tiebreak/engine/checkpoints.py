@@ -1,10 +1,6 @@
-"""Checkpoints without pickle, complete or absent.
-
-`transformers.Trainer` saves optimiser, schedule and random states with `torch.save`. This mixin
-writes the same states as safetensors and JSON, marks a checkpoint complete only when every file is
-on disk, and never lets an older good checkpoint go before. It overrides private methods of
-transformers 5.23 (pinned); `tests/engine/test_checkpoints.py` notices when they move.
-"""
+"""Checkpoints without pickle, complete or absent: weights, and trees of numbers and tensors, as
+safetensors and JSON. One is marked complete only when every file is on disk, and only then do
+older ones go."""
 
 from __future__ import annotations
 
@@ -12,21 +8,22 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import TrainerCallback
 
-from tiebreak import interrupt
+from tiebreak.engine import processes
 from tiebreak.errors import UserError
 from tiebreak.store import error_number
 
 COMPLETE = "complete.json"
+_WEIGHTS = "model.safetensors"
 
 
 def last_checkpoint(folder: Path, clean: bool = True) -> Path | None:
@@ -44,95 +41,71 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-class _SaveAndStop(TrainerCallback):
-    """Told to stop: save after this step, then leave."""
-
-    agreed = False
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        if _any_process(interrupt.requested(), args):
-            self.agreed = control.should_save = control.should_training_stop = True
-
-
-def _any_process(mine: bool, args: Any) -> bool:
-    """Whether this is so in one of them, as all of them see it after the same step."""
-    if args.world_size == 1:
-        return mine
-    flag = torch.tensor(float(mine), device=args.device)
-    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-    return bool(flag.item())
-
-
-def train(trainer: Any, resume: Path | None) -> None:
-    """Train from the start or from a checkpoint. Raises `Stopped`, with a checkpoint on disk, when
-    the process is told to stop; of several, when one of them is.
-    """
-    stop = _SaveAndStop()
-    trainer.add_callback(stop)
-    with interrupt.deferred():
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        if stop.agreed:
-            trainer.accelerator.wait_for_everyone()  # the first to leave would end the others
-    if stop.agreed:
-        raise interrupt.Stopped
+def write(
+    target: Path,
+    weights: Mapping[str, Tensor],
+    trees: Mapping[str, Any],
+    more: Callable[[Path], object],
+) -> None:
+    """Leave `target` as the only checkpoint of its folder, once it is whole. Every process must
+    call; rank 0 writes what it is given and what `more` writes, and each the state of its random
+    generators. UserError: it cannot be written; an earlier one stays."""
+    main = processes.rank() == 0
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        if main:
+            save_file({n: w.detach().cpu().contiguous() for n, w in weights.items()},
+                      target / _WEIGHTS)  # fmt: skip
+            for name, tree in trees.items():
+                _save_tree(tree, target, name)
+            more(target)
+        _save_tree(random_state(), target, f"random-{processes.rank()}")
+        processes.wait()  # until all have written theirs
+        if main:
+            _mark_complete(target)
+    except (OSError, SafetensorError) as error:
+        _take_back(target, error)
+    for old in target.parent.glob("checkpoint-*") if main else ():
+        if old != target:
+            shutil.rmtree(old)
 
 
-class SafeCheckpoints:
-    """Mixin for `transformers.Trainer`; put it before the trainer in the bases."""
+def _take_back(target: Path, error: OSError | SafetensorError) -> NoReturn:
+    shutil.rmtree(target, ignore_errors=True)
+    good = last_checkpoint(target.parent)
+    kept = f"the last good checkpoint is {good.name}" if good else "there is none before it"
+    number = error_number(error)
+    why = os.strerror(number) if number else error
+    raise UserError(
+        f"{target.name} could not be written ({why}); {kept}. Free "
+        "space, then give the same command again: it goes on from there"
+    ) from error
 
-    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir)
-        target = folder / f"checkpoint-{self.state.global_step}"
-        try:
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                _mark_complete(target)
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(target, ignore_errors=True)
-            good = last_checkpoint(folder)
-            kept = f"the last good checkpoint is {good.name}" if good else "there is none before it"
-            number = error_number(error)
-            why = os.strerror(number) if number else error
+
+def read(checkpoint: Path, weights: Mapping[str, Tensor], *trees: str) -> list[Any]:
+    """Put the saved weights into `weights` and the saved state into the random generators; returns
+    the trees of these names. A process that had no counterpart keeps its generators as they are.
+    UserError: the checkpoint does not hold these weights."""
+    path = checkpoint / _WEIGHTS
+    saved = load_file(path) if path.is_file() else {}
+    for name, weight in weights.items():
+        if name not in saved or saved[name].shape != weight.shape:
             raise UserError(
-                f"{target.name} could not be written ({why}); {kept}. Free "
-                "space, then give the same command again: it goes on from there"
-            ) from error
-        if self.args.should_save:
-            for old in folder.glob("checkpoint-*"):
-                if old != target:
-                    shutil.rmtree(old)
+                f"{checkpoint} does not hold {name}: an earlier version of tiebreak wrote it, or "
+                "another; remove it to begin this training again"
+            )
+        weight.detach().copy_(saved[name])
+    name = f"random-{processes.rank()}"
+    if (checkpoint / f"{name}.json").is_file():
+        restore_random_state(_load_tree(checkpoint, name))
+    return [_load_tree(checkpoint, tree) for tree in trees]
 
-    def _save(self: Any, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        if self.args.should_save:
-            path = Path(output_dir or self.args.output_dir)
-            self.accelerator.unwrap_model(self.model).save_pretrained(path, state_dict=state_dict)
 
-    def _save_optimizer_and_scheduler(self: Any, output_dir: str) -> None:
-        if self.args.should_save:
-            state = self.optimizer.state_dict()
-            _save_tree(state, Path(output_dir), "optimizer")
-            _save_tree(self.lr_scheduler.state_dict(), Path(output_dir), "scheduler")
-
-    def _load_optimizer_and_scheduler(self: Any, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            self.optimizer.load_state_dict(_load_tree(Path(checkpoint), "optimizer"))
-            self.lr_scheduler.load_state_dict(_load_tree(Path(checkpoint), "scheduler"))
-
-    def _save_rng_state(self: Any, output_dir: str) -> None:
-        # This process may be here before process 0 has made the folder.
-        os.makedirs(output_dir, exist_ok=True)
-        _save_tree(random_state(), Path(output_dir), f"random-{self.args.process_index}")
-
-    def _load_rng_state(self: Any, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            name = f"random-{self.args.process_index}"
-            if not (Path(checkpoint) / f"{name}.json").is_file():
-                raise UserError(
-                    f"{checkpoint} was written by fewer processes than now run; start as many as "
-                    "then (train.execution.num_processes), or remove it to begin again"
-                )
-            restore_random_state(_load_tree(Path(checkpoint), name))
+def set_seed(seed: int) -> None:
+    """Of every generator that training draws from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)  # of GPUs too
 
 
 def random_state() -> dict[str, Any]:

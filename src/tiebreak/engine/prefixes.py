@@ -80,23 +80,23 @@ def packs(texts: Sequence[Text], budget: int) -> Iterator[Pack]:
     """Every text in one pack; a pack has at most `budget` new tokens, or one text."""
     read = [list(text.ids[:-1]) for text in texts]  # the last token predicts nothing
     order = sorted(range(len(texts)), key=read.__getitem__)
-    shared = [0, *(_shared(read[a], read[b]) for a, b in zip(order, order[1:], strict=False)), 0]
+    common = [0, *(shared(read[a], read[b]) for a, b in zip(order, order[1:], strict=False)), 0]
     pack: Pack | None = None
     for place, number in enumerate(order):
-        new = len(read[number]) - shared[place]
+        new = len(read[number]) - common[place]
         if pack is not None and new and len(pack.ids) + new > budget:
-            pack.kept = pack.paths[-1][: shared[place]]
+            pack.kept = pack.paths[-1][: common[place]]
             yield pack
             pack = None
         if pack is None:
-            pack = Pack([], shared[place])
+            pack = Pack([], common[place])
         pack.texts.append(number)
-        pack.add(read[number], shared[place])
+        pack.add(read[number], common[place])
     if pack is not None:
         yield pack
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
     """Tokens with which both begin."""
     most = min(len(one), len(other))
     return next((at for at in range(most) if one[at] != other[at]), most)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from typing import Any
 
+from tiebreak.engine.processes import rank
+
 
 def bar(what: str, total: int, done: int = 0) -> Any:
     """A tqdm bar on a terminal; elsewhere lines."""
@@ -40,30 +42,13 @@ class Lines:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Generator[Callable[[int], object]]:
-    """Yields `advance(n)`."""
-    with closing(bar(what, total)) as one:
+def progress(what: str, total: int, done: int = 0) -> Generator[Callable[[int], object]]:
+    """Yields `advance(n)`. Of several processes the first shows it."""
+    if rank() > 0:
+        yield lambda number: None
+        return
+    with closing(bar(what, total, done)) as one:
         yield one.update
-
-
-def quiet_trainer(trainer: Any, what: str) -> None:
-    """Replace a Trainer's own bar and printed logs by this bar."""
-    from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-
-    class Bar(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            self.bar = bar(what, state.max_steps, state.global_step)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            self.bar.update(1)
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            self.bar.close()
-
-    for printer in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(printer)
-    if trainer.is_world_process_zero():
-        trainer.add_callback(Bar())
 
 
 def quiet_libraries() -> None:

@@ -101,20 +101,21 @@ class Live:
 
     @contextmanager
     def __call__(self, policy: Any) -> Generator[Any]:
-        """The reference, without gradient."""
+        """The reference, without gradient; a copy computes in float32 also where the policy does
+        not."""
         with torch.no_grad():
-            if self.copy is not None:
-                yield self.copy
+            if self.copy is None:
+                with policy.disable_adapter():
+                    yield policy
                 return
-            plain = getattr(policy, "module", policy)  # DDP knows nothing of adapters
-            with plain.disable_adapter():
-                yield plain
+            device = next(self.copy.parameters()).device.type
+            with torch.autocast(device, enabled=False):
+                yield self.copy
 
     def follow(self, policy: Any, share: float) -> None:
         """reference <- share * policy + (1 - share) * reference, weight by weight."""
-        plain = getattr(policy, "module", policy)
         with torch.no_grad():
-            for mine, its in zip(self.copy.parameters(), plain.parameters(), strict=True):
+            for mine, its in zip(self.copy.parameters(), policy.parameters(), strict=True):
                 mine.lerp_(its.to(mine.dtype), share)
 
 

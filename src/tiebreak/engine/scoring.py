@@ -1,6 +1,6 @@
 """Score rows with a causal language model: only scored positions meet the LM head. `install`
-teaches a model one more way to be called, `model(rows=...)`, so that wrappers which act in
-`forward` (DDP's gradient hooks, PEFT, autocast) see the call like any other."""
+teaches a model one more way to be called, `model(rows=...)`, so that what acts in a call (PEFT,
+hooks) sees this one like any other."""
 
 from __future__ import annotations
 
@@ -69,8 +69,7 @@ def install(model: Any, chunk: int = 256) -> None:
 
 
 def causal_lm_of(model: Any) -> Any:
-    """The causal LM itself, without DDP and PEFT around it."""
-    model = getattr(model, "module", model)
+    """The causal LM itself, without PEFT around it."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 

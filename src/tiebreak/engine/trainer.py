@@ -1,45 +1,52 @@
-"""One trainer for all methods, on `transformers.Trainer`.
+"""The training loop of this project: align, SFT and pretraining are this one, in this order.
 
-The Trainer is handed one optimiser batch per step; `training_step` cuts it into micro-batches, and
-gradients are synchronised on the last cut only. The loss of a step is the mean over the whole
+Of each optimiser batch: micro-batches forward and backward, gradients added up over the processes,
+clip, update, log, save, and leave when told to. The loss of a step is the mean over the whole
 optimiser batch on all ranks, so it does not depend on cuts, padding, order or number of processes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from torch import Tensor
 
-from tiebreak.engine import metrics
+from tiebreak import interrupt
+from tiebreak.engine import checkpoints, metrics, processes
 from tiebreak.engine.batches import BatchPlan, share_of_rank
-from tiebreak.engine.checkpoints import SafeCheckpoints
+from tiebreak.engine.metrics import Sums
+from tiebreak.engine.models import autocast
+from tiebreak.engine.optimiser import Recipe, make_optimiser, make_schedule
 from tiebreak.engine.probe import CAUSES
+from tiebreak.engine.progress import progress
 from tiebreak.engine.reference import MethodState
 from tiebreak.engine.scorer import Scored, Scorer, stack
 from tiebreak.engine.scoring import disable_noise, install
 from tiebreak.errors import TrainingFailed, UserError
 from tiebreak.methods import Method, Pairs
+from tiebreak.track.record import dumps
 
 Row = dict[str, float]
+_METHOD = (
+    "Usual causes: train.learning_rate too high for this model, or a method parameter far outside "
+    "its range (`tiebreak methods NAME` shows it)"
+)
 
 
-class PreferenceTrainer(SafeCheckpoints, Trainer):
+class Trainer:
     """Trains `model` by `method` over the batches of `plan`.
 
-    scorer: knows the data and how to cut it. on_step(step, metrics, throughput) is called once per
-    optimiser step, on rank 0. `precision` is what the reference was scored in.
+    scorer: knows the data and how to cut it. folder: where checkpoints go. log: a file that gets a
+    line of JSON per step. on_step(step, metrics, throughput) is called once per optimiser step, on
+    rank 0. dropout: leave it on. what: what is trained, for whoever waits; lost: what to say when
+    a loss is not finite.
     """
 
     def __init__(
@@ -48,167 +55,179 @@ class PreferenceTrainer(SafeCheckpoints, Trainer):
         method: Method,
         scorer: Scorer,
         plan: BatchPlan,
-        args: TrainingArguments,
+        recipe: Recipe,
+        folder: Path,
         *,
+        log: Path | None = None,
         on_step: Callable[[int, Row, Row], None] = lambda step, row, speed: None,
-        precision: str = "float32",
         head_chunk: int = 256,
+        dropout: bool = False,
+        what: str = "train",
+        lost: str = _METHOD,
     ) -> None:
-        install(model, head_chunk)
-        disable_noise(model)
-        self.method, self.scorer, self.plan = method, scorer, plan
-        self.on_step, self.precision = on_step, precision
-        self.method_state = MethodState(method, scorer.data.live)
-        self._sums: metrics.Sums = {}
-        self._step_began, self._step = time.perf_counter(), 0
-        self._rows: Sequence[int] = ()
-        super().__init__(
-            model=model, args=args, train_dataset=cast(Any, plan), callbacks=[_AfterUpdate(self)]
-        )
-        check_processes(self.accelerator.num_processes)
-        if len(min(plan.steps, key=len)) < self.args.world_size:
+        processes.join()
+        fewest = len(min(plan.steps, key=len))
+        if fewest < processes.world_size():
             raise UserError(
-                f"an optimiser batch of {len(min(plan.steps, key=len))} rows cannot be shared by "
-                f"{self.args.world_size} processes; raise train.batch_size or use fewer processes"
+                f"an optimiser batch of {fewest} rows cannot be shared by "
+                f"{processes.world_size()} processes; raise train.batch_size or use fewer processes"
             )
+        install(model, head_chunk)
+        if not dropout:
+            disable_noise(model)
+        if recipe.gradient_checkpointing:
+            model.activation_checkpointing_enable()
+        self.model, self.method, self.scorer, self.plan = model, method, scorer, plan
+        self.recipe, self.folder, self.log, self.on_step = recipe, folder, log, on_step
+        self.what, self.lost = what, lost
+        self.method_state = MethodState(method, scorer.data.live)
+        self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.optimiser = make_optimiser(model, recipe)
+        self.schedule = make_schedule(self.optimiser, recipe, len(plan))
+        self.done = 0
 
-    def get_train_dataloader(self) -> DataLoader:
-        """One optimiser batch per item, in the plan's order, the same on every rank."""
-        return DataLoader(
-            cast(Any, self.plan), batch_size=1, shuffle=False, collate_fn=lambda one: one[0]
-        )
+    def train(self) -> None:
+        """Every step that is left. Raises `Stopped`, with a checkpoint on disk, when this process
+        or another of the run is told to stop; TrainingFailed when loss or gradient are lost."""
+        self.model.train()
+        with interrupt.deferred(), progress(self.what, len(self.plan), self.done) as advance:
+            for step in range(self.done + 1, len(self.plan) + 1):
+                began, rows = time.perf_counter(), self.plan.steps[step - 1]
+                row = self.backward(rows, step)
+                if step == 1:
+                    check_start(self.method, row, self.recipe.precision)
+                processes.sum_gradients(list(self.trained.values()))
+                row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+                row["grad/norm"] = self._clip()
+                self._check_finite("gradient", row["grad/norm"], step)
+                self.optimiser.step()
+                self.schedule.step()
+                self.optimiser.zero_grad()
+                self.method_state.follow(self.model, step)
+                self.done = step
+                advance(1)
+                self._write(step, row, self._throughput(rows, time.perf_counter() - began))
+                stop = processes.any_of(interrupt.requested())
+                if stop or step == len(self.plan) or step % self.recipe.checkpoint_every == 0:
+                    self.save()
+                if stop:
+                    processes.wait()  # the first to leave would end the others
+                    raise interrupt.Stopped
 
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> Tensor:
-        """Forward and backward of one optimiser batch; returns its loss (for Trainer's log)."""
-        self._step_began = time.perf_counter()
-        model.train()
-        self._rows, self._step = inputs["rows"], self.state.global_step + 1
-        mine = share_of_rank(self._rows, self.args.process_index, self.args.world_size)
-        whole = self._whole_batch(model, mine)
-        unit = self.method.needs.unit
-        count = len(whole.chosen.policy) + (len(whole.rejected.policy) if unit != "pair" else 0)
-        sums: metrics.Sums = {}
+    def backward(self, rows: Sequence[int], step: int) -> Row:
+        """Gradients of this process's share of an optimiser batch, micro-batch by micro-batch;
+        returns the metrics of the whole batch."""
+        mine = share_of_rank(rows, processes.rank(), processes.world_size())
+        whole = self._whole_batch(rows, mine, step)
+        per_pair = self.method.needs.unit == "pair"
+        count = len(whole.chosen.policy) + (0 if per_pair else len(whole.rejected.policy))
+        places = {row: place for place, row in enumerate(rows)}
+        sums: Sums = {}
         if whole.mismatched is not None:
-            drift_B = whole.mismatched.drift()
-            metrics.add(sums, {"kl/mismatched": (drift_B.double().sum(), float(len(drift_B)))})
-        cuts = self.scorer.cuts(mine)
-        for number, part in enumerate(cuts):
-            last = number == len(cuts) - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss_B = self._forward(model, part, whole, sums)
-                # DDP averages gradients over ranks; a sum over the batch is wanted.
-                loss = loss_B.sum() / count * self.args.world_size
-                self.accelerator.backward(loss)
+            metrics.add(sums, {"kl/mismatched": metrics.of(whole.mismatched.drift())})
+        for part in self.scorer.cuts(mine):
+            loss_B = self._forward(part, [places[row] for row in part], whole, sums)
+            (loss_B.sum() / count).backward()
         metrics.add(sums, {"positions/unique_token": self.scorer.take_counts()})
-        self._sums = sums
-        return self._check_step()
+        row = metrics.means(sums)
+        self._check_finite("loss", row["loss"], step)
+        return row
 
-    def _forward(self, model: Any, part: list[int], whole: Pairs, sums: metrics.Sums) -> Tensor:
-        with self.compute_loss_context_manager():
-            pairs, scores = self.scorer.pairs(model, part, self.method.needs)
-        places = {row: place for place, row in enumerate(self._rows)}
-        index_B = torch.tensor([places[row] for row in part], device=pairs.chosen.policy.device)
+    def _forward(self, part: Sequence[int], at: list[int], whole: Pairs, sums: Sums) -> Tensor:
+        """(B,) the losses of the rows of a micro-batch, which stand at `at` in the whole one."""
+        with autocast(self.recipe.precision):
+            pairs, scores = self.scorer.pairs(self.model, part, self.method.needs)
+        index_B = torch.tensor(at, device=pairs.chosen.policy.device)
         pairs = replace(pairs, whole=whole, index=index_B)
         loss_B = self.method.loss(pairs)
-        metrics.add(sums, {"loss": (loss_B.detach().double().sum(), float(len(loss_B)))})
-        metrics.add(sums, metrics.observe(self.method, pairs, self.scorer.data.paired))
         entropy_N = torch.cat(scores.entropy)
-        metrics.add(sums, {"entropy": (entropy_N.double().sum(), float(len(entropy_N)))})
+        metrics.add(sums, {"loss": metrics.of(loss_B), "entropy": metrics.of(entropy_N)})
+        metrics.add(sums, metrics.observe(self.method, pairs, self.scorer.data.paired))
         return loss_B
 
-    def _whole_batch(self, model: Any, mine: Sequence[int]) -> Pairs:
+    def _whole_batch(self, rows: Sequence[int], mine: Sequence[int], step: int) -> Pairs:
         """The optimiser batch as the methods' batch statistics see it, equal on every rank."""
         data, asked = self.scorer.data, self.method.needs.whole_batch
-        whole = data.masks_only(self._rows)
-        with self.compute_loss_context_manager():
-            if "pairs" in asked:
-                whole = data.pairs(self._rows, self._gather(self.scorer.batch(model, mine)))
-            if "mismatched" in asked:
-                scored = list(enumerate(self.scorer.mismatched(model, mine)))
-                numbered = {(mine[i], k): v for i, both in scored for k, v in enumerate(both)}
-                every = self._gather({"both": numbered})["both"]
-                both = [(every[row, 0], every[row, 1]) for row in self._rows]
-                whole = replace(whole, mismatched=stack(both))
+        whole = data.masks_only(rows)
         if not asked:
             return whole
-        return self.method_state.advance(whole, self.args.seed, self._step, self._rows)
+        with autocast(self.recipe.precision):
+            if "pairs" in asked:
+                whole = data.pairs(rows, self._gather(self.scorer.batch(self.model, mine)))
+            if "mismatched" in asked:
+                scored = list(enumerate(self.scorer.mismatched(self.model, mine)))
+                numbered = {(mine[i], k): v for i, both in scored for k, v in enumerate(both)}
+                every = self._gather({"both": numbered})["both"]
+                both = [(every[row, 0], every[row, 1]) for row in rows]
+                whole = replace(whole, mismatched=stack(both))
+        return self.method_state.advance(whole, self.recipe.seed, step, rows)
 
     def _gather(self, scored: Scored) -> Scored:
         """The values of all ranks."""
-        if self.args.world_size == 1:
+        if processes.world_size() == 1:
             return scored
         lists = {n: {at: v.tolist() for at, v in part.items()} for n, part in scored.items()}
-        ranks: list[Any] = [None] * self.args.world_size
-        torch.distributed.all_gather_object(ranks, lists)
+        device, ranks = next(iter(self.trained.values())).device, processes.gather(lists)
         return {
-            name: {at: torch.tensor(v, device=self.args.device)
+            name: {at: torch.tensor(v, device=device)
                    for rank in ranks for at, v in rank[name].items()}
             for name in scored
         }  # fmt: skip
 
-    def _check_step(self) -> Tensor:
-        """Reduce the step's metrics over ranks; stop on the first loss that is not a number."""
-        self._row = metrics.means(self._sums, reduce=self.args.world_size > 1)
-        if not math.isfinite(self._row["loss"]):
-            raise TrainingFailed(_lost("loss", self._row["loss"], self._step))
-        if self._step == 1:
-            check_start(self.method, self._row, self.precision)
-        return torch.tensor(self._row["loss"], device=self.args.device)
+    def _clip(self) -> float:
+        """The norm of the gradient before it was clipped."""
+        limit = self.recipe.max_grad_norm or math.inf
+        return float(torch.nn.utils.clip_grad_norm_(self.trained.values(), limit))
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Trainer calls this after every step (logging_steps=1), before it saves."""
-        if "grad_norm" not in logs:
+    def _check_finite(self, of: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            raise TrainingFailed(
+                f"{self.what}: the {of} became {value} at step {step}. {self.lost}"
+            )
+
+    def _write(self, step: int, row: Row, speed: Row) -> None:
+        """A line of the log, and word to whoever asked."""
+        if processes.rank() > 0:
             return
-        if not math.isfinite(logs["grad_norm"]):
-            step = self.state.global_step
-            raise TrainingFailed(_lost("gradient", logs["grad_norm"], step))
-        row = self._row | {"grad/norm": logs["grad_norm"], "learning_rate": logs["learning_rate"]}
-        if self.args.process_index == 0:
-            self.on_step(self.state.global_step, row, self._throughput())
+        if self.log is not None:
+            line = dumps({"step": step, **row}, f"{self.log.name}, step {step}")
+            with self.log.open("a") as stream:
+                stream.write(line + "\n")
+        self.on_step(step, row, speed)
 
-    def _throughput(self) -> Row:
-        seconds = time.perf_counter() - self._step_began
+    def _throughput(self, rows: Sequence[int], seconds: float) -> Row:
         responses = self.scorer.data.tokens.responses
-        tokens = sum(len(r) for row in self._rows for r in responses[row])
         return {
             "seconds": seconds,
-            "pairs/s": len(self._rows) / seconds,
-            "response_tokens/s": tokens / seconds,
+            "pairs/s": len(rows) / seconds,
+            "response_tokens/s": sum(len(r) for row in rows for r in responses[row]) / seconds,
             "memory/peak": peak_memory(),
         }
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            self.method_state.save(Path(output_dir))
+    def save(self) -> None:
+        """A checkpoint of this step. Every rank must call."""
+        trees = {"optimizer": self.optimiser.state_dict(), "scheduler": self.schedule.state_dict()}
+        target = self.folder / f"checkpoint-{self.done}"
+        checkpoints.write(target, self.trained, trees, self.method_state.save)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self.method_state.load(Path(checkpoint))
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Trainer's estimate needs padded batches; `positions/unique_token` is ours."""
-        return 0
-
-
-class _AfterUpdate(TrainerCallback):
-    """Trainer calls this after every update, before it saves."""
-
-    def __init__(self, trainer: PreferenceTrainer) -> None:
-        self.trainer = trainer
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.method_state.follow(self.trainer.model, state.global_step)
-
-
-def _lost(what: str, value: float, step: int) -> str:
-    return (
-        f"the {what} became {value} at step {step}. Usual causes: train.learning_rate too high for "
-        "this model, or a method parameter far outside its range (`tiebreak methods NAME` shows it)"
-    )
+    def resume(self) -> int:
+        """Go on from the last checkpoint, if there is one; returns how many steps the log, cut
+        back to it, still has."""
+        main = processes.rank() == 0
+        last = checkpoints.last_checkpoint(self.folder, clean=main)
+        if last is not None:
+            states = checkpoints.read(last, self.trained, "optimizer", "scheduler")
+            self.optimiser.load_state_dict(states[0])
+            self.schedule.load_state_dict(states[1])
+            self.method_state.load(last)
+            self.done = checkpoints.step_of(last)
+        if self.log is None:
+            return self.done
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.is_file() else []
+        lines = [line for line in lines[: self.done] if line.endswith("\n")]
+        if main:
+            self.log.write_text("".join(lines))
+        return len(lines)
 
 
 def peak_memory() -> float:
@@ -242,39 +261,3 @@ def check_start(method: Method, metrics: Mapping[str, float], precision: str) ->
                 f"before the first update {name} must be {value:.6g} and is {found[name]:.6g}: "
                 f"the run would train against a wrong reference. Usual causes: {CAUSES}"
             )
-
-
-def one_device(arguments: Any) -> Any:
-    """A process trains on one device; several devices are several processes (torchrun).
-
-    Left alone, Trainer wraps the model in DataParallel wherever it sees two devices, which
-    multiplies the optimiser batch and cannot split rows.
-    """
-    arguments._n_gpu = min(1, arguments.n_gpu)
-    return arguments
-
-
-def check_processes(training: int) -> None:
-    """UserError where the processes that a launcher started know nothing of each other, as with
-    `accelerate launch` and an FSDP file on a machine without GPU. `training`: what Trainer sees."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started != training:
-        raise UserError(
-            f"{started} processes were started, and each would train by itself (accelerate sees "
-            f"{training}); leave the launcher out and give train.execution.num_processes={started}"
-        )
-
-
-def common_arguments(folder: Path, precision: str, seed: int, checkpoint_every: int) -> dict:
-    """Keyword arguments of `TrainingArguments`: where, how exact, and nothing sent anywhere."""
-    arguments: dict[str, Any] = {
-        "output_dir": str(folder), "seed": seed, "data_seed": seed,
-        "bf16": precision == "bfloat16", "use_cpu": not torch.cuda.is_available(),
-        "save_strategy": "steps", "save_steps": checkpoint_every, "save_total_limit": None,
-        "logging_strategy": "steps", "logging_nan_inf_filter": False, "report_to": [],
-        "disable_tqdm": True, "dataloader_num_workers": 0, "dataloader_pin_memory": False,
-        "remove_unused_columns": False,
-    }  # fmt: skip
-    if not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        arguments["ddp_backend"] = "gloo"
-    return arguments

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import logging
 import random
 import re
 from collections.abc import Generator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tiebreak.errors import UserError
-from tiebreak.harness.mirror import CONTENTS, contents
-from tiebreak.harness.tasks import Benchmark, folder_of
+from tiebreak.harness.prepare import prepared
+from tiebreak.harness.tasks import Benchmark
 
 Row = dict[str, Any]
-SEED = 1234  # lm-eval's own, of the few-shot examples
 _AROUND = re.compile(r"\A\s*(question|q)\s*:\s*|\s*(answer|a)\s*:\s*\Z", re.IGNORECASE)
 
 
@@ -28,15 +27,12 @@ def ask(
     read, or the task has no numbers by question."""
     from lm_eval.evaluator import evaluate
 
-    with quietly(), _from_mirror(mirror):
-        loaded = load(benchmark, mirror)
-        chosen = chosen_questions(
-            {name: len(task.eval_docs) for name, task in loaded["tasks"].items()}, questions
-        )
-        loaded["tasks"] = {name: loaded["tasks"][name] for name in chosen}
+    with quietly():
+        template = template_of(lm) if chat_template else None
+        tasks, chosen = prepared(benchmark, questions, mirror, template)
         found = evaluate(
-            lm, {"tasks": loaded["tasks"], "groups": {}, "group_map": {}}, samples=chosen,
-            bootstrap_iters=0, log_samples=True, apply_chat_template=chat_template,
+            lm, {"tasks": tasks, "groups": {}, "group_map": {}}, bootstrap_iters=0,
+            log_samples=True, apply_chat_template=chat_template,
             fewshot_as_multiturn=chat_template,
         )  # fmt: skip
     assert found is not None
@@ -44,91 +40,52 @@ def ask(
     return [
         row
         for name, samples in found["samples"].items()
-        for row in _rows(samples, name if several else None, loaded["tasks"][name])
+        for row in _rows(samples, chosen[name], name if several else None, tasks[name])
     ]
 
 
-def load(benchmark: Benchmark, mirror: str | None = None) -> Any:
-    """lm-eval's tasks of a benchmark, with the shots asked for. UserError: no data for them."""
-    import numpy as np
-    from lm_eval.tasks import TaskManager
-
-    random.seed(0)
-    np.random.seed(SEED)
-    manager = TaskManager(include_path=str(folder_of(benchmark.task)), include_defaults=False)
-    try:
-        loaded: Any = manager.load([benchmark.task])
-    except (OSError, ValueError, KeyError, ConnectionError) as error:
-        said = str(error).partition("\n")[0]
-        raise UserError(
-            f"evaluation.benchmarks: the data of {benchmark.task} cannot be read "
-            f"({type(error).__name__}: {said}); make a mirror of them (tiebreak mirror make) and "
-            "give evaluation.mirror=FOLDER"
-        ) from error
-    for task in loaded["tasks"].values():
-        own = task.get_config("num_fewshot")
-        if benchmark.shots is not None and own != 0:  # 0 in a definition is never changed
-            task.set_config(key="num_fewshot", value=benchmark.shots)
-        elif own is None:
-            task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=SEED)
-        if mirror is not None and task.get_config("num_fewshot"):
-            _refuse_own_question(task, Path(mirror))
-    return loaded
+def template_of(lm: Any) -> str:
+    """All that the text depends on which a chat template writes."""
+    tokenizer = lm.tokenizer
+    said = [tokenizer.chat_template, tokenizer.special_tokens_map, lm.chat_template_args]
+    return json.dumps(said, sort_keys=True, default=str)
 
 
-def _refuse_own_question(task: Any, mirror: Path) -> None:
-    """UserError where the examples before a question may hold the question and its answer."""
-    config = task.config
-    own_examples = getattr(config.fewshot_config, "samples", None) is not None
-    if own_examples or not (mirror / CONTENTS).is_file():
-        return
-    made = contents(mirror).get(config.dataset_path, {}).get(config.dataset_name or "default")
-    if (
-        made
-        and made["shots from"] == made["evaluated"]
-        and not made["own question left out of shots"]
-    ):
-        raise UserError(
-            f"evaluation.benchmarks: {config.task} has no other rows for its examples in {mirror} "
-            "than those that are asked, and a question may stand among its own examples; make the "
-            f"mirror with the rows for examples, or give {config.task}@0"
-        )
-
-
-def chosen_questions(sizes: Mapping[str, int], most: int | None) -> dict[str, list[int]]:
-    """Numbers of the questions of each task of a benchmark: all, or `most` of them drawn at random
-    with the same share of each task, the same at every time."""
-    total = sum(sizes.values())
-    if most is None or most >= total:
-        return {name: list(range(size)) for name, size in sizes.items()}
-    exact = {name: most * size / total for name, size in sizes.items()}
-    counts = {name: int(share) for name, share in exact.items()}
-    rest = sorted(sizes, key=lambda name: (counts[name] - exact[name], name))
-    for name in rest[: most - sum(counts.values())]:
-        counts[name] += 1
-    return {
-        name: sorted(random.Random(f"{name} {SEED}").sample(range(sizes[name]), count))
-        for name, count in counts.items()
-        if count
-    }
-
-
-def _rows(samples: Sequence[Mapping[str, Any]], subject: str | None, task: Any) -> list[Row]:
-    """One row per question, whatever filters its answer went through."""
+def _rows(
+    samples: Sequence[Mapping[str, Any]], numbers: Sequence[int], subject: str | None, task: Any
+) -> list[Row]:
+    """One row per question, whatever filters its answer went through. numbers: of the questions in
+    the whole task."""
     rows: dict[int, Row] = {}
+    weights = _weights(samples)
     for sample in samples:
-        number = sample["doc_id"]
+        number = numbers[sample["doc_id"]]
         if number not in rows:
             rows[number] = _row(sample, subject, number)
             rows[number]["question"] = question(task, sample["doc"])
         row = rows[number]
         ending = "" if sample["filter"] == "none" else f"-{sample['filter']}"
         for metric in sample["metrics"]:
-            value = sample[metric]
+            value, name = sample[metric], f"{metric}{ending}"
             if isinstance(value, bool | int | float):
-                row["scores"][f"{metric}{ending}"] = float(value)
+                row["scores"][name] = float(value)
+            elif name in weights:
+                row["scores"][name] = sum(value) * weights[name]
     return list(rows.values())
+
+
+def _weights(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of metrics that judge several parts of a question (each instruction of a prompt), for which
+    lm-eval takes the mean of all parts: questions over parts, so that the mean of a question's
+    parts times this, over questions, is lm-eval's number."""
+    parts: dict[str, list[int]] = {}
+    for sample in samples:
+        ending = "" if sample["filter"] == "none" else f"-{sample['filter']}"
+        for metric in sample["metrics"]:
+            value = sample[metric]
+            if isinstance(value, list) and value and all(isinstance(v, bool) for v in value):
+                parts.setdefault(f"{metric}{ending}", []).append(len(value))
+    return {name: len(lengths) / sum(lengths) for name, lengths in parts.items()}
 
 
 def _row(sample: Mapping[str, Any], subject: str | None, number: int) -> Row:
@@ -153,44 +110,13 @@ def question(task: Any, doc: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _from_mirror(mirror: str | None) -> Generator[None]:
-    """Data sets that are in the mirror are read there, others where they would be."""
-    import datasets
-
-    plain = datasets.load_dataset
-
-    def load_dataset(path: str, name: str | None = None, **more: Any) -> Any:
-        folder = Path(mirror or "") / path
-        return mirrored(folder, name) if mirror and folder.is_dir() else plain(path, name, **more)
-
-    with mock.patch.object(datasets, "load_dataset", load_dataset):
-        yield
-
-
-def mirrored(folder: Path, config: str | None) -> Any:
-    """The splits of one configuration in a mirror's folder, by its README.md. Not by the library's
-    own loader, whose cache knows a folder by its name alone. OSError or ValueError: not there."""
-    import datasets
-    import pyarrow.parquet as pq
-    import yaml
-
-    _, about, _ = (folder / "README.md").read_text(encoding="utf-8").split("---", 2)
-    known = {one["config_name"]: one["data_files"] for one in yaml.safe_load(about)["configs"]}
-    name = config or "default"
-    if name not in known:
-        raise ValueError(f"{folder} has no configuration {name!r}")
-    return datasets.DatasetDict({
-        file["split"]: datasets.Dataset(pq.read_table(folder / file["path"]))
-        for file in known[name]
-    })  # fmt: skip
-
-
-@contextlib.contextmanager
 def quietly() -> Generator[None]:
-    """lm-eval says nothing, draws no bars, and leaves what it sets as it was."""
+    """lm-eval says nothing, draws no bars, and leaves what it sets as it was. A template of a
+    task, which it compiles for every question, is compiled once."""
     import lm_eval.api.model
     import lm_eval.api.task
     import lm_eval.models.huggingface
+    import lm_eval.utils
 
     logger, state = logging.getLogger("lm_eval"), random.getstate()
     level = logger.level
@@ -198,6 +124,8 @@ def quietly() -> Generator[None]:
     with contextlib.ExitStack() as stack:
         for module in (lm_eval.api.model, lm_eval.api.task, lm_eval.models.huggingface):
             stack.enter_context(mock.patch.object(module, "tqdm", _no_bar))
+        compiled = functools.lru_cache(maxsize=256)(lm_eval.utils.env.from_string)
+        stack.enter_context(mock.patch.object(lm_eval.utils.env, "from_string", compiled))
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from typing import Any
 from tiebreak import store
 from tiebreak.config.schema import EvaluationConfig
 from tiebreak.errors import UserError, nearest
+from tiebreak.harness.needs import refuse_missing
 from tiebreak.store import files_hash
 
 INSTALL = "install it: pip install 'tiebreak[eval]'"
@@ -58,7 +59,8 @@ def benchmarks_of(evaluation: EvaluationConfig) -> dict[str, Benchmark]:
 
 def identity(benchmark: Benchmark, evaluation: EvaluationConfig) -> dict[str, Any]:
     """What the answers depend on beside the model: plain JSON for a key. UserError: lm-eval or its
-    task is not there, or the data are not."""
+    task is not there, or what the task needs, or the data are not."""
+    refuse_missing(benchmark.task, definition_of(benchmark.task), tasks_root())
     named: dict[str, Any] = {
         "task": benchmark.task,
         "lm_eval": lm_eval_version(),
@@ -104,6 +106,11 @@ def folder_of(task: str) -> Path:
             f"{task!r}{nearest(task, known)}"
         )
     return root / Path(known[task]).relative_to(root).parts[0]
+
+
+def definition_of(task: str) -> Path:
+    """The file that defines a task or group. UserError: there is none of that name."""
+    return Path(_names(folder_of(task))[task])
 
 
 @functools.cache

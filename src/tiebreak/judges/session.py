@@ -9,7 +9,6 @@ judge is.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 from tiebreak.data.examples import Message
 from tiebreak.engine.progress import progress
 from tiebreak.errors import UserError
+from tiebreak.journal import Journal
 from tiebreak.judges.judge import Call, Judge, Reply, Status
 from tiebreak.judges.prompts import hash_of
 
@@ -121,8 +121,6 @@ def judge_all(
             f"{error}; {done} of {len(calls)} judgements are kept, and the same command goes on "
             "from there"
         ) from error
-    finally:
-        kept.close()
     return [_judged(one, kept, sessions * (_draw(one) in chosen)) for one in questions]
 
 
@@ -164,21 +162,15 @@ class _Kept:
     """The judgements in a file, by what was asked. Threads may add to it."""
 
     def __init__(self, file: Path, judge: Judge) -> None:
-        self._judge, self._lock = judge, threading.Lock()
+        self._judge, self._lock, self._journal = judge, threading.Lock(), Journal(file)
         self.advance: Callable[[int], object] = lambda number: None
         self._replies: dict[tuple[str, int, int, str], Reply] = {}
-        text = file.read_bytes() if file.is_file() else b""
-        whole = text[: text.rfind(b"\n") + 1]  # a line that a kill has torn is not one
-        for line in whole.splitlines():
-            row = json.loads(line)
+        for row in self._journal.rows:
             at = row["id"], row["order"], row["session"], row["asked"]
             self._replies[at] = Reply(
                 Status(row["status"]), row["value"], row["raw"], *row["tokens"],
                 row.get("weight", 1.0),
             )  # fmt: skip
-        self._stream = open(file, "r+b" if text else "wb")
-        self._stream.truncate(len(whole))
-        self._stream.seek(len(whole))
 
     def reply(self, call: Call) -> Reply | None:
         return self._replies.get((call.id, call.order, call.session, hash_of(call)))
@@ -197,15 +189,10 @@ class _Kept:
             "tokens": [reply.sent, reply.written],
             **({"weight": reply.weight} if call.five else {}),
         }  # fmt: skip
-        line = json.dumps(row, sort_keys=True) + "\n"
         with self._lock:
             self._replies[at] = reply
-            self._stream.write(line.encode())
-            self._stream.flush()
+            self._journal.add(row)
             self.advance(1)
-
-    def close(self) -> None:
-        self._stream.close()
 
 
 def failures(judged: Iterable[Judged]) -> dict[str, int]:

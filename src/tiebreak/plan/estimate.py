@@ -5,6 +5,7 @@ Only stages that are not in the store count, each once however many runs share i
 
 from __future__ import annotations
 
+import functools
 import gc
 import heapq
 from collections import Counter
@@ -13,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiebreak import provenance
 from tiebreak.compose import Run
 from tiebreak.home import home
+from tiebreak.plan.memory import Parts
 from tiebreak.plan.sizes import RunSize, SizeCache, side_of
-from tiebreak.plan.speeds import Machine, TimeFrom, processes, read_speeds
+from tiebreak.plan.speeds import Machine, TimeFrom, read_speeds
 from tiebreak.plan.stage_costs import record_disk, stage_cost
 from tiebreak.stages.stage import Stage, order
 from tiebreak.store import Store
@@ -28,7 +31,7 @@ WORKER_SECONDS = 10.0  # to start a worker: the libraries take most of it
 @dataclass(frozen=True)
 class Cost:
     """None: not known, and `missing` says why. memory: bytes at most; disk: bytes kept; transient:
-    bytes while it is built."""
+    bytes while it is built; parts: of the memory of one process, by what is held."""
 
     seconds: float | None
     memory: int | None
@@ -36,14 +39,17 @@ class Cost:
     transient: int | None
     time_from: TimeFrom
     missing: str = ""
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class NeededStage:
-    """An artefact to build."""
+    """An artefact to build. own: it stands for the one that each of many runs has for itself, and
+    only what it is called and what it costs are theirs (`RunCost.to_build` has the stages)."""
 
     stage: Stage
     cost: Cost
+    own: bool = False
 
     @property
     def title(self) -> str:
@@ -62,6 +68,14 @@ class RunCost:
     run: Run
     stages: tuple[NeededStage, ...]
     record: int
+
+    def to_build(self) -> list[tuple[Stage, Cost]]:
+        """The run's stages with their keys, and what they cost."""
+        own = {(stage.name, stage.what): stage for stage in self.run.plan.own}
+        return [
+            (own[one.stage.name, one.stage.what] if one.own else one.stage, one.cost)
+            for one in self.stages
+        ]
 
 
 def total(values: Sequence[float | None]) -> float | None:
@@ -96,9 +110,12 @@ class CostEstimate:
         for run in self.runs:
             now = heapq.heappop(free)
             for needed in run.stages:
-                if needed not in done:
-                    done[needed] = now + (needed.cost.seconds or 0.0)
-                now = max(now, done[needed])
+                if needed.own:
+                    now += needed.cost.seconds or 0.0
+                elif (ready := done.get(needed)) is None:
+                    done[needed] = now = now + (needed.cost.seconds or 0.0)
+                elif ready > now:
+                    now = ready
             heapq.heappush(free, now)
         return max(free)
 
@@ -110,6 +127,7 @@ class CostEstimate:
         """Bytes of the largest stage, as far as known."""
         return max((needed.cost.memory or 0 for needed in self.stages), default=0)
 
+    @functools.cached_property
     def disk(self) -> int:
         """Bytes kept: artefacts and records."""
         artefacts = sum(needed.cost.disk or 0 for needed in self.stages)
@@ -145,8 +163,18 @@ def estimate(
             if run.run_id not in begun
             or not is_done(records / run.run_id, run.evaluation_id, run.evaluators)
         )
-    stages, finished = tuple(counter.stages.values()), len(runs) - len(costs)
+    stages, finished = tuple(counter.needed), len(runs) - len(costs)
     return CostEstimate(stages, costs, finished, workers, counter.machine, counter.speeds.unread)
+
+
+def workers_for(workers: int | None, runs: Sequence[Run]) -> int:
+    """How many runs at once: as asked, else as many as have a core for each of their processes,
+    where every process keeps to one core; else one, which may use them all."""
+    if workers:
+        return workers
+    single = all(run.train.execution.num_threads == 1 for run in runs)
+    cores = max((run.train.execution.num_processes for run in runs), default=1)
+    return max(1, provenance.cpus() // cores) if single else 1
 
 
 @contextmanager
@@ -170,12 +198,16 @@ class _Stored:
         self._names: dict[str, frozenset[str]] = {}
         self._known: dict[tuple[str, str], bool] = {}
 
-    def __contains__(self, stage: Stage) -> bool:
-        if stage.name not in self._names:
-            folder = self.store.root / stage.name
+    def names(self, of: str) -> frozenset[str]:
+        """What the folder of stages of this name holds."""
+        if of not in self._names:
+            folder = self.store.root / of
             names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-            self._names[stage.name] = frozenset(names)
-        names = self._names[stage.name]
+            self._names[of] = frozenset(names)
+        return self._names[of]
+
+    def __contains__(self, stage: Stage) -> bool:
+        names = self.names(stage.name)
         if not names or stage.key not in names:
             return False
         at = stage.name, stage.key
@@ -185,18 +217,21 @@ class _Stored:
 
 
 class _Counter:
-    """Counts the stages of one run after another. stages: each that is to be built, once."""
+    """Counts the stages of one run after another. needed: each that is to be built, once; of a
+    run's own, one that stands for all alike, once for every run."""
 
     def __init__(self, runs: Sequence[Run], root: Path, machine: Machine) -> None:
-        self.stages: dict[Hashable, NeededStage] = {}
+        self.needed: list[NeededStage] = []
         times = Counter(run.run_id for run in runs)
         self._twice = {run_id for run_id, number in times.items() if number > 1}
         self._store = Store(root / "artefacts")
         self._stored = _Stored(self._store)
         self.speeds, self.machine = read_speeds(root / "runs", self._store, machine)
         self._sizes = SizeCache()
+        self._shared: dict[Hashable, NeededStage] = {}
+        self._counted: set[NeededStage] = set()
         self._alike: dict[Hashable, tuple[RunSize, int, dict[tuple[str, str], Cost]]] = {}
-        self._patterns: dict[Hashable, list[NeededStage | tuple[int, Cost]]] = {}
+        self._patterns: dict[Hashable, tuple[NeededStage, ...]] = {}
 
     def add(self, run: Run) -> RunCost:
         # Runs that differ in the method's settings only share the object `start`, and all costs.
@@ -205,37 +240,33 @@ class _Counter:
             size = self._sizes.size(run, lambda: self._tokens(run))
             self._alike[alike] = size, record_disk(size), {}
         size, record, costs = self._alike[alike]
-        own = run.plan.own
-        parents = tuple(map(id, run.plan.align.parents.values()))
-        at = alike, parents, tuple(stage in self._stored for stage in own)
-        if at not in self._patterns:
-            self._patterns[at] = self._pattern(run, size, costs)
-        twice = run.run_id in self._twice
-        needed = []
-        for entry in self._patterns[at]:
-            if isinstance(entry, tuple):
-                place, cost = entry
-                stage = own[place]
-                # A key takes time, and only a run that is measured twice shares such a stage.
-                named = (stage.name, stage.key) if twice else id(stage)
-                entry = self.stages.get(named) or NeededStage(stage, cost)
-                self.stages[named] = entry
-            needed.append(entry)
-        return RunCost(run, tuple(needed), record)
+        if run.run_id in self._twice:  # measured in two ways: what it trains is counted once
+            pattern = self._pattern(run, size, costs, frozenset())
+        else:
+            parents = tuple(map(id, run.plan.align.parents.values()))
+            # A key takes time, and is not asked for where no artefact of that name is.
+            some = any(map(self._stored.names, run.plan.own_names))
+            stored = tuple(stage in self._stored for stage in run.plan.own) if some else ()
+            at = alike, parents, stored
+            if at not in self._patterns:
+                own = frozenset(map(id, run.plan.own))
+                self._patterns[at] = self._pattern(run, size, costs, own)
+            pattern = self._patterns[at]
+        self.needed += [one for one in pattern if one.own or one not in self._counted]
+        self._counted.update(pattern)
+        return RunCost(run, pattern, record)
 
     def _pattern(
-        self, run: Run, size: RunSize, costs: dict[tuple[str, str], Cost]
-    ) -> list[NeededStage | tuple[int, Cost]]:
-        """The stages to build, parents first: shared ones, and of the run's own the places among
-        them and what they cost."""
-        places = {id(stage): place for place, stage in enumerate(run.plan.own)}
-        return [
-            (places[id(stage)], self._cost_of(stage, size, costs))
-            if id(stage) in places
-            else self._needed((stage.name, stage.key), stage, size, costs)
+        self, run: Run, size: RunSize, costs: dict[tuple[str, str], Cost], own: frozenset[int]
+    ) -> tuple[NeededStage, ...]:
+        """The stages to build, parents first. own: of those that no other run has."""
+        return tuple(
+            NeededStage(stage, self._cost_of(stage, size, costs), own=True)
+            if id(stage) in own
+            else self._needed(stage, size, costs)
             for stage in order(run.plan.targets(), self._stored.__contains__)
             if stage not in self._stored
-        ]
+        )
 
     def _tokens(self, run: Run) -> dict[str, Path]:
         """Where the rows of each side are, or will be, as token ids."""
@@ -243,11 +274,12 @@ class _Counter:
                 for stage in run.plan.stages() if stage.name == "tokens"}  # fmt: skip
 
     def _needed(
-        self, named: Hashable, stage: Stage, size: RunSize, costs: dict[tuple[str, str], Cost]
+        self, stage: Stage, size: RunSize, costs: dict[tuple[str, str], Cost]
     ) -> NeededStage:
-        if named not in self.stages:
-            self.stages[named] = NeededStage(stage, self._cost_of(stage, size, costs))
-        return self.stages[named]
+        named = stage.name, stage.key
+        if named not in self._shared:
+            self._shared[named] = NeededStage(stage, self._cost_of(stage, size, costs))
+        return self._shared[named]
 
     def _cost_of(self, stage: Stage, size: RunSize, costs: dict[tuple[str, str], Cost]) -> Cost:
         kind = stage.name, stage.what
@@ -256,9 +288,12 @@ class _Counter:
         return costs[kind]
 
     def _cost(self, stage: Stage, size: RunSize) -> Cost:
-        machine, cost = self.machine, stage_cost(stage.name, stage.what, size)
+        machine = self.machine
+        cost = stage_cost(stage.name, stage.what, size, machine.place)
         seconds, source = self.speeds.seconds(stage.name, stage.what, cost, size, machine)
         memory = cost.memory
-        if memory is not None and not machine.devices:  # else each process has a device's
-            memory *= processes(size.run, stage.name)
-        return Cost(seconds, memory, cost.disk, cost.transient, source, cost.missing)
+        if memory is not None and not machine.place.on_gpu:  # else each process has a GPU's
+            memory *= machine.processes(size.run, stage.name)
+        return Cost(
+            seconds, memory, cost.disk, cost.transient, source, cost.missing, cost.parts
+        )  # fmt: skip

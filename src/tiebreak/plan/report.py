@@ -47,7 +47,7 @@ def _sums(estimate: CostEstimate, price_per_hour: float | None) -> Iterator[str]
     workers = "1 worker" if estimate.workers == 1 else f"{estimate.workers} workers"
     yield f"by the clock: {least}{duration(estimate.total_seconds())} with {workers}"
     yield (
-        f"disk: {size(estimate.disk())} kept, {size(estimate.transient())} of checkpoints while "
+        f"disk: {size(estimate.disk)} kept, {size(estimate.transient())} of checkpoints while "
         f"it lasts; memory: {size(estimate.memory())} for the largest stage"
     )
     if price_per_hour is not None:
@@ -86,7 +86,7 @@ def refuse_without_room(estimate: CostEstimate) -> None:
 
 
 def _shortage(estimate: CostEstimate) -> str | None:
-    kept, scratch, free = estimate.disk(), estimate.transient(), estimate.machine.free
+    kept, scratch, free = estimate.disk, estimate.transient(), estimate.machine.free
     if kept + scratch <= free:
         return None
     return (
@@ -135,20 +135,20 @@ def _measured(cost: RunCost, root: Path) -> Iterator[tuple[str, float, float]]:
     folder, store = _record(cost, root), Store(root / "artefacts")
     manifest, rows = read_manifest(folder), throughput(folder)
     built = {(e["stage"], e["key"]) for e in manifest["stages"] if not e["reused"]}
-    for needed in cost.stages:
-        at = needed.stage.name, needed.stage.key
+    for stage, guess in cost.to_build():
+        at = stage.name, stage.key
         if at not in built:
             continue
         real = build_seconds(store, *at, manifest["times"])
-        if needed.stage.name == "align" and rows:
+        if stage.name == "align" and rows:
             steps = rows[-1]["step"]
             real = max(real or 0.0, steps * statistics.fmean(row["seconds"] for row in rows))
-            if needed.cost.memory:
+            if guess.memory:
                 num = 1 if manifest["host"]["devices"] else processes(cost.run, "align")
                 peak = rows[-1]["memory/peak"] * 2**20  # of one of them
-                yield "memory of align", needed.cost.memory, num * peak
-        if real and needed.cost.seconds:
-            yield needed.title, needed.cost.seconds, real
+                yield "memory of align", guess.memory, num * peak
+        if real and guess.seconds:
+            yield title(stage.name, stage.what), guess.seconds, real
 
 
 def _clock(manifests: Sequence[dict[str, Any]]) -> float:

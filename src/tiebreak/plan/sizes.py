@@ -18,10 +18,11 @@ from typing import Any
 from tiebreak.config.schema import Adapter, Lora, RunConfig
 from tiebreak.data.pair_sets import pair_sets
 from tiebreak.data.sources import Lengths
-from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
+from tiebreak.data.sources.source import DEMONSTRATIONS, TEST, TRAIN
 from tiebreak.errors import UserError
 from tiebreak.home import checkpoint_folder
 from tiebreak.model_folder import adapter_base, tensors, weight_files
+from tiebreak.plan.published import MODELS, ROWS
 from tiebreak.stages.tokens import pairs_of
 
 
@@ -31,7 +32,8 @@ class NotKnown(LookupError):
 
 @dataclass(frozen=True)
 class Shape:
-    """A causal LM. modules: linear layer -> (inputs + outputs), summed over the layers."""
+    """A causal LM. modules: linear layer -> (inputs + outputs), summed over the layers; tied: the
+    head is the embedding."""
 
     parameters: int
     layers: int
@@ -39,6 +41,19 @@ class Shape:
     intermediate: int
     vocabulary: int
     modules: tuple[tuple[str, int], ...] = ()
+    tied: bool = True
+
+    @functools.cached_property
+    def layer(self) -> float:
+        """Parameters of one layer."""
+        return (self.parameters - (2 - self.tied) * self.vocabulary * self.hidden) / self.layers
+
+    @functools.cached_property
+    def kv(self) -> float:
+        """Width of a position's keys, as of its values; that of its states where no layer is named
+        for keys alone."""
+        keys = dict(self.modules).get("k_proj")
+        return self.hidden if keys is None else keys / self.layers - self.hidden
 
     def adapter(self, lora: Lora) -> int:
         """Parameters of a LoRA adapter: rank x (inputs + outputs) of each target."""
@@ -133,7 +148,10 @@ class SizeCache:
             tokens = folders()
             sides = (*run.data.sides(), *([DEMONSTRATIONS] if run.trains_sft else []))
             stored = {s: stored_lengths(tokens[s]) if s in tokens else None for s in sides}
-            lengths = {side: stored[side] or run.data.expected(side) for side in sides}
+            lengths = {
+                side: stored[side] or run.data.expected(side) or published_lengths(run, side)
+                for side in sides
+            }
             for name, one in pair_sets(run.evaluation.pair_sets).items():
                 found = stored_lengths(tokens[rows]) if (rows := pairs_of(name)) in tokens else None
                 lengths[rows] = found or one.expected(run.data.max_length)
@@ -160,8 +178,17 @@ def stored_lengths(tokens: Path) -> Lengths | None:
     )
 
 
+def published_lengths(run: RunConfig, side: str) -> Lengths | None:
+    """Of a side that is a data set of the Hub whose size is published; None: it is none."""
+    data, key = run.data, side if side in (TEST, DEMONSTRATIONS) else TRAIN
+    found = ROWS.get((getattr(data, key, ""), getattr(data, f"{key}_split", "")))
+    most = getattr(data, "max_rows" if side == TRAIN else "max_test_rows", None)
+    return found if found is None or most is None else replace(found, rows=min(found.rows, most))
+
+
 def start_shape(run: RunConfig) -> Shape | None:
-    """Shape of the run's start model; None for a model whose files are not on this machine."""
+    """Shape of the run's start model; None for a model whose files are not on this machine, unless
+    its shape is published."""
     source, made = run.start_source, run.model.pretraining
     if source == "here":
         from tiebreak.data.world import describe
@@ -178,7 +205,13 @@ def start_shape(run: RunConfig) -> Shape | None:
             folder = checkpoint_folder(place) or _cached_folder(place, revision)
     except UserError:  # the folder of a record's model has gone; a run that is composed has it
         return None
-    return None if folder is None else checkpoint_shape(folder)
+    if folder is not None:
+        return checkpoint_shape(folder)
+    return (
+        llama(*sizes[:-1], kv_heads=sizes[-1], tied=False)
+        if (sizes := MODELS.get(source))
+        else None
+    )
 
 
 @functools.lru_cache
@@ -220,7 +253,7 @@ def llama(
     layer = sum(i * o for i, o in linear.values()) + 2 * hidden
     total = (1 if tied else 2) * vocabulary * hidden + layers * layer + hidden
     modules = tuple((name, layers * (i + o)) for name, (i, o) in linear.items())
-    return Shape(total, layers, hidden, intermediate, vocabulary, modules)
+    return Shape(total, layers, hidden, intermediate, vocabulary, modules, tied)
 
 
 def checkpoint_shape(folder: Path) -> Shape | None:
@@ -251,7 +284,7 @@ def checkpoint_shape(folder: Path) -> Shape | None:
         if module and len(shape) == 2:
             sizes[module[1]] += sum(shape)
     total = sum(math.prod(shape) for shape in weights.values())
-    return Shape(total, layers, hidden, intermediate, vocabulary, tuple(sizes.items()))
+    return Shape(total, layers, hidden, intermediate, vocabulary, tuple(sizes.items()), tied)
 
 
 def _weights(folder: Path) -> dict[str, list[int]]:

@@ -9,6 +9,7 @@ data has to be there.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -25,6 +26,8 @@ from tiebreak import provenance
 from tiebreak.config.compose import read_config
 from tiebreak.config.schema import Adapter, RunConfig
 from tiebreak.errors import UserError
+from tiebreak.plan.gpus import Gpu
+from tiebreak.plan.memory import Layout, Place
 from tiebreak.plan.sizes import NotKnown, RunSize, SizeCache, side_of
 from tiebreak.plan.stage_costs import StageCost, stage_cost
 from tiebreak.store import ARTEFACT, Store, read_artefact
@@ -55,12 +58,15 @@ class TimeFrom(StrEnum):
 
 @dataclass(frozen=True)
 class Machine:
-    """Bytes of memory and of free disk; devices: names of accelerators, None: not known."""
+    """Bytes of memory and of free disk; devices: names of accelerators, None: not known. gpu: the
+    kind that a plan is made for, wherever it is made, with every run laid out as `layout`."""
 
     host: Mapping[str, Any]
     memory: int
     free: int
     devices: tuple[str, ...] | None = None
+    gpu: Gpu | None = None
+    layout: Layout = Layout()
 
     @classmethod
     def here(cls, home: Path) -> Machine:
@@ -71,33 +77,49 @@ class Machine:
 
     def is_like(self, host: Mapping[str, Any]) -> bool:
         """Whether a record's `host` names this kind of machine."""
+        if self.gpu is not None:
+            devices = host.get("devices") or ("none",)
+            return all(self.gpu.is_called(name) for name in devices)
         same = all(host.get(k) == v for k, v in self.host.items() if k != "devices")
         return same and self.devices in (None, tuple(host.get("devices", ())))
 
-    def threads(self, run: RunConfig, stage: str) -> int:
-        """What a stated or measured rate is multiplied by; a device counts as one."""
-        each, num = run.train.execution.num_threads, processes(run, stage)
-        if self.devices:
+    @functools.cached_property
+    def place(self) -> Place:
+        return Place(self.layout, bool(self.gpu or self.devices))
+
+    def processes(self, run: RunConfig, stage: str) -> int:
+        """How many processes do a stage together; on planned GPUs all do every stage."""
+        return self.layout.processes if self.gpu else processes(run, stage)
+
+    def threads(self, run: RunConfig, num: int) -> int:
+        """What a stated or measured rate is multiplied by where `num` processes do a stage; a
+        device counts as one."""
+        each = run.train.execution.num_threads
+        if self.place.on_gpu:
             return num
         return each * num if each else int(self.host["cpus"])
 
     @property
     def flops(self) -> float:
         """Stated FLOPs per second of a thread, or of a device."""
+        if self.gpu is not None:
+            return self.gpu.flops
         return GPU_FLOPS if self.devices else CPU_FLOPS
 
     @property
     def generate_share(self) -> float:
         """Part of that rate that is left while answers are written token by token."""
-        return GPU_GENERATE if self.devices else CPU_GENERATE
+        return GPU_GENERATE if self.place.on_gpu else CPU_GENERATE
 
     def work(self, cost: StageCost) -> float | None:
         """Work of a stage in the unit of its kind; forward passes beside answers take less time."""
-        return None if cost.work is None else cost.work + self.generate_share * cost.scored
+        if cost.work is None or not cost.scored:
+            return cost.work
+        return cost.work + self.generate_share * cost.scored
 
 
 def processes(run: RunConfig, stage: str) -> int:
-    """How many processes do a stage together."""
+    """How many processes do a stage together, here or in a record."""
     return run.train.execution.num_processes if stage == "align" else 1
 
 
@@ -109,7 +131,8 @@ class SpeedKey:
     near: Hashable
 
     @classmethod
-    def of(cls, name: str, what: str, size: RunSize) -> SpeedKey:
+    def of(cls, name: str, what: str, size: RunSize, num: int) -> SpeedKey:
+        """Of a stage that `num` processes do."""
         run = size.run
         data = (run.data.name, run.data.max_length, run.data.max_prompt_length)
         if name == "tokens":
@@ -117,7 +140,7 @@ class SpeedKey:
         adapted = run.train.adapter is Adapter.LORA and (name == "align" or what == "policy")
         adapter = run.train.lora if adapted else None
         model = (size.shape or run.model, run.train.precision,
-                 run.train.execution.num_threads, processes(run, name))  # fmt: skip
+                 run.train.execution.num_threads, num)  # fmt: skip
         method = (run.method_name, run.method.needs) if name == "align" else None
         near = (name, adapter if name == "align" else None, model)
         return cls((name, what, data, method, adapter, model), near)
@@ -154,11 +177,13 @@ class Speeds:
         self, name: str, what: str, cost: StageCost, size: RunSize, machine: Machine
     ) -> tuple[float | None, TimeFrom]:
         """The time of a stage, from the nearest that was measured."""
-        work, key, rates = machine.work(cost), SpeedKey.of(name, what, size), self._rates
         if cost.kind == "none":
             return 0.0, TimeFrom.NOTHING
+        work, rates = machine.work(cost), self._rates
         if work is None:
             return None, TimeFrom.UNKNOWN
+        num = machine.processes(size.run, name)
+        key = SpeedKey.of(name, what, size, num)
         for source, at in ((TimeFrom.SAME, key.like), (TimeFrom.SCALED, key.near)):
             if (source, at) in rates:
                 return work / rates[source, at], source
@@ -166,13 +191,14 @@ class Speeds:
             return work * ROW_SECONDS, TimeFrom.DEFAULT
         if size.shape is None:
             return None, TimeFrom.UNKNOWN
-        flops = work * size.shape.parameters / machine.threads(size.run, name)
+        flops = work * size.shape.parameters / machine.threads(size.run, num)
         if (TimeFrom.RATE, cost.kind) in rates:
             return flops / rates[TimeFrom.RATE, cost.kind], TimeFrom.RATE
         flops /= machine.generate_share if cost.kind == "generate" else 1
         if (TimeFrom.RATE, None) in rates:
             return flops / rates[TimeFrom.RATE, None], TimeFrom.RATE
-        return flops / machine.flops, TimeFrom.DEFAULT
+        waits = cost.sent / machine.gpu.sends if machine.gpu else 0.0  # less hides behind the work
+        return max(flops / machine.flops, waits), TimeFrom.DEFAULT
 
 
 def read_speeds(runs: Path, store: Store, machine: Machine) -> tuple[Speeds, Machine]:
@@ -251,7 +277,8 @@ def _measured(
         if seconds and (work := machine.work(cost)):
             known = size.shape is not None and cost.kind != "rows"
             flops = work * size.model().parameters if known else None
-            key, threads = SpeedKey.of(name, what, size), machine.threads(run, name)
+            num = processes(run, name)
+            key, threads = SpeedKey.of(name, what, size, num), machine.threads(run, num)
             yield MeasuredSpeed(key, cost.kind, work, flops, threads, seconds)
 
 

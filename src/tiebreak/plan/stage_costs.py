@@ -1,4 +1,4 @@
-"""What each kind of stage computes, holds in memory and leaves on the disk: the formulas.
+"""What each kind of stage computes, holds in memory, sends and leaves on the disk.
 
 Work is counted in FLOPs per parameter of the model: FORWARD for each position of a forward pass,
 padding left out. Sizes are bytes, at most. An evaluator's work is declared by its own file.
@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tiebreak.config.schema import Adapter
+from tiebreak.config.schema import Adapter, Optimiser, RunConfig
 from tiebreak.data.sources import Lengths
 from tiebreak.data.sources.source import DEMONSTRATIONS, TRAIN
 from tiebreak.data.sources.world import PROMPT, RESPONSE
-from tiebreak.plan.sizes import NotKnown, RunSize, Shape, side_of
+from tiebreak.plan import memory
+from tiebreak.plan.memory import FLOAT, HERE, Parts, Place, Step
+from tiebreak.plan.sizes import NotKnown, RunSize, side_of
 from tiebreak.stages.evaluators import evaluator_of
 from tiebreak.stages.start import PRETRAIN_CHECKPOINTS
 
 FORWARD = 2  # FLOPs per parameter and position
-FLOAT = 4  # bytes: weights, gradients and moments are float32 in every precision
-RUNTIME = 600 * 2**20  # bytes of a process with the libraries loaded, before any model
 WORLD_DOCUMENT = 51.0  # mean tokens of a document of the controlled world
 INSTRUCT_CHECKPOINTS = 100  # steps between two of them, where no setting says it
 WINDOW = 256  # rows that a pass without gradient cuts at once (engine/reference.py)
@@ -38,51 +38,64 @@ class StageCost:
                token ids), "none" (no model) or "unknown"
     work       FLOPs per parameter of the model; of "rows", how many
     scored     FLOPs per parameter of forward passes in a stage of the kind "generate"
-    memory, disk, transient  bytes: at most, kept, and while the stage is built
+    parts      bytes of each of the processes that do it together, at most, by what is held
+    disk, transient  bytes: kept, and while the stage is built
+    sent       bytes that each process sends to the others
     """
 
     kind: str
     work: float | None = None
-    memory: int | None = None
+    parts: Parts | None = None
     disk: int | None = None
     transient: int | None = None
     missing: str = ""
     scored: float = 0.0
+    sent: float = 0.0
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of all parts."""
+        return None if self.parts is None else round(sum(self.parts.values()))
 
 
-CostFormula = Callable[[RunSize, str], float]  # (size, what the stage is of) -> FLOPs or bytes
+# (size, what the stage is of, where it is done) -> FLOPs or bytes
+CostFormula = Callable[[RunSize, str, Place], float]
+MemoryFormula = Callable[[RunSize, str, Place], Parts]
 
 
 class _Formulas(NamedTuple):
     kind: str
     work: CostFormula
-    memory: CostFormula
+    memory: MemoryFormula
     disk: CostFormula
-    transient: CostFormula = lambda size, what: 0
+    transient: CostFormula = lambda size, what, place: 0
+    sent: CostFormula = lambda size, what, place: 0
 
 
-def stage_cost(name: str, what: str, size: RunSize) -> StageCost:
+def stage_cost(name: str, what: str, size: RunSize, place: Place = HERE) -> StageCost:
     """Cost of the stage `name` of a run; `what` tells two of one name apart."""
     if name == "tokens" and size.run.data.samples and what != DEMONSTRATIONS:
         data = size.run.data.name
         return StageCost("unknown", missing=f"what writing the rows of data={data} needs")
     if name not in _STAGES:
-        return _evaluator_cost(name, what == "policy", size)
+        return _evaluator_cost(name, what == "policy", size, place)
     kind, *formulas = _STAGES[name]
-    values: list[float | None] = []
+    values: list[Any] = []
     missing = ""
     for formula in formulas:
         try:
-            values.append(formula(size, what or name))
+            values.append(formula(size, what or name, place))
         except NotKnown as error:
             values.append(None)
             missing = missing or str(error)
-    work, *sizes = values
-    memory, disk, transient = (None if value is None else round(value) for value in sizes)
-    return StageCost(kind, work, memory, disk, transient, missing)
+    work, parts, disk, transient, sent = values
+    disk, transient = (None if value is None else round(value) for value in (disk, transient))
+    if parts is not None:
+        parts["runtime"] = place.runtime
+    return StageCost(kind, work, parts, disk, transient, missing, sent=sent or 0.0)
 
 
-def _evaluator_cost(name: str, of_policy: bool, size: RunSize) -> StageCost:
+def _evaluator_cost(name: str, of_policy: bool, size: RunSize, place: Place) -> StageCost:
     cost = evaluator_of(name, size.run.evaluation).cost
     if cost is None:
         return StageCost("unknown", missing=f"what the evaluator {name} needs")
@@ -96,16 +109,25 @@ def _evaluator_cost(name: str, of_policy: bool, size: RunSize) -> StageCost:
             size, of_policy = judge, False
     except NotKnown as error:
         return StageCost("unknown", missing=str(error))
+    parts: Parts | None = {}
+    missing = ""
     try:
         adapter = size.adapter() if of_policy else 0
-        writing = generate_memory(size, adapter) if written else RUNTIME
-        scoring = forward_memory(size, adapter) if scored else RUNTIME
-        memory, missing = round(max(writing, scoring)), ""
+        if written:
+            parts = _writing(size, place, adapter)
+        if scored:
+            parts = fullest(parts, _scoring(size, name, place, adapter))
+        parts["runtime"] = place.runtime
     except NotKnown as error:
-        memory, missing = None, str(error)
+        parts, missing = None, str(error)
     if written:
-        return StageCost("generate", written, memory, disk, 0, missing, scored)
-    return StageCost("forward" if scored else "none", scored, memory, disk, 0, missing)
+        return StageCost("generate", written, parts, disk, 0, missing, scored)
+    return StageCost("forward" if scored else "none", scored, parts, disk, 0, missing)
+
+
+def fullest(one: Parts, other: Parts) -> Parts:
+    """What takes more of two that are not there at once."""
+    return max(one, other, key=lambda parts: sum(parts.values())) if one else other
 
 
 def record_disk(size: RunSize) -> int:
@@ -123,15 +145,14 @@ def record_disk(size: RunSize) -> int:
 class SftWork:
     """What a supervised stage imitates.
 
-    rows: texts; tokens: of one text; batch: rows of an optimiser step; forward: rows of a forward
-    pass; every: steps between two checkpoints; recompute: activations are not kept.
+    rows: texts; tokens: of one text; batch: rows of an optimiser step; every: steps between two
+    checkpoints; recompute: activations are not kept.
     """
 
     rows: float
     tokens: float
     epochs: float
     batch: int
-    forward: int
     every: int
     recompute: bool = False
 
@@ -145,39 +166,41 @@ def sft_work(size: RunSize, name: str) -> SftWork:
     run, execution = size.run, size.run.train.execution
     if name == "sft":
         sft, lengths = run.train.sft, size.rows(DEMONSTRATIONS)
-        forward = min(sft.batch_size, max(1, execution.positions_per_cut // run.data.max_length))
         return SftWork(
             min(lengths.rows, sft.examples or lengths.rows), lengths.tokens, sft.epochs,
-            sft.batch_size, forward, execution.checkpoint_every, execution.gradient_checkpointing,
+            sft.batch_size, execution.checkpoint_every, execution.gradient_checkpointing,
         )  # fmt: skip
     if name == "pretrain":
         made = run.model.pretraining
         assert made is not None
         batch, every = made.batch_size, PRETRAIN_CHECKPOINTS
-        return SftWork(made.documents, WORLD_DOCUMENT, made.epochs, batch, batch, every)
+        return SftWork(made.documents, WORLD_DOCUMENT, made.epochs, batch, every)
     tuned = run.model.instruct_tuning
     assert tuned is not None and tuned.examples is not None
     tokens, batch, every = PROMPT + RESPONSE, tuned.batch_size, INSTRUCT_CHECKPOINTS
-    return SftWork(tuned.examples, tokens, tuned.epochs, batch, batch, every)
+    return SftWork(tuned.examples, tokens, tuned.epochs, batch, every)
 
 
-def _supervised_flops(size: RunSize, name: str) -> float:
+def _supervised_flops(size: RunSize, name: str, place: Place) -> float:
     """Forward, back to the activations and back to the weights; forward again to recompute."""
     work = sft_work(size, name)
     return FORWARD * (3 + work.recompute) * work.rows * work.epochs * work.tokens
 
 
-def _supervised_memory(size: RunSize, name: str) -> float:
-    """Weights, gradient and Adam's two moments; logits, their softmax and their gradient are
-    whole."""
-    shape, work = size.model(), sft_work(size, name)
-    positions = work.forward * work.tokens
-    logits = 3 * positions * shape.vocabulary * FLOAT
-    weights = 4 * FLOAT * shape.parameters
-    return RUNTIME + weights + _activations(shape, positions, work.recompute) + logits
+def _supervised_memory(size: RunSize, name: str, place: Place) -> Parts:
+    """A micro-batch of texts, whose logits are made in chunks."""
+    work, execution = sft_work(size, name), size.run.train.execution
+    positions = max(work.tokens, min(execution.positions_per_cut, work.batch * work.tokens))
+    step = Step(positions, execution.head_chunk, work.recompute)
+    return memory.training(size.model(), step, place.layout, place.number(size.run))
 
 
-def _supervised_transient(size: RunSize, name: str) -> float:
+def _supervised_sent(size: RunSize, name: str, place: Place) -> float:
+    work = sft_work(size, name)
+    return _sent(size, place, work.steps, work.batch * work.tokens, adapted=False)
+
+
+def _supervised_transient(size: RunSize, name: str, place: Place) -> float:
     work = sft_work(size, name)
     return _checkpoints(work.steps, work.every, 3 * size.model().parameters)
 
@@ -185,7 +208,7 @@ def _supervised_transient(size: RunSize, name: str) -> float:
 # align
 
 
-def _align_flops(size: RunSize, what: str) -> float:
+def _align_flops(size: RunSize, what: str, place: Place) -> float:
     """Training, and forwards beside it: of a live reference, the whole batch, mismatched rows."""
     run, lengths = size.run, size.rows(TRAIN)
     models = 2 if size.has_live_reference() else 1
@@ -201,60 +224,88 @@ def _align_flops(size: RunSize, what: str) -> float:
     return FORWARD * (passes * lengths.positions + forwards) * size.align_steps()[1]
 
 
-def _align_memory(size: RunSize, what: str) -> float:
-    """Weights, an adapter, gradient and Adam's two moments of what is trained, a frozen copy as
-    live reference, activations of a micro-batch and a chunk of logits."""
-    run, shape, adapter = size.run, size.model(), size.adapter()
-    copies = 2 if size.has_live_reference() and not adapter else 1
-    weights = FLOAT * (copies * shape.parameters + adapter + 3 * size.trained())
-    recompute = run.train.execution.gradient_checkpointing
+def _align_memory(size: RunSize, what: str, place: Place) -> Parts:
+    """Log-probs and probabilities of a reference may stand beside the policy's; where an adapter is
+    trained, its base is the reference."""
+    run, adapter, needs = size.run, size.adapter(), size.run.method.needs
+    number, execution = place.number(run), run.train.execution
+    reference = 0
+    if size.has_live_reference() and not adapter:
+        reference = FLOAT if needs.moving_reference else number
     positions = _micro_batch(size, run.train.batch_size)
-    # Log-probs and probabilities of a reference stand beside the policy's.
-    logits = (2 if run.method.needs.forward_kl else 1) * _logits(size, positions)
-    return RUNTIME + weights + _activations(shape, positions, recompute) + logits
+    distributions = 2 if needs.forward_kl else 1
+    step = Step(
+        positions, execution.head_chunk, execution.gradient_checkpointing, distributions
+    )  # fmt: skip
+    return memory.training(
+        size.model(), step, place.layout, number, adapter, reference, _moments(run)
+    )
 
 
-def _align_disk(size: RunSize, what: str) -> float:
+def _align_sent(size: RunSize, what: str, place: Place) -> float:
+    positions = size.run.train.batch_size * size.rows(TRAIN).positions
+    adapted = size.run.train.adapter is Adapter.LORA
+    return _sent(size, place, size.align_steps()[0], positions, adapted)
+
+
+def _sent(size: RunSize, place: Place, steps: int, positions: float, adapted: bool) -> float:
+    """positions: of an optimiser batch. Each micro-batch gathers the weights forward and backward,
+    and reduces float32 gradients within a copy, then over the copies; adapters are small."""
+    layout, parameters = place.layout, size.model().parameters
+    if layout.processes == 1:
+        return 0.0
+    budget = size.run.train.execution.positions_per_cut
+    cuts = steps * max(1, math.ceil(positions / layout.processes / budget))
+    within, among = (1 - 1 / count for count in (layout.shards, layout.replicas))
+    each = within * 2 * place.number(size.run)
+    if not adapted:
+        each += within * FLOAT + among * 2 * FLOAT / layout.shards
+    return cuts * parameters * each
+
+
+def _align_disk(size: RunSize, what: str, place: Place) -> float:
     return FLOAT * size.trained() + LOGGED * size.align_steps()[0]
 
 
-def _align_transient(size: RunSize, what: str) -> float:
+def _align_transient(size: RunSize, what: str, place: Place) -> float:
     moving = size.model().parameters if size.run.method.needs.moving_reference else 0
     every = size.run.train.execution.checkpoint_every
-    return _checkpoints(size.align_steps()[0], every, 3 * size.trained() + moving)
+    kept = (1 + _moments(size.run)) * size.trained()
+    return _checkpoints(size.align_steps()[0], every, kept + moving)
+
+
+def _moments(run: RunConfig) -> int:
+    """Numbers that the optimiser keeps of each weight."""
+    return 1 if run.train.optimiser is Optimiser.RMSPROP else 2
 
 
 def _checkpoints(steps: int, every: int, floats: int) -> float:
-    """Weights and two moments; the last checkpoint goes only when the next is whole."""
+    """Weights and moments; the last checkpoint goes only when the next is whole."""
     return min(2, math.ceil(steps / every)) * FLOAT * floats
 
 
 # Passes without gradient.
 
 
-def forward_memory(size: RunSize, adapter: int = 0) -> float:
-    """Weights, what one layer holds, and a chunk of logits."""
-    shape, positions = size.model(), _micro_batch(size, WINDOW)
-    weights = FLOAT * (shape.parameters + adapter)
-    return RUNTIME + weights + positions * _layer(shape) + _logits(size, positions)
+def _scoring(size: RunSize, what: str, place: Place, adapter: int = 0) -> Parts:
+    positions = _micro_batch(size, WINDOW)
+    step = Step(positions, size.run.train.execution.head_chunk, recompute=False)
+    return memory.scoring(size.model(), step, place.number(size.run), adapter)
 
 
-def generate_memory(size: RunSize, adapter: int = 0) -> float:
-    """Weights, keys and values of a batch of answers, and the logits of their last positions."""
-    shape, evaluation = size.model(), size.run.evaluation
+def _writing(size: RunSize, place: Place, adapter: int = 0) -> Parts:
+    evaluation = size.run.evaluation
     batch = min(evaluation.batch_size, size.prompts())
     length = size.held_out().prompt + evaluation.max_new_tokens
-    cache = batch * length * shape.layers * 2 * shape.hidden * FLOAT
-    weights = FLOAT * (shape.parameters + adapter)
-    return RUNTIME + weights + cache + 2 * batch * shape.vocabulary * FLOAT
+    return memory.writing(size.model(), batch, length, place.number(size.run), adapter)
 
 
-def _reference_flops(size: RunSize, what: str) -> float:
+def _reference_flops(size: RunSize, what: str, place: Place) -> float:
     lengths = size.rows(TRAIN)
     return FORWARD * lengths.rows * (lengths.single if _mismatched(what) else lengths.positions)
 
 
-def _reference_disk(size: RunSize, what: str) -> float:
+def _reference_disk(size: RunSize, what: str, place: Place) -> float:
     """A float per scored token, an offset per response and one per row."""
     lengths = size.rows(TRAIN)
     responses = 1 if _mismatched(what) else lengths.responses
@@ -265,32 +316,11 @@ def _mismatched(what: str) -> bool:
     return what == "mismatched responses"
 
 
-# Parts of a model's memory.
-
-
-def _activations(shape: Shape, positions: float, recompute: bool) -> float:
-    """What a forward leaves for the backward pass; recomputed: a layer's input, and one layer."""
-    if recompute:
-        return positions * (shape.layers * FLOAT * shape.hidden + _layer(shape))
-    return positions * shape.layers * _layer(shape)
-
-
-def _layer(shape: Shape) -> int:
-    """Bytes of one position in one layer, attention kept fused."""
-    return FLOAT * (10 * shape.hidden + 4 * shape.intermediate)
-
-
 def _micro_batch(size: RunSize, rows: int) -> float:
     """Positions of a micro-batch: a row at least, the budget or all `rows` at most."""
     budget, lengths = size.run.train.execution.positions_per_cut, size.lengths.get(TRAIN)
     row = budget if lengths is None else lengths.positions
     return max(row, min(budget, rows * row))
-
-
-def _logits(size: RunSize, positions: float) -> float:
-    """Log-probs and probabilities of a chunk."""
-    chunk = min(size.run.train.execution.head_chunk, positions)
-    return 2 * chunk * size.model().vocabulary * FLOAT
 
 
 def _side(size: RunSize, what: str) -> Lengths:
@@ -299,22 +329,23 @@ def _side(size: RunSize, what: str) -> Lengths:
 
 _TOKENS = _Formulas(
     "rows",
-    lambda size, what: _side(size, what).rows,
-    lambda size, what: RUNTIME,
-    lambda size, what: _side(size, what).rows * (FLOAT * _side(size, what).tokens + 64),
+    lambda size, what, place: _side(size, what).rows,
+    lambda size, what, place: {},
+    lambda size, what, place: _side(size, what).rows * (FLOAT * _side(size, what).tokens + 64),
 )
 _OVERLAP = _Formulas(
     "rows",
-    lambda size, what: size.rows(TRAIN).rows,
-    lambda size, what: RUNTIME,
-    lambda size, what: 100,
+    lambda size, what, place: size.rows(TRAIN).rows,
+    lambda size, what, place: {},
+    lambda size, what, place: 100,
 )
 _SUPERVISED = _Formulas(
     "train",
     _supervised_flops,
     _supervised_memory,
-    lambda size, name: FLOAT * size.model().parameters,
+    lambda size, name, place: FLOAT * size.model().parameters,
     _supervised_transient,
+    _supervised_sent,
 )
 _STAGES = {
     "tokens": _TOKENS,
@@ -323,7 +354,12 @@ _STAGES = {
     "instruct": _SUPERVISED,
     "sft": _SUPERVISED,
     "reference": _Formulas(
-        "forward", _reference_flops, lambda size, what: forward_memory(size), _reference_disk
+        "forward",
+        _reference_flops,
+        _scoring,
+        _reference_disk,
     ),
-    "align": _Formulas("train", _align_flops, _align_memory, _align_disk, _align_transient),
+    "align": _Formulas(
+        "train", _align_flops, _align_memory, _align_disk, _align_transient, _align_sent
+    ),
 }

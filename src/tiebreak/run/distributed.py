@@ -1,10 +1,10 @@
 """A run whose training is several processes: those it starts, or those of a `torchrun` typed.
 
-`train.execution.num_processes`: torchrun's processes train; the record, the artefact's lock, the
-other stages and the evaluation stay in this one. The ranks read their run from the environment;
-rank 0 says on stdout how far they are; each holds a lock while it may write. When their stdin ends,
-because they are to stop or the process that started them was killed, they save a checkpoint and
-leave. The first that fails says why in a file: the others fail then too.
+`train.execution.num_processes`: torchrun's processes train; the record, the artefact's lock and the
+other stages stay in this one (`run.shares` divides the evaluation). The ranks read their run from
+the environment; rank 0 says on stdout how far they are; each holds a lock while it may write. When
+their stdin ends, because they are to stop or the process that started them was killed, they save a
+checkpoint and leave. The first that fails says why in a file: the others fail then too.
 
 A typed `torchrun`: each process is `tiebreak run`. Rank 0 does the run. The others wait for one
 word of it, to train beside it or to leave, which it says once it holds the artefact's lock. Stages
@@ -14,6 +14,7 @@ before align are one process's work, in a child without torchrun's environment.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import json
 import logging
@@ -32,6 +33,7 @@ from typing import IO, NoReturn
 
 from tiebreak import interrupt, provenance
 from tiebreak.compose import Run
+from tiebreak.engine.processes import join, rank, world_size
 from tiebreak.engine.progress import quiet_libraries
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
@@ -44,7 +46,7 @@ from tiebreak.store import Store, try_lock
 TASK, WORK = "TIEBREAK_TASK", "TIEBREAK_WORK"  # for the ranks: their run, and where they write
 FAILED, LOCK = "failed.json", "ranks.lock"  # among the checkpoints, which go when all is done
 STOPPED = 143
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
              "GROUP_RANK", "ROLE_RANK", "ROLE_WORLD_SIZE")  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def train(run: Run, work: Path, log: TrainingLog) -> None:
     """The align stage of a run, whose parents are there, built in `work` by its ranks. Raises what
     ended the first of them; `Stopped` with a checkpoint there."""
     num = run.train.execution.num_processes
-    _check_devices(num)
+    check_devices(num)
     folder = work / "checkpoints"
     folder.mkdir(exist_ok=True)
     _wait_for_earlier(folder)
@@ -85,7 +87,8 @@ def command(num: int) -> list[str]:
     return [sys.executable, "-m", "tiebreak.run.distributed", str(num)]
 
 
-def _check_devices(num: int) -> None:
+def check_devices(num: int) -> None:
+    """UserError where there are GPUs, and fewer than processes."""
     import torch
 
     found = torch.cuda.device_count() if torch.cuda.is_available() else num
@@ -172,14 +175,6 @@ def launch(num: str) -> None:
         os._exit(STOPPED)
 
 
-def world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def rank() -> int:
-    return int(os.environ.get("RANK", "0"))
-
-
 def check(run: Run) -> None:
     """UserError where a launcher started another number of processes than was asked for."""
     asked, started = run.train.execution.num_processes, os.environ.get("WORLD_SIZE")
@@ -195,6 +190,12 @@ def check(run: Run) -> None:
             "accelerate launch was asked for several processes and started one; leave it out and "
             "give train.execution.num_processes=NUMBER"
         )
+    for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
+        if os.environ.get(name) == "true":
+            raise UserError(
+                f"{name} is not read: each process would hold the whole model; leave accelerate "
+                "launch out and give train.execution.num_processes=NUMBER"
+            )
 
 
 class Others(contextlib.AbstractContextManager["Others"]):
@@ -228,14 +229,9 @@ def _build(run: Run, work: Path, log: TrainingLog | None = None) -> None:
 
 def _word(train: bool) -> bool:
     """What rank 0 says, in every process."""
-    import datetime
-
-    import torch
     from torch import distributed
 
-    if not distributed.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=datetime.timedelta(hours=24))
+    join(datetime.timedelta(hours=24))
     words = [train]
     distributed.broadcast_object_list(words, src=0)
     return words[0]
@@ -247,7 +243,7 @@ def prepare(run: Run) -> None:
     if all(store.has(stage.name, stage.key) for stage in run.plan.align.parents.values()):
         return
     plain = {k: v for k, v in os.environ.items()
-             if k not in _TORCHRUN and not k.startswith("TORCHELASTIC")}  # fmt: skip
+             if k not in TORCHRUN and not k.startswith("TORCHELASTIC")}  # fmt: skip
     done = subprocess.run(
         task.command("prepare"), input=task.payload(run), stdout=subprocess.PIPE, text=True,
         env=plain,

@@ -23,9 +23,10 @@ from tiebreak.errors import Busy, UserError
 from tiebreak.home import artefacts_dir, checkout, home, runs_dir
 from tiebreak.interrupt import Pruned, Stopped
 from tiebreak.run import distributed
+from tiebreak.run.shares import Beside
 from tiebreak.stages.align import check_kind
 from tiebreak.stages.evaluators import evaluator_of
-from tiebreak.stages.evaluators.evaluator import ITEMS, read_rows
+from tiebreak.stages.evaluators.evaluator import ITEMS, how_of, read_rows
 from tiebreak.stages.evaluators.judged import judge_settings, ready
 from tiebreak.stages.overlap import read_overlap, refuse_shared
 from tiebreak.stages.stage import Context, OnStep, Paths, Stage, free_memory, make
@@ -94,9 +95,10 @@ def _execute(
     ready_to_judge([run])
     if run.trains:
         _train(run, log, store, made, others)
-    for measured in run.plan.evaluations.values():
-        for stage in measured.stages:
-            made(stage)
+    with Beside(run) as beside:
+        for name, measured in run.plan.evaluations.items():
+            for at, stage in enumerate(measured.stages):
+                made(beside.divided(name, at, stage))
     for stage in run.plan.overlaps.values():
         made(stage)
     record.update_manifest(**manifest(run, store, record, outcome.artefacts))
@@ -292,16 +294,29 @@ def write_evaluation(run: Run, store: Store, record: Record) -> dict[str, Any]:
                 record.write_jsonl(path, content)
     earlier = read_result(record.folder, run.evaluation_id)
     kept = earlier.get("start", {}).get("metrics", {})
+    how = {**earlier.get("how", {}), **_how(run, store)}
     found = {name: read_overlap(store.path(stage.name, stage.key))
              for name, stage in run.plan.overlaps.items()}  # fmt: skip
     shared = {**earlier.get("overlap", {}), **found}
     return {
         **({"overlap": shared} if shared else {}),
+        **({"how": how} if how else {}),
         "evaluators": {**earlier.get("evaluators", {}), **run.evaluators},
         "settings": run.resolved["evaluation"] | judge_settings(run),
         "metrics": {**earlier.get("metrics", {}), **metrics},
         "start": {"model": start_model(run, store), "metrics": {**kept, **of_start}},
     }
+
+
+def _how(run: Run, store: Store) -> dict[str, dict[str, Any]]:
+    """Evaluator -> how it was computed on the policy, and on the start model, where it says so."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, measured in run.plan.evaluations.items():
+        for stage in measured.stages:
+            role = "policy" if stage is measured.policy else "start"
+            if said := how_of(store.path(stage.name, stage.key)):
+                found.setdefault(name, {})[role] = said
+    return found
 
 
 def start_model(run: Run, store: Store) -> str:

@@ -12,7 +12,7 @@ from tiebreak.errors import UserError
 
 
 def command(what: str) -> list[str]:
-    """The command line of a worker; `what` is "prepare" or "run"."""
+    """The command line of a worker; `what` is "prepare", "run" or "share"."""
     return [sys.executable, "-m", "tiebreak.run.worker", what]
 
 

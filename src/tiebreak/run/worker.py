@@ -81,12 +81,17 @@ def attempt(what: str, task: dict[str, Any]) -> dict[str, Any]:
 def do(what: str, run: Run, trial: dict[str, Any] | None = None) -> dict[str, Any]:
     """One task, done here; its answer."""
     from tiebreak.engine.progress import quiet_libraries
-    from tiebreak.run import distributed
+    from tiebreak.run import distributed, shares
 
     try:
         if what == "prepare":
             quiet_libraries()
             distributed.build_parents(run)
+            return {}
+        if what == "share":
+            assert trial is not None
+            quiet_libraries()
+            shares.compute(run, **trial)
             return {}
         outcome = take_turns(run, trial)
     except Pruned as pruned:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tiebreak.config.schema import Adapter, RunConfig, Schedule, TrainConfig
+from tiebreak.config.schema import Adapter, RunConfig, TrainConfig
 from tiebreak.config.typed import settings_of
 from tiebreak.errors import UserError
 from tiebreak.methods import Method
@@ -17,7 +16,6 @@ from tiebreak.stages.checkpoint import Checkpoint
 from tiebreak.stages.reference import TABLE, References
 from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
 from tiebreak.store import Settings
-from tiebreak.track.record import dumps
 from tiebreak.track.record_format import LAYOUT, METRICS
 
 if TYPE_CHECKING:
@@ -25,10 +23,7 @@ if TYPE_CHECKING:
     from tiebreak.engine.probe import Probe
     from tiebreak.engine.reference import Live
     from tiebreak.engine.scorer import TrainingData
-    from tiebreak.engine.trainer import PreferenceTrainer
-
-SCHEDULES = {Schedule.LINEAR: "linear", Schedule.COSINE: "cosine",
-             Schedule.CONSTANT: "constant_with_warmup"}  # fmt: skip
+    from tiebreak.engine.trainer import Trainer
 
 
 def align_stage(
@@ -69,36 +64,27 @@ def train_settings(train: TrainConfig, reference: bool) -> Settings:
 
 
 def _build(context: Context, start: Checkpoint, work: Path, paths: Paths) -> None:
-    from tiebreak.engine.checkpoints import last_checkpoint, step_of, train
-    from tiebreak.engine.progress import quiet_trainer
+    from tiebreak.engine import processes
 
     run, log, look = context.run, context.log, context.on_step
-    kept = work / METRICS
-    main = int(os.environ.get("RANK", "0")) == 0
-    resume = last_checkpoint(work / "checkpoints", clean=main)
-    rows = _rows_until(kept, step_of(resume) if resume else 0)
-    if main:
-        kept.write_text("".join(rows))
 
     def on_step(step: int, metrics: dict[str, float], speed: dict[str, float]) -> None:
-        line = dumps({"step": step, **metrics}, f"{METRICS}, step {step}")
-        with kept.open("a") as stream:
-            stream.write(line + "\n")
         if log is not None:
             log.step(step, metrics, speed)
         if look is not None:
-            look(step, len(trainer.plan), paths, trainer.accelerator.unwrap_model(trainer.model))
+            look(step, len(trainer.plan), paths, trainer.model)
 
-    trainer, found = make_trainer(run, start, paths, work / "checkpoints", on_step)
+    trainer, found = make_trainer(run, start, paths, work, on_step)
+    logged = trainer.resume()
+    main = processes.rank() == 0
     if main:
         about = {"layout": found.layout, "difference": found.difference, "why": found.why}
         (work / LAYOUT).write_text(json.dumps(about))
-    quiet_trainer(trainer, f"align, {run.method_name}")
     if log is not None:
-        log.begin(len(rows), len(trainer.plan), work / "checkpoints")
-    train(trainer, resume)
-    if trainer.args.should_save:
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(work)
+        log.begin(logged, len(trainer.plan), work / "checkpoints")
+    trainer.train()
+    if main:
+        trainer.model.save_pretrained(work)
         _forget_folder(work, start.source or "start")
         start.tokenizer().save_pretrained(work)
 
@@ -113,16 +99,16 @@ def _forget_folder(work: Path, source: str) -> None:
 
 
 def make_trainer(
-    run: RunConfig, start: Checkpoint, paths: Paths, folder: Path, on_step: Callable
-) -> tuple[PreferenceTrainer, Probe]:
+    run: RunConfig, start: Checkpoint, paths: Paths, work: Path, on_step: Callable
+) -> tuple[Trainer, Probe]:
     """The trainer, and the layout that it scores rows in."""
-    from transformers import TrainingArguments, set_seed
-
     from tiebreak.data.tokens import Tokens
     from tiebreak.engine.batches import plan_batches
+    from tiebreak.engine.checkpoints import set_seed
     from tiebreak.engine.models import load_start, trainable
+    from tiebreak.engine.optimiser import Recipe
     from tiebreak.engine.scorer import Scorer
-    from tiebreak.engine.trainer import PreferenceTrainer, common_arguments, one_device
+    from tiebreak.engine.trainer import Trainer
 
     train, execution = run.train, run.train.execution
     set_seed(run.seed)
@@ -132,18 +118,18 @@ def make_trainer(
     data = training_data(run, Tokens.load(paths["tokens"]), paths, live)
     found = _probed(run, model, data)
     plan = plan_batches(len(data.tokens), train.batch_size, train.epochs, run.seed, train.max_steps)
-    arguments = TrainingArguments(
-        **common_arguments(folder, train.precision, run.seed, execution.checkpoint_every),
-        learning_rate=train.learning_rate, lr_scheduler_type=SCHEDULES[train.schedule],
-        warmup_steps=train.warmup_share, weight_decay=train.weight_decay,
-        max_grad_norm=train.max_grad_norm, num_train_epochs=1, per_device_train_batch_size=1,
-        activation_checkpointing=execution.gradient_checkpointing, logging_steps=1,
+    recipe = Recipe(
+        train.learning_rate, run.seed, schedule=train.schedule, warmup_share=train.warmup_share,
+        weight_decay=train.weight_decay, max_grad_norm=train.max_grad_norm,
+        optimiser=train.optimiser,
+        precision=train.precision, checkpoint_every=execution.checkpoint_every,
+        gradient_checkpointing=execution.gradient_checkpointing,
     )  # fmt: skip
     budget, overhead = execution.positions_per_cut, execution.cut_overhead
-    trainer = PreferenceTrainer(
-        model, run.method, Scorer(data, 0, budget, overhead, found.layout), plan,
-        one_device(arguments), on_step=on_step, precision=train.precision,
-        head_chunk=execution.head_chunk,
+    trainer = Trainer(
+        model, run.method, Scorer(data, 0, budget, overhead, found.layout), plan, recipe,
+        work / "checkpoints", log=work / METRICS, on_step=on_step,
+        head_chunk=execution.head_chunk, what=f"align, {run.method_name}",
     )  # fmt: skip
     return trainer, found
 
@@ -211,11 +197,3 @@ def check_kind(run: RunConfig, tokens: Path) -> None:
             f"method={name} needs pairs and data={data} is unpaired (one labelled response per "
             "row); use method=kto or method=bco, or data with chosen and rejected"
         )
-
-
-def _rows_until(path: Path, step: int) -> list[str]:
-    """Whole lines of a metrics file up to `step`."""
-    if not path.is_file():
-        return []
-    lines = path.read_text().splitlines(keepends=True)[:step]
-    return [line for line in lines if line.endswith("\n")]

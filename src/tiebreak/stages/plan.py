@@ -19,7 +19,13 @@ from tiebreak.metrics import GROUPS
 from tiebreak.stages.align import align_stage, train_settings
 from tiebreak.stages.checkpoint import Checkpoint, source_stamps
 from tiebreak.stages.evaluators import EVALUATORS, evaluator_of
-from tiebreak.stages.evaluators.evaluator import OF_BENCHMARKS, OF_JUDGES, OF_PAIR_SETS
+from tiebreak.stages.evaluators.evaluator import (
+    DRAWN,
+    OF_BENCHMARKS,
+    OF_JUDGES,
+    OF_PAIR_SETS,
+    of_answers,
+)
 from tiebreak.stages.evaluators.judged import identity, question_stamps
 from tiebreak.stages.overlap import overlap_stage
 from tiebreak.stages.reference import OF_TRAINING, References
@@ -84,6 +90,11 @@ class RunPlan:
             policy = evaluator.of_policy(start, self.align, needed)
             measured[name] = Measured(self.evaluators[name], start, policy)
         return measured
+
+    @property
+    def own_names(self) -> Iterator[str]:
+        """What the stages of `own` are called."""
+        return iter(("align", *self.of_start) if self.trains else ())
 
     @functools.cached_property
     def own(self) -> list[Stage]:
@@ -223,8 +234,8 @@ def _shared(question: _Question) -> _Shared:
 
 def _evaluation_id(run: RunConfig) -> str:
     rows = run.data.content(str(run.evaluation.split))
-    unread = OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES | {"name", "evaluators"}
-    how = settings_of(run.evaluation, unread)
+    unread = OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES | DRAWN | {"name", "evaluators"}
+    how = {**settings_of(run.evaluation, unread), **of_answers(run.evaluation)}
     judge = {"judge": identity(run)} if run.evaluation.judge.kind is not JudgeKind.NONE else {}
     return store.key("evaluation", {"rows": rows, "how": how, **judge})[:8]
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 TABLE = "logps.safetensors"
 # What scoring does not read of the group `train`.
 OF_TRAINING = frozenset(
-    "name learning_rate batch_size epochs max_steps schedule warmup_share weight_decay "
-    "max_grad_norm adapter lora reference drift sft execution".split()
+    "name learning_rate batch_size epochs max_steps schedule warmup_share optimiser "
+    "weight_decay max_grad_norm adapter lora reference drift sft execution".split()
 )
 
 

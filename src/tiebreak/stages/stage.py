@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from tiebreak import interrupt
 from tiebreak import store as artefacts
 from tiebreak.config.schema import RunConfig
+from tiebreak.kept_answers import Share
 from tiebreak.store import Artefact, Store
 
 RUN_SEED = "run_seed"  # the setting that tells the runs of a group apart
@@ -37,11 +38,13 @@ class TrainingLog(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What a build is given beside its stage: the run that asks for it, and who follows it."""
+    """What a build is given beside its stage: the run that asks for it, who follows it, and which
+    share of the items it computes, where it is one of several processes that do."""
 
     run: RunConfig
     log: TrainingLog | None = None
     on_step: OnStep | None = None
+    share: Share = Share()
 
 
 Builder = Callable[[Context, Path, Paths], None]

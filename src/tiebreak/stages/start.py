@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiebreak.config.schema import RunConfig, Start
 from tiebreak.config.typed import settings_of
@@ -13,12 +13,17 @@ from tiebreak.stages.checkpoint import Checkpoint, given, given_base
 from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage
 from tiebreak.stages.tokens import tokens_stage
 
+if TYPE_CHECKING:
+    from tiebreak.engine.optimiser import Recipe
+    from tiebreak.engine.supervised import Settings
+
 SCRATCH = ("checkpoints",)
+WARMUP = 0.1  # share of the steps
 PRETRAIN_CHECKPOINTS = 200  # steps between two of them, where no setting says it
 # What SFT does not read of the group `train`: the settings of align.
 OF_ALIGN = frozenset(
-    "name learning_rate batch_size epochs max_steps schedule warmup_share weight_decay "
-    "max_grad_norm adapter lora reference drift execution".split()
+    "name learning_rate batch_size epochs max_steps schedule warmup_share optimiser "
+    "weight_decay max_grad_norm adapter lora reference drift execution".split()
 )
 
 
@@ -53,23 +58,34 @@ def _sft_stage(run: RunConfig, base: Checkpoint) -> Stage:
 def _build_sft(context: Context, work: Path, paths: Paths) -> None:
     from tiebreak.data.tokens import Tokens
     from tiebreak.engine.models import load_start
-    from tiebreak.engine.supervised import Settings, fine_tune
+    from tiebreak.engine.optimiser import Recipe
+    from tiebreak.engine.supervised import fine_tune
 
     run = context.run
     base = _checkpoint(run, Start.BASE)
     data = Tokens.load(paths["tokens"])
     sft, execution = run.train.sft, run.train.execution
-    settings = Settings(
-        sft.learning_rate, sft.batch_size, sft.epochs, run.seed,
-        schedule="cosine",  # the Zephyr and SimPO recipes
+    recipe = Recipe(
+        sft.learning_rate, run.seed,
+        schedule="cosine", warmup_share=WARMUP,  # the Zephyr and SimPO recipes
         precision=run.train.precision, checkpoint_every=execution.checkpoint_every,
-        rows_per_forward=max(1, execution.positions_per_cut // run.data.max_length),
         gradient_checkpointing=execution.gradient_checkpointing,
     )  # fmt: skip
     keep = slice(0, sft.examples)
     answers = [row[0] for row in data.responses[keep]]
     model = load_start(base.place(paths), base.commit)
+    settings = _settings(run, recipe, sft.batch_size, sft.epochs)
     fine_tune(model, base.tokenizer(), data.prompts[keep], answers, settings, work)
+
+
+def _settings(run: RunConfig, recipe: Recipe, batch_size: int, epochs: float) -> Settings:
+    from tiebreak.engine.supervised import Settings
+
+    execution = run.train.execution
+    return Settings(
+        recipe, batch_size, epochs, execution.positions_per_cut, execution.cut_overhead,
+        execution.head_chunk,
+    )  # fmt: skip
 
 
 def _pretrain_stage(run: RunConfig) -> Stage:
@@ -87,7 +103,8 @@ def _build_pretrain(context: Context, work: Path, paths: Paths) -> None:
 
     from tiebreak.data import world
     from tiebreak.engine.models import device
-    from tiebreak.engine.supervised import Settings, fine_tune
+    from tiebreak.engine.optimiser import Recipe
+    from tiebreak.engine.supervised import fine_tune
 
     recipe = context.run.model.pretraining
     assert recipe is not None
@@ -109,11 +126,11 @@ def _build_pretrain(context: Context, work: Path, paths: Paths) -> None:
         torch.nn.init.zeros_(layer.mlp.down_proj.weight)
     texts = world.corpus(recipe.documents, recipe.seed)
     documents = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    settings = Settings(
-        recipe.learning_rate, recipe.batch_size, recipe.epochs, recipe.seed,
-        rows_per_forward=recipe.batch_size, checkpoint_every=PRETRAIN_CHECKPOINTS,
-        adam_beta2=0.98,
+    moves = Recipe(
+        recipe.learning_rate, recipe.seed, warmup_share=WARMUP, adam_beta2=0.98,
+        checkpoint_every=PRETRAIN_CHECKPOINTS,
     )  # fmt: skip
+    settings = _settings(context.run, moves, recipe.batch_size, recipe.epochs)
     fine_tune(model, tokenizer, [[]] * len(documents), documents, settings, work, "pretrain")
 
 
@@ -129,7 +146,8 @@ def _build_instruct(context: Context, work: Path, paths: Paths) -> None:
     from tiebreak.data import world
     from tiebreak.data.tokens import Limits, tokenise
     from tiebreak.engine.models import load_model
-    from tiebreak.engine.supervised import Settings, fine_tune
+    from tiebreak.engine.optimiser import Recipe
+    from tiebreak.engine.supervised import fine_tune
 
     recipe = context.run.model.instruct_tuning
     assert recipe is not None and recipe.examples is not None
@@ -137,9 +155,7 @@ def _build_instruct(context: Context, work: Path, paths: Paths) -> None:
     tokenizer: Any = world.build_tokenizer()
     tokens, _ = tokenise(examples, tokenizer, Limits(tokenizer.model_max_length))
     answers = [row[0] for row in tokens.responses]
-    settings = Settings(
-        recipe.learning_rate, recipe.batch_size, recipe.epochs, seed=0,
-        rows_per_forward=recipe.batch_size,
-    )  # fmt: skip
+    moves = Recipe(recipe.learning_rate, seed=0, warmup_share=WARMUP)
+    settings = _settings(context.run, moves, recipe.batch_size, recipe.epochs)
     model = load_model(paths["base"])
     fine_tune(model, tokenizer, tokens.prompts, answers, settings, work, "instruct")

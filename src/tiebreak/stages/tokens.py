@@ -43,7 +43,7 @@ def tokens_stage(run: RunConfig, start: Checkpoint, side: str) -> Stage:
     settings = {
         "data": run.data.content(side),
         "tokenizer": dict(start.tokenizer_settings) | _text_settings(run, start),
-        **(start.settings if written else {}),
+        **({**start.settings, "sampling": "item"} if written else {}),
     }
 
     def build(context: Context, work: Path, paths: Paths) -> None:
@@ -234,6 +234,7 @@ def sampler(start: Checkpoint, paths: Paths, kwargs: Mapping[str, Any]) -> Sampl
             model, encode_prompts(list(prompts), tokenizer, None, [own] * len(prompts)), seed=seed,
             pad_id=tokenizer.pad_token_id, end_ids=report.end_ids, max_new_tokens=max_new_tokens,
             temperature=temperature, batch_size=SAMPLES_AT_ONCE,
+            items=[f"prompt {number}" for number in range(len(prompts))],
         )  # fmt: skip
         return [tokenizer.decode(ids, skip_special_tokens=True) for ids in responses]
 

@@ -149,7 +149,7 @@ class SweepFile:
 
 def read_sweep_file(name: str, extra: Sequence[str] = ()) -> SweepFile:
     """`sweeps/NAME.yaml`, or a file. UserError names what is wrong in it, and the remedy."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped("sweeps") / f"{name}.yaml"
+    path = sweep_path(name)
     plan = _load(path, name)
     axes = {axis: _axis(axis, values, path.name) for axis, values in plan["axes"].items()}
     for method, own in plan["settings"].items():
@@ -169,12 +169,21 @@ def read_sweep_file(name: str, extra: Sequence[str] = ()) -> SweepFile:
     )  # fmt: skip
 
 
+def sweep_path(name: str) -> Path:
+    """Where the sweep of that name, or file, is or would be."""
+    return Path(name) if name.endswith((".yaml", ".yml")) else shipped("sweeps") / f"{name}.yaml"
+
+
+def sweep_names() -> list[str]:
+    """The sweeps that come with the project."""
+    return sorted(path.stem for path in shipped("sweeps").glob("*.yaml"))
+
+
 def _load(path: Path, name: str) -> Values:
     import yaml
 
     if not path.is_file():
-        names = sorted(p.stem for p in shipped("sweeps").glob("*.yaml"))
-        hint, there = nearest(name, names), ", ".join(names)
+        hint, there = nearest(name, sweep_names()), ", ".join(sweep_names())
         raise UserError(f"unknown sweep {name!r}{hint}; there are {there}")
     try:
         plan = yaml.safe_load(path.read_text())

@@ -33,6 +33,13 @@ class Browser:
             ["chromedriver", f"--port={port}"], **quiet, start_new_session=True
         )
         self._base = f"http://127.0.0.1:{port}"
+        try:
+            self._open_window(width, height, scripts)
+        except (OSError, AssertionError):
+            self._driver.kill()  # or it would outlive the tests
+            raise
+
+    def _open_window(self, width: int, height: int, scripts: bool) -> None:
         self._wait()
         arguments = ["--headless=new", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
                      "--disable-dev-shm-usage", f"--window-size={width},{height}"]  # fmt: skip
@@ -77,7 +84,7 @@ class Browser:
         found = self._ask("POST", "/element", {"using": "css selector", "value": "body"})
         return self._ask("GET", f"/element/{next(iter(found.values()))}/text")
 
-    def until(self, script: str, seconds: float = 20) -> Any:
+    def until(self, script: str, seconds: float = 120) -> Any:
         """Wait for `return ...` to be true. AssertionError names what never was."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -101,7 +108,7 @@ class Browser:
         path.write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
 
     def _wait(self) -> None:
-        for _ in range(200):
+        for _ in range(2400):
             try:
                 if self._ask("GET", "/status")["ready"]:
                     return
@@ -112,5 +119,5 @@ class Browser:
     def _ask(self, how: str, what: str, body: dict[str, Any] | None = None) -> Any:
         told = None if body is None else json.dumps(body).encode()
         request = Request(self._base + what, told, {"Content-Type": "application/json"}, method=how)
-        with urlopen(request, timeout=60) as answer:
+        with urlopen(request, timeout=300) as answer:
             return json.load(answer)["value"]

@@ -80,8 +80,10 @@ def test_the_policy_bars_what_a_page_could_ask(opened: Browser) -> None:
 
 
 def test_hostile_text_is_shown_as_text(opened: Browser) -> None:
+    opened.run("document.getElementById('answers').scrollIntoView()")
+    opened.until("return document.querySelector('#answers .prompt')")
     shown = opened.run("return document.getElementById('answers').textContent")
-    assert HOSTILE + "0" in shown
+    assert HOSTILE + "0" in shown and f"0: {HOSTILE}" in shown
     assert opened.run("return document.querySelectorAll('img, main script').length") == 0
 
 

@@ -16,15 +16,10 @@ from test_page_write import Parsed
 from tiebreak_analysis.figures.palette import look
 from tiebreak_analysis.page import displacement as displaced
 from tiebreak_analysis.page.charts import (
-    LONGEST,
-    MAX_CHARACTERS,
-    MAX_PROMPTS,
     MIN_POINTS,
-    answers,
     curves,
     largest_triangles,
     results,
-    shown_runs,
 )
 from tiebreak_analysis.page.groups import Group, differences, groups_of, looks_of
 from tiebreak_analysis.page.leaderboard import WIDTH, drawing, scale_of
@@ -99,49 +94,6 @@ def test_a_hundred_long_runs_stay_within_two_megabytes() -> None:
     found = curves(log, groups)
     assert MIN_POINTS <= found["points"] < 300
     assert len(json.dumps(found, separators=(",", ":"))) < 2_500_000
-
-
-def generations(length: int, count: int = 50) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"run_id": run, "id": f"p{at:02}", "prompt": "?", "before": "b", "after": "x" * length}
-            for run in ("a", "b")
-            for at in range(count)
-        ]
-    )
-
-
-def test_prompts_are_spread_and_start_answers_told_once() -> None:
-    found = answers(generations(3), None, {"g": "a", "h": "b"})
-    names = [name for name, _ in found["prompts"]]
-    assert len(names) == MAX_PROMPTS and found["of"] == 50
-    assert names[0] == "p00" and names[-1] > "p45"
-    assert found["texts"] == ["b", "xxx"]
-    assert found["groups"]["h"]["p00"] == [0, 1, None, None]
-
-
-def test_long_answers_are_cut_and_say_so() -> None:
-    found = answers(generations(LONGEST + 7), None, {"g": "a"})
-    assert found["texts"][1].endswith("… [7 more characters]")
-
-
-def test_fewer_prompts_where_texts_are_long() -> None:
-    many = pd.concat([generations(LONGEST).assign(run_id=f"r{at}") for at in range(40)])
-    found = answers(many, None, {f"g{at}": f"r{at}" for at in range(40)})
-    assert 1 <= len(found["prompts"]) < MAX_PROMPTS
-    assert len(found["prompts"]) * 40 * LONGEST <= MAX_CHARACTERS
-
-
-def test_rewards_stand_beside_the_answers() -> None:
-    items = pd.DataFrame({"run_id": ["a"], "id": ["p00"], "reward/before": [0.1234],
-                          "reward/after": [0.5]})  # fmt: skip
-    found = answers(generations(3), items, {"g": "a"})
-    assert found["groups"]["g"]["p00"][2:] == [0.123, 0.5]
-
-
-def test_answers_are_of_the_finished_run_of_the_lowest_seed() -> None:
-    runs = (record("a", status="failed"), record("b", seed=2), record("c", seed=3))
-    assert shown_runs([group(*runs)]) == {"g": "b"}
 
 
 def test_a_drawing_stays_inside_its_box_and_one_wild_interval_does_not_flatten_the_rest() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.analysis.tables.benchmark_records import drawn, write_answers
+from tests.analysis.tables.benchmark_records import drawn, write_answers, write_checkpoint
 from tiebreak_analysis.page.page import write
 from tiebreak_analysis.page.questions import names_of, packed, questions
 from tiebreak_analysis.records.runs import load
@@ -36,13 +36,13 @@ def test_each_model_has_a_sheet_of_answers(runs_dir: Path) -> None:
     before = {BOOLQ: drawn(rng, 0.5, 37)}
     after = {name: {BOOLQ: drawn(rng, 0.5, 37)} for name in ("dpo", "kto")}
     ids = {name: write_answers(runs_dir, name, 1, after[name], before) for name in after}
-    told = questions(load(runs_dir), ids)
+    told = questions(load(runs_dir), list(ids.values()))
     (benchmark,) = told["benchmarks"]
     assert (benchmark["metric"], benchmark["count"]) == (BOOLQ, 37)
     assert names_of(benchmark["ids"]) == [str(at) for at in range(37)]
     assert len(told["bits"]) == 3, "both have one start model"
-    for name in ids:
-        start, own = benchmark["groups"][name]
+    for name, key in ids.items():
+        start, own = benchmark["runs"][key]
         assert sheet(told, own, 37) == after[name][BOOLQ].tolist()
         assert sheet(told, start, 37) == before[BOOLQ].tolist()
 
@@ -55,20 +55,27 @@ def test_other_questions_and_shares_are_left_out(runs_dir: Path) -> None:
         "b": write_answers(runs_dir, "b", 1, more, more),
         "c": write_answers(runs_dir, "c", 1, some, {BOOLQ: np.full(20, 0.5)}),
     }
-    (benchmark,) = questions(load(runs_dir), ids)["benchmarks"]
-    assert set(benchmark["groups"]) == {"a", "c"} and benchmark["groups"]["c"][0] is None
+    (benchmark,) = questions(load(runs_dir), list(ids.values()))["benchmarks"]
+    assert set(benchmark["runs"]) == {ids["a"], ids["c"]} and benchmark["runs"][ids["c"]][0] is None
+
+
+def test_a_checkpoint_has_its_own_sheet_alone(runs_dir: Path) -> None:
+    key = write_checkpoint(runs_dir, "zephyr", {BOOLQ: np.ones(20)})
+    (benchmark,) = questions(load(runs_dir), [key])["benchmarks"]
+    start, own = benchmark["runs"][key]
+    assert start is None and own is not None
 
 
 def test_ten_models_on_many_questions_stay_small(runs_dir: Path) -> None:
     rng = np.random.default_rng(0)
     subjects = [f"a_long_name_of_subject_{at // 100:03d}" for at in range(14000)]
     before = {MMLU: drawn(rng, 0.5, 14000)}
-    ids = {
-        str(at): write_answers(
+    ids = [
+        write_answers(
             runs_dir, f"m{at}", 1, {MMLU: drawn(rng, 0.5, 14000)}, before, {"mmlu": subjects}
         )
         for at in range(10)
-    }
+    ]
     assert len(json.dumps(questions(load(runs_dir), ids))) < 30_000
 
 

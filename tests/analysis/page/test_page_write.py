@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -56,6 +57,12 @@ def payload(text: str) -> dict[str, Any]:
     return json.loads("".join(found))
 
 
+def packed_texts(text: str) -> dict[str, Any]:
+    """What the models wrote, as the browser unpacks it."""
+    found = [data for _, attributes, data in Parsed(text).raw if attributes.get("id") == "texts"]
+    return json.loads(gzip.decompress(base64.b64decode("".join(found))))
+
+
 @pytest.fixture(scope="module")
 def written() -> dict[str, str]:
     return {}
@@ -87,14 +94,17 @@ def test_text_is_escaped_where_it_enters() -> None:
 
 
 def test_a_generation_with_a_script_is_data(page: str) -> None:
-    assert HOSTILE + "0" in payload(page)["answers"]["texts"]
-    assert payload(page)["answers"]["prompts"][0] == ["p0", f"0: {HOSTILE}"]
+    told = packed_texts(page)
+    assert told["prompts"][0][:2] == ["p0", f"0: {HOSTILE}"]
+    assert HOSTILE + "0" in told["prompts"][0][2]
+    (held,) = [data for _, a, data in Parsed(page).raw if a.get("id") == "texts"]
+    assert re.fullmatch("[A-Za-z0-9+/=]+", held)
 
 
 def test_no_element_comes_from_a_record(page: str) -> None:
     parsed = Parsed(page)
     ids = [attributes.get("id") for name, attributes in parsed.elements if name == "script"]
-    assert ids == ["data", "library", "program"]
+    assert ids == ["data", "library", "texts", "program"]
     assert parsed.names().isdisjoint({"img", "iframe", "object", "embed", "base", "form input"})
     assert not any("style" in a or any(k.startswith("on") for k in a) for _, a in parsed.elements)
     assert HOSTILE in "".join(parsed.words), "the running method's setting, shown as text"
@@ -151,7 +161,7 @@ def test_running_runs_have_curves_and_no_result(page: str) -> None:
     running = next(group for group in told["groups"] if group["label"] == "simpo")
     assert running["id"] in told["curves"]["metrics"]["loss"]
     assert running["id"] not in told["results"]["groups"]
-    assert running["id"] not in told["answers"]["groups"]
+    assert not {key for key, _ in running["runs"]} & set(told["answers"]["runs"])
 
 
 def test_a_torn_record_is_named(page: str) -> None:

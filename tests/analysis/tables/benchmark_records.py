@@ -20,12 +20,14 @@ def write_answers(
     method: str,
     seed: int,
     after: Answers,
-    before: Answers,
+    before: Answers | None,
     subjects: Mapping[str, Sequence[str]] | None = None,
     **more: Any,
 ) -> str:
-    """`subjects`: task -> the subject of each of its questions."""
-    means = [{name: float(np.mean(x)) for name, x in side.items()} for side in (after, before)]
+    """`before` None: of a model without a start model. `subjects`: task -> the subject of each of
+    its questions."""
+    sides = (after, before or {})
+    means = [{name: float(np.mean(x)) for name, x in side.items()} for side in sides]
     run_id = write_record(runs_dir, method, seed, metrics=means[0], start_metrics=means[1], **more)
     files: dict[str, dict[str, Any]] = {}
     for name, values in after.items():
@@ -33,10 +35,17 @@ def write_answers(
         columns = files.setdefault(task, {"id": [str(at) for at in range(len(values))]})
         if subjects and task in subjects:
             columns["subject"] = list(subjects[task])
-        columns |= {f"{metric}/before": before[name], f"{metric}/after": values}
+        columns |= {} if before is None else {f"{metric}/before": before[name]}
+        columns[f"{metric}/after"] = values
     for task, columns in files.items():
         put_items(runs_dir / run_id, columns, f"items/{task}.parquet")
     return run_id
+
+
+def write_checkpoint(runs_dir: Path, name: str, answers: Answers, **more: Any) -> str:
+    """As `tiebreak evaluate --as NAME` leaves it."""
+    where = {"scenario": "checkpoint", "model": name}
+    return write_answers(runs_dir, name, 1, answers, None, **where, **more)
 
 
 def drawn(rng: np.random.Generator, chance: np.ndarray | float, size: int) -> np.ndarray:

@@ -50,15 +50,18 @@ def write(runs_dir: Path, right: dict[str, int], seeds: int = 1, **more: object)
 def test_mcnemar_and_its_correction(runs_dir: Path):
     write(runs_dir, {"dpo": 100, "kto": 112, "cpo": 104})
     table = comparison(load(runs_dir))
-    kto, dpo, cpo = (cell(table, name, ACC).models for name in ("kto", "dpo", "cpo"))
-    assert kto and dpo and cpo
-    raw = [binomtest(0, n).pvalue for n in (12, 8, 4)]  # kto-dpo, kto-cpo, cpo-dpo
-    assert dpo.p == pytest.approx(3 * raw[0]) and cpo.p == pytest.approx(2 * raw[1])
+    kto, dpo, cpo, start = (
+        cell(table, name, ACC).models for name in ("kto", "dpo", "cpo", "start model")
+    )
+    assert kto and dpo and cpo and start
+    raw = [binomtest(0, n).pvalue for n in (12, 8)]  # kto with dpo and its equal, the start model
+    assert dpo.p == pytest.approx(6 * raw[0]) and start.p == dpo.p
+    assert cpo.p == pytest.approx(4 * raw[1])
     assert (kto.highest, kto.differs, dpo.differs, cpo.differs) == (True, False, True, True)
-    section = table.sections[0]
-    assert section.num_model_tests == 3, "a gain from one start is no second test"
-    assert [(pair.better, pair.worse) for pair in section.model_pairs] == [
-        ("kto", "cpo"), ("kto", "dpo"),
+    models = table.sections[0].models
+    assert models.number == 6, "a gain from one start is no second test"
+    assert [(pair.better, pair.worse) for pair in models.pairs] == [
+        ("kto", "cpo"), ("kto", "start model"), ("kto", "dpo"),
     ]  # fmt: skip
     assert dpo.behind is not None and dpo.behind.mean == pytest.approx(0.06)
 
@@ -73,7 +76,7 @@ def test_never_the_marks_of_methods(runs_dir: Path):
     ]
     text = markdown(table)
     assert "†" not in text and "**7" not in text
-    assert "50.0‡ (± 7.0)" in text and "70.0 (± 6.4)" in text
+    assert "50.0‡ (± 7.0)" in text and "70.0 (± 6.4)" in text and "50.0‡ ± 7.0" in text
     assert "none of them is marked best or tied" in text
 
 
@@ -81,18 +84,22 @@ def test_three_seeds_have_no_model_marks(runs_dir: Path):
     write(runs_dir, {"dpo": 100, "kto": 140}, seeds=3)
     write(runs_dir, {"cpo": 60})
     table = comparison(load(runs_dir))
-    assert table.sections[0].num_model_tests == 0 and "‡" not in markdown(table)
+    assert table.sections[0].models.number == 1, "the start model and the row of one seed"
     assert cell(table, "kto", ACC).models is None
-    assert cell(table, "cpo", ACC).models is not None, "its interval over questions"
+    found = cell(table, "cpo", ACC).models
+    assert found is not None and found.differs
+    text = markdown(table)
+    assert "start model above cpo by 20.0 points" in text and "kto above" not in text
 
 
 def test_the_sentence_in_every_format(runs_dir: Path):
     write(runs_dir, {"dpo": 100, "kto": 140, "cpo": 138})
     table = comparison(load(runs_dir))
     words = (
-        "these pairs of models differ on these questions: in boolq/acc kto above dpo by 20.0 "
-        "points [14.4, 25.6], cpo above dpo by 19.0 points [13.5, 24.5]; nothing is said of "
-        "training again"
+        "these pairs of models differ on these questions: in boolq/acc kto above start model by "
+        "20.0 points [14.4, 25.6], kto above dpo by 20.0 points [14.4, 25.6], cpo above start "
+        "model by 19.0 points [13.5, 24.5], cpo above dpo by 19.0 points [13.5, 24.5]; nothing is "
+        "said of training again"
     )
     assert f"- **align-from-base**, models: {words.replace('[', '|[').replace(']', '|]')}".replace(
         "|", "\\"
@@ -107,8 +114,10 @@ def test_the_sentence_in_every_format(runs_dir: Path):
     assert (line["model_differs"], line["best"], line["p"]) == ("1", "0", "")
     assert float(line["model_behind"]) == pytest.approx(0.2) and float(line["model_p"]) < 1e-9
     told = json.loads(sidecar(table))["sections"][0]["models"]
-    assert told["num_tests"] == 3
-    assert [(p["better"], p["worse"]) for p in told["pairs"]] == [("kto", "dpo"), ("cpo", "dpo")]
+    assert told["num_tests"] == 6
+    assert [(p["better"], p["worse"]) for p in told["pairs"]] == [
+        ("kto", "start model"), ("kto", "dpo"), ("cpo", "start model"), ("cpo", "dpo"),
+    ]  # fmt: skip
 
 
 def test_alike_models_are_said_to_be_so(runs_dir: Path):
@@ -129,7 +138,7 @@ def test_two_seeds_are_two_models(runs_dir: Path):
     write(runs_dir, {"dpo": 100, "kto": 112}, seeds=2)
     table = comparison(load(runs_dir))
     found = cell(table, "dpo", ACC)
-    assert found.models is not None and found.models.p == pytest.approx(binomtest(0, 12).pvalue)
+    assert found.models is not None and found.models.p == pytest.approx(3 * binomtest(0, 12).pvalue)
     assert found.interval.low is not None and "(±" not in markdown(table)
 
 
@@ -138,7 +147,7 @@ def test_few_questions_say_nothing(runs_dir: Path):
         values = {ACC: answers(right, 9)}
         write_answers(runs_dir, method, 1, values, values)
     table = comparison(load(runs_dir))
-    assert table.sections[0].num_model_tests == 0 and "± -" in markdown(table)
+    assert table.sections[0].models.number == 0 and "± -" in markdown(table)
     assert "none of them is marked\n" in markdown(table)
 
 
@@ -146,8 +155,8 @@ def test_too_many_pairs_are_not_tested(runs_dir: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(ties, "MOST", 2)
     write(runs_dir, {"dpo": 100, "kto": 140, "cpo": 60})
     table = comparison(load(runs_dir))
-    assert table.sections[0].num_model_tests == 0 and "‡" not in markdown(table)
-    assert "3 pairs of single models are too many to test over their questions" in table.notes
+    assert table.sections[0].models.number == 0 and "‡" not in markdown(table)
+    assert "6 pairs of single models are too many to test over their questions" in table.notes
 
 
 def test_subjects_are_the_items(runs_dir: Path):
@@ -175,7 +184,7 @@ def test_rewards_of_one_seed(runs_dir: Path, write_study: WriteStudy):
     table = comparison(load(runs_dir))
     found = cell(table, "cpo", "gold/reward").models
     assert found is not None and found.differs
-    assert "in gold/reward kto above cpo by 0." in markdown(table)
+    assert "kto above cpo by 0." in markdown(table)
 
 
 def test_tables_of_equal_models_are_seldom_marked(runs_dir: Path):
@@ -188,4 +197,4 @@ def test_tables_of_equal_models_are_seldom_marked(runs_dir: Path):
             write_answers(runs_dir, method, 1, values, values, model=f"m{at}")
     table = comparison(load(runs_dir))
     assert len(table.sections) == 12
-    assert sum(bool(section.model_pairs) for section in table.sections) <= 2
+    assert sum(bool(section.models.pairs) for section in table.sections) <= 2

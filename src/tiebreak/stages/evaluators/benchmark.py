@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tiebreak.config.schema import RunConfig
@@ -45,7 +43,6 @@ SIZES = {
     "boolq": Size(3270, 135, 2, 140),
     "ifeval": Size(541, 50, 0, 0, answer=400),
 }
-KEPT = "kept"  # the folder of answers while a benchmark is under way
 
 
 @functools.cache
@@ -58,7 +55,7 @@ def benchmark(task: str) -> Evaluator:
         files=functools.partial(_files, task),
         asks=functools.partial(_asks, task),
         cost=functools.partial(_cost, SIZES[task], task) if task in SIZES else None,
-        scratch=(KEPT,),
+        divides=lambda run: True,
     )
 
 
@@ -81,19 +78,18 @@ def _items(task: str, subject: Subject) -> list[Row]:
             "template; give model.chat_template=FILE.jinja or the name of one (docs/data.md), or "
             "evaluation.chat_template=false"
         )
-    with tempfile.TemporaryDirectory() as elsewhere:
-        kept = (subject.work or Path(elsewhere)) / KEPT
-        kept.mkdir(exist_ok=True)
-        with quietly(), autocast(run.train.precision):
-            lm = PrefixLM(
-                subject.model, subject.tokenizer, evaluation.batch_size, kept / "answers.jsonl",
-                head_chunk=run.train.execution.head_chunk, what=task,
-                template=run.model.chat_template_kwargs,
-            )  # fmt: skip
-            return ask(
-                lm, benchmarks_of(evaluation)[task], questions=evaluation.questions,
-                chat_template=evaluation.chat_template, mirror=evaluation.mirror,
-            )  # fmt: skip
+    with quietly(), autocast(run.train.precision):
+        lm = PrefixLM(
+            subject.model, subject.tokenizer, evaluation.batch_size, subject.kept(),
+            head_chunk=run.train.execution.head_chunk, what=task,
+            template=run.model.chat_template_kwargs,
+        )  # fmt: skip
+        rows = ask(
+            lm, benchmarks_of(evaluation)[task], questions=evaluation.questions,
+            chat_template=evaluation.chat_template, mirror=evaluation.mirror,
+        )  # fmt: skip
+    subject.how |= lm.told()
+    return rows
 
 
 def _metrics(task: str, rows: Sequence[Row]) -> dict[str, float]:

@@ -9,23 +9,30 @@ docs/extending.md adds one step by step.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from tiebreak import store
-from tiebreak.config.schema import RunConfig
+from tiebreak.config.schema import EvaluationConfig, RunConfig
 from tiebreak.config.typed import settings_of
 from tiebreak.data.sources import Lengths
+from tiebreak.kept_answers import KeptAnswers, Share
 from tiebreak.stages.checkpoint import Checkpoint
+from tiebreak.stages.generator import Weights
 from tiebreak.stages.reference import OF_TRAINING
 from tiebreak.stages.stage import Context, Paths, Stage
 
 Row = dict[str, Any]
 ITEMS = "items.jsonl"
+HOW = "how.json"
+KEPT = "kept"  # the folder of what is known of the items while they are made
 # Settings of the group `evaluation` that belong to answers a model writes, and to nothing else.
 OF_ANSWERS = frozenset({"num_prompts", "max_new_tokens", "temperature", "batch_size", "seed"})
+# The same, in a form of its own: see `of_answers`.
+DRAWN = frozenset({"sampling", "generator"})
 # Those that belong to benchmarks, and to nothing else.
 OF_BENCHMARKS = frozenset({"benchmarks", "questions", "chat_template", "mirror"})
 # Those that belong to pair sets, and to nothing else.
@@ -36,7 +43,17 @@ OF_JUDGES = frozenset(
     "arena_hard_baseline".split()
 )
 # A label; what else is measured; which rows, that the key of their token ids tells.
-_NEVER = frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES
+_NEVER = (
+    frozenset({"name", "evaluators", "split"}) | OF_BENCHMARKS | OF_PAIR_SETS | OF_JUDGES | DRAWN
+)
+
+
+def of_answers(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """What answers depend on beside the settings of `OF_ANSWERS`. Greedy ones draw nothing; a
+    program has numbers of its own, and its version stands for it."""
+    if evaluation.generator.command:
+        return {"generator": evaluation.generator.version}
+    return {"sampling": str(evaluation.sampling)} if evaluation.samples_by_item else {}
 
 
 @dataclass
@@ -48,7 +65,9 @@ class Subject:
     the evaluator has of its own, as token ids.
     items: rows of the evaluators that this one needs, by name; items_start: the same of the start
     model, where the evaluator compares with it and the model is a policy. work: the folder of the
-    artefact that is being made, in which what a killed build left is found.
+    artefact that is being made, in which what a killed build left is found. weights: where the
+    model is. share: of the items, that this process computes and keeps. how: what the record is to
+    say of how the items were computed, beside what names them; the evaluator fills it.
     """
 
     run: RunConfig
@@ -59,6 +78,9 @@ class Subject:
     items: Mapping[str, list[Row]] = field(default_factory=dict)
     items_start: Mapping[str, list[Row]] = field(default_factory=dict)
     work: Path | None = None
+    weights: Weights | None = None
+    share: Share = Share()
+    how: dict[str, Any] = field(default_factory=dict)
     _model: Any = None
 
     @property
@@ -72,6 +94,11 @@ class Subject:
         assert self.load_start is not None
         self._model = None
         return self.load_start()
+
+    def kept(self, what: str = "") -> KeptAnswers:
+        """What is known already of a part of the items, and stays until the artefact is whole."""
+        folder = None if self.work is None else self.work / KEPT / _slug(what)
+        return KeptAnswers(folder, self.share)
 
 
 class RunSize(Protocol):
@@ -132,6 +159,9 @@ class Evaluator:
     version                  raised when the same settings start to give other items
     more(run)                what else its items depend on: plain JSON, beside the group's settings
     against_start            whether the policy's items depend on what `needs` left of the start
+    divides(run)             whether several processes may compute its items: `items` of a subject
+                             with a share computes that and keeps it, and finds it when it is asked
+                             for all
     calls(run, of_policy)    about (calls, tokens sent) to a judge, for a policy or a start model;
                              None: to none
     """
@@ -151,10 +181,11 @@ class Evaluator:
     asks: Callable[[RunConfig], Mapping[str, Any]] | None = None
     own_rows: bool = False
     cost: Callable[[RunSize, bool], Work] | None = None
-    scratch: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = (KEPT,)
     version: int = 1
     more: Callable[[RunConfig], Mapping[str, Any]] = lambda run: {}
     against_start: bool = False
+    divides: Callable[[RunConfig], bool] = lambda run: False
     calls: Callable[[RunConfig, bool], tuple[float, float]] | None = None
 
     def settings(self, run: RunConfig, start: Checkpoint) -> dict[str, Any]:
@@ -185,7 +216,8 @@ class Evaluator:
     def _asked(self, run: RunConfig) -> dict[str, Any]:
         if self.asks is not None:
             return dict(self.asks(run))
-        return {**settings_of(run.evaluation, _NEVER | self.ignores), **self.more(run)}
+        answers = {} if self.ignores >= OF_ANSWERS else of_answers(run.evaluation)
+        return {**settings_of(run.evaluation, _NEVER | self.ignores), **answers, **self.more(run)}
 
     def stage(
         self, run: RunConfig, start: Checkpoint, rows: Stage, needed: Mapping[str, Stage]
@@ -193,7 +225,12 @@ class Evaluator:
         """Its items for the start model. rows: held-out rows, or its own, as token ids."""
 
         def build(context: Context, work: Path, paths: Paths) -> None:
-            write_rows(work / ITEMS, self.items(_subject(context.run, self, start, paths, work)))
+            subject = _subject(context, self, start, paths, work)
+            rows = self.items(subject)
+            if context.share.whole:
+                write_rows(work / ITEMS, rows)
+                if subject.how:
+                    (work / HOW).write_text(json.dumps(subject.how, sort_keys=True) + "\n")
 
         parents, settings = dict(needed), self.settings(run, start)
         if self.reads_model:
@@ -216,21 +253,28 @@ class Evaluator:
         )  # fmt: skip
 
 
+def _slug(what: str) -> str:
+    return re.sub(r"\W+", "-", what)
+
+
 def _of_start(need: str) -> str:
     return f"{need} of the start model"
 
 
 def _subject(
-    run: RunConfig, evaluator: Evaluator, start: Checkpoint, paths: Paths, work: Path
+    context: Context, evaluator: Evaluator, start: Checkpoint, paths: Paths, work: Path
 ) -> Subject:
     from tiebreak.engine.models import load_policy, load_start
 
+    run = context.run
     items, before = (
         {need: read_rows(paths[role(need)] / ITEMS) for need in evaluator.needs
          if role(need) in paths}
         for role in (str, _of_start)
     )  # fmt: skip
-    about: dict[str, Any] = {"items": items, "items_start": before, "work": work}
+    about: dict[str, Any] = {
+        "items": items, "items_start": before, "work": work, "share": context.share,
+    }  # fmt: skip
     if not evaluator.reads_model:
         return Subject(run, Path(), None, lambda: None, **about)
     place = start.place(paths)
@@ -239,6 +283,7 @@ def _subject(
         return load_start(place, start.commit)
 
     tokens = paths.get("tokens", Path())
+    about["weights"] = Weights(place, start.commit, paths.get("policy"))
     if "policy" not in paths:
         return Subject(run, tokens, start.tokenizer(), load_this_start, **about)
     return Subject(
@@ -270,6 +315,12 @@ def summed(scored: list[list[Any]]) -> list[list[float]]:
 def mean(values: Sequence[float]) -> float:
     assert values, "an evaluation has at least one row"
     return sum(values) / len(values)
+
+
+def how_of(folder: Path) -> dict[str, Any]:
+    """What an evaluator's artefact says of how its items were computed; empty: nothing."""
+    path = folder / HOW
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

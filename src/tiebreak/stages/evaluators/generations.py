@@ -8,6 +8,7 @@ from typing import Any
 
 from tiebreak.config.schema import RunConfig
 from tiebreak.data.examples import text_of
+from tiebreak.stages.evaluators.answers import divides, scored, written
 from tiebreak.stages.evaluators.evaluator import (
     Evaluator,
     Row,
@@ -17,8 +18,7 @@ from tiebreak.stages.evaluators.evaluator import (
     mean,
     summed,
 )
-from tiebreak.stages.reference import score
-from tiebreak.stages.tokens import PROMPTS, read_report
+from tiebreak.stages.tokens import PROMPTS
 from tiebreak.track.record_format import GENERATIONS, items_file
 
 
@@ -30,10 +30,11 @@ def items(subject: Subject) -> list[Row]:
         return rows
     from tiebreak.engine.rows import Branches
 
+    names = [row["id"] for row in rows]
     branches = [Branches(row["prompt_ids"], [row["response_ids"]]) for row in rows]
-    logp = summed(score(subject.run, subject.model, branches, "generations, policy"))
-    start = subject.take_start()
-    before = summed(score(subject.run, start, branches, "generations, start model"))
+    of_policy, of_start = "generations, policy", "generations, start model"
+    logp = summed(scored(subject, names, branches, of_policy, lambda: subject.model))
+    before = summed(scored(subject, names, branches, of_start, subject.take_start))
     return [
         row | {"logp": policy, "logp_start": start}
         for row, (policy,), (start,) in zip(rows, logp, before, strict=True)
@@ -42,23 +43,13 @@ def items(subject: Subject) -> list[Row]:
 
 def _answers(subject: Subject) -> list[Row]:
     from tiebreak.data.tokens import encode_prompts
-    from tiebreak.engine.generation import generate
-    from tiebreak.engine.models import autocast
-    from tiebreak.engine.progress import progress
 
-    run, evaluation, tokenizer = subject.run, subject.run.evaluation, subject.tokenizer
-    asked = _prompts(subject)
+    asked, tokenizer = subject.share.take(_prompts(subject)), subject.tokenizer
     prompts = encode_prompts(
         [row["prompt"] for row in asked], tokenizer, [f"row {row['id']}" for row in asked],
         [row.get("template", {}) for row in asked],
     )  # fmt: skip
-    with progress("generations", len(prompts)) as advance, autocast(run.train.precision):
-        responses = generate(
-            subject.model, prompts, progress=advance, seed=evaluation.seed,
-            pad_id=tokenizer.pad_token_id, end_ids=read_report(subject.tokens)["end_ids"],
-            max_new_tokens=evaluation.max_new_tokens, temperature=evaluation.temperature,
-            batch_size=evaluation.batch_size,
-        )  # fmt: skip
+    responses = written(subject, [row["id"] for row in asked], prompts, "generations")
     return [
         {"id": row["id"], "prompt": shown(row["prompt"]), "prompt_ids": prompt,
          "response_ids": response, "tokens": len(response),
@@ -128,4 +119,6 @@ def cost(size: RunSize, of_policy: bool) -> Work:
     return Work(written, 2 * scored if of_policy else 0, disk)
 
 
-EVALUATOR = Evaluator("generations", items, metrics, compared, files, alone, cost=cost)
+EVALUATOR = Evaluator(
+    "generations", items, metrics, compared, files, alone, cost=cost, divides=divides
+)

@@ -22,8 +22,8 @@ from tiebreak.judges.judge import Gold, Judge
 from tiebreak.judges.questions import Asked, content_of, read_questions
 from tiebreak.judges.session import JUDGEMENTS, Judged, Question, judge_all
 from tiebreak.stages.checkpoint import given
+from tiebreak.stages.evaluators.answers import written
 from tiebreak.stages.evaluators.evaluator import Row, RunSize, Subject, Work
-from tiebreak.stages.tokens import read_report
 from tiebreak.store import stamps
 
 ORDERS, AGAIN = 2, "again"
@@ -160,36 +160,27 @@ def baseline_of(run: RunConfig, name: str) -> str | None:
 
 
 def answered(
-    subject: Subject, conversations: Sequence[Sequence[Message]], what: str
+    subject: Subject, names: Sequence[str], conversations: Sequence[Sequence[Message]], what: str
 ) -> list[list[int]]:
-    """Token ids of the model's answer to each conversation, the end token included."""
+    """Token ids of the model's answer to each conversation, the end token included. names: of the
+    conversations, different ones."""
     from tiebreak.data.tokens import encode_prompts
-    from tiebreak.engine.generation import generate
-    from tiebreak.engine.models import autocast
-    from tiebreak.engine.progress import progress
 
-    evaluation, tokenizer = subject.run.evaluation, subject.tokenizer
     template = dict(subject.run.model.chat_template_kwargs)
     asked = [list(turns) for turns in conversations]
-    prompts_ids = encode_prompts(asked, tokenizer, None, [template] * len(asked))
-    with progress(what, len(prompts_ids)) as advance, autocast(subject.run.train.precision):
-        return generate(
-            subject.model, prompts_ids, progress=advance, seed=evaluation.seed,
-            pad_id=tokenizer.pad_token_id, end_ids=read_report(subject.tokens)["end_ids"],
-            max_new_tokens=evaluation.max_new_tokens, temperature=evaluation.temperature,
-            batch_size=evaluation.batch_size,
-        )  # fmt: skip
+    prompts_ids = encode_prompts(asked, subject.tokenizer, None, [template] * len(asked))
+    return written(subject, names, prompts_ids, what)
 
 
 def single_answers(subject: Subject, name: str) -> list[Row]:
     """A row per question of one turn: id, category, prompt, response, tokens."""
-    asked = asked_of(subject.run, name, turns=1)
+    asked = subject.share.take(asked_of(subject.run, name, turns=1))
     said = [[{"role": "user", "content": one.turns[0]}] for one in asked]
-    written = answered(subject, said, f"{name} answers")
+    found = answered(subject, [one.id for one in asked], said, f"{name} answers")
     return [
         {"id": one.id, "category": one.category, "prompt": one.turns[0], "tokens": len(ids),
          "response": subject.tokenizer.decode(ids, skip_special_tokens=True)}
-        for one, ids in zip(asked, written, strict=True)
+        for one, ids in zip(asked, found, strict=True)
     ]  # fmt: skip
 
 

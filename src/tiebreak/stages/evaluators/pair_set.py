@@ -9,8 +9,8 @@ from typing import Any
 from tiebreak.config.schema import RunConfig
 from tiebreak.data.pair_sets import clean, pair_sets
 from tiebreak.stages.evaluators import pairs
+from tiebreak.stages.evaluators.answers import scored
 from tiebreak.stages.evaluators.evaluator import Evaluator, Row, RunSize, Subject, Work, summed
-from tiebreak.stages.reference import score
 from tiebreak.stages.tokens import pairs_of, read_categories
 from tiebreak.track.record_format import items_file
 
@@ -27,6 +27,7 @@ def pair_set(name: str) -> Evaluator:
         asks=functools.partial(_asks, name),
         own_rows=True,
         cost=functools.partial(_cost, name),
+        divides=lambda run: True,
     )
 
 
@@ -42,9 +43,14 @@ def _items(name: str, subject: Subject) -> list[Row]:
 
     tokens = Tokens.load(subject.tokens)
     data = TrainingData(tokens)
-    branches = [pairs.ends(data.branches(row)) for row in range(len(tokens))]
-    scored = summed(score(subject.run, subject.model, branches, name))
-    said = zip(tokens.ids, tokens.responses, read_categories(subject.tokens), scored, strict=True)
+    take = subject.share.take
+    ids, branches = (
+        take(tokens.ids),
+        [pairs.ends(data.branches(row)) for row in take(range(len(tokens)))],
+    )
+    logps = summed(scored(subject, ids, branches, name, lambda: subject.model))
+    categories = take(read_categories(subject.tokens))
+    said = zip(ids, take(tokens.responses), categories, logps, strict=True)
     return [
         {"id": id, "label": None, "category": category, "logp": logp,
          "lengths": [len(responses[0]), len(responses[-1])]}

@@ -7,6 +7,7 @@ from typing import Any
 
 from tiebreak.config.schema import RunConfig
 from tiebreak.metrics import above
+from tiebreak.stages.evaluators.answers import scored
 from tiebreak.stages.evaluators.evaluator import (
     OF_ANSWERS,
     Evaluator,
@@ -18,7 +19,6 @@ from tiebreak.stages.evaluators.evaluator import (
     summed,
     without_start,
 )
-from tiebreak.stages.reference import score
 from tiebreak.track.record_format import PAIR_TOKENS, PAIRS
 
 
@@ -31,11 +31,13 @@ def items(subject: Subject) -> list[Row]:
 
     tokens = Tokens.load(subject.tokens)
     data = TrainingData(tokens)
-    branches = [ends(data.branches(row)) for row in range(len(tokens))]
-    scored = score(subject.run, subject.model, branches, "pairs")
+    numbers = subject.share.take(range(len(tokens)))
+    branches = [ends(data.branches(row)) for row in numbers]
+    names = [tokens.ids[number] for number in numbers]
+    logps = scored(subject, names, branches, "pairs", lambda: subject.model)
     return [
         _item(tokens, number, logp, by_token)
-        for number, (logp, by_token) in enumerate(zip(summed(scored), scored, strict=True))
+        for number, logp, by_token in zip(numbers, summed(logps), logps, strict=True)
     ]
 
 
@@ -172,5 +174,6 @@ def cost(size: RunSize, of_policy: bool) -> Work:
 
 
 EVALUATOR = Evaluator(
-    "pairs", items, metrics, compared, files, alone, ignores=OF_ANSWERS, cost=cost
-)
+    "pairs", items, metrics, compared, files, alone, ignores=OF_ANSWERS, cost=cost,
+    divides=lambda run: True,
+)  # fmt: skip

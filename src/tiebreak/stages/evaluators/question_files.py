@@ -16,6 +16,7 @@ from tiebreak.judges.judge import Form
 from tiebreak.judges.prompts import version_of
 from tiebreak.judges.questions import Asked, content_of, read_answers
 from tiebreak.metrics import ARENA_HARD_CATEGORIES, MT_BENCH_CATEGORIES
+from tiebreak.stages.evaluators.answers import divides
 from tiebreak.stages.evaluators.evaluator import OF_ANSWERS, Evaluator, Row, Subject, mean
 from tiebreak.stages.evaluators.judged import (
     baseline_of,
@@ -39,7 +40,7 @@ def _answers(name: str) -> Evaluator:
     return Evaluator(
         f"{name}_answers", partial(single_answers, name=name), partial(_tokens, name),
         ignores=frozenset({"num_prompts"}), more=partial(files_of_questions, name=name),
-        cost=cost_of_answers(name),
+        cost=cost_of_answers(name), divides=divides,
     )  # fmt: skip
 
 

@@ -51,6 +51,13 @@ def engine_for(
         ) from None
 
 
+def gpus_of(runs: Sequence[Run]) -> int:
+    """How many GPUs each of these runs is to be given: one for each of its processes where it
+    computes in bfloat16, the most that one of them needs; a run in float32 asks for none."""
+    half = (run.train for run in runs if run.train.precision == "bfloat16")
+    return max((train.execution.num_processes for train in half), default=0)
+
+
 def _setting(item: str) -> tuple[str, Any]:
     """KEY=VALUE, the value as Hydra's grammar reads it."""
     from tiebreak.config.compose import parse

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from tiebreak import provenance
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
+from tiebreak.plan.estimate import workers_for
 from tiebreak.run.execute import failed_elsewhere
 from tiebreak.run.task import command, exit_words, payload, read_task
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
@@ -26,16 +26,6 @@ def engine(
     workers: int | None, runs: Sequence[Run], folder: Path, settings: Mapping[str, Any]
 ) -> Pool:
     return Pool(workers_for(workers, runs))
-
-
-def workers_for(workers: int | None, runs: Sequence[Run]) -> int:
-    """How many runs at once: as asked, else as many as have a core for each of their processes,
-    where every process keeps to one core; else one, which may use them all."""
-    if workers:
-        return workers
-    single = all(run.train.execution.num_threads == 1 for run in runs)
-    cores = max((run.train.execution.num_processes for run in runs), default=1)
-    return max(1, provenance.cpus() // cores) if single else 1
 
 
 class TaskWorker(Protocol):

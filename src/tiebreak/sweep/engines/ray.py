@@ -18,8 +18,10 @@ from typing import Any
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import home
+from tiebreak.plan.estimate import workers_for
 from tiebreak.run.task import payload
-from tiebreak.sweep.engines.local import Pool, Worker, workers_for
+from tiebreak.sweep.engines import gpus_of
+from tiebreak.sweep.engines.local import Pool, Worker
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
 SETTINGS = ("address", "num_cpus", "num_gpus")
@@ -38,7 +40,7 @@ def engine(
     workers: int | None, runs: Sequence[Run], folder: Path, settings: Mapping[str, Any]
 ) -> Ray:
     """Connected to the cluster. Ray's own handler of SIGTERM is set before a sweep sets its own."""
-    resources = {"num_cpus": 1, "num_gpus": 0, **settings}
+    resources = {"num_cpus": 1, "num_gpus": gpus_of(runs), **settings}
     address = resources.pop("address", None)
     for key, number in resources.items():
         if not isinstance(number, int | float) or number < 0:

@@ -28,9 +28,11 @@ from submitit.helpers import CommandFunction
 from tiebreak.compose import Run
 from tiebreak.errors import UserError
 from tiebreak.home import artefacts_dir
+from tiebreak.plan.estimate import workers_for
 from tiebreak.run.task import payload
 from tiebreak.store import FULL, UNWRITABLE, Store, disk_errors
-from tiebreak.sweep.engines.local import Worker, workers_for
+from tiebreak.sweep.engines import gpus_of
+from tiebreak.sweep.engines.local import Worker
 from tiebreak.sweep.tasks import Task, Tasks, Told, WorkerReply
 
 SETTINGS = None  # submitit knows them
@@ -67,15 +69,17 @@ def engine(
             "learns how a job ended; have it started, or use --engine local"
         )
     workers = workers_for(workers, runs)
-    slurm = Slurm(folder, workers, parameters(workers, settings))
+    slurm = Slurm(folder, workers, parameters(workers, settings, gpus_of(runs)))
     executor(folder, slurm.parameters)  # refuses a setting that submitit does not have
     return slurm
 
 
-def parameters(workers: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """submitit's settings: ours where none is given. A signal before the time limit is SIGTERM: the
-    run saves a checkpoint and leaves."""
+def parameters(workers: int, settings: Mapping[str, Any], gpus: int = 0) -> dict[str, Any]:
+    """submitit's settings: ours where none is given. gpus: that each job asks for, unless a setting
+    names some. A signal before the time limit is SIGTERM: the run saves a checkpoint and leaves."""
     given = {"array_parallelism": workers, "signal_delay_s": SIGNAL_SECONDS, **settings}
+    if gpus and not any("gpu" in key or key == "gres" for key in settings):
+        given["gres"] = f"gpu:{gpus}"
     if "time" not in given:
         minutes = given.setdefault("timeout_min", MINUTES)
         if not isinstance(minutes, int):
