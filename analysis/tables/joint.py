@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,9 +69,8 @@ def _with_column(
         at, win, term = _judged(frame, place, ids)
         wins[row, at], terms[row, at] = win, term
     seen = np.isfinite(wins).any(0)
-    found = joint(wins[:, seen], terms[:, seen])
     items = np.full_like(wins, np.nan)
-    items[:, seen] = found.items
+    items[:, seen] = _items(len(first), wins[:, seen].tobytes(), terms[:, seen].tobytes())
     rows_of = dict(zip(first, items, strict=True))
     means, columns = {}, {side: np.full(len(frame), np.nan) for side in SIDES}
     for model, (key, side) in places:
@@ -80,6 +80,13 @@ def _with_column(
         means[key, side] = float(np.nanmean(rows_of[model]))
     named = {f"{COLUMN}/{side}": values for side, values in columns.items()}
     return frame.assign(**named), means
+
+
+@lru_cache(maxsize=16)
+def _items(models: int, *content: bytes) -> Array:
+    """The joint fit of wins and terms (models, n): a page that follows runs asks again."""
+    wins, terms = (np.frombuffer(one).reshape(models, -1) for one in content)
+    return joint(wins, terms).items
 
 
 def _judged(

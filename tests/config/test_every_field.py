@@ -89,7 +89,7 @@ FIRST: dict[str, set[str] | None] = {
     "evaluation.judge": GIVEN,
     **{
         f"evaluation.{name}": set()
-        for name in "mt_bench alpaca_eval alpaca_eval_baseline "
+        for name in "mt_bench mt_bench_baseline alpaca_eval alpaca_eval_baseline "
         "arena_hard arena_hard_baseline".split()
     },
     **{

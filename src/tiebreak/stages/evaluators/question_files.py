@@ -27,7 +27,7 @@ from tiebreak.stages.evaluators.judged import (
     files_of_questions,
     single_answers,
 )
-from tiebreak.stages.evaluators.wins import Contest, turns_of
+from tiebreak.stages.evaluators.wins import Contest, answers_of, turns_of
 
 FIVE_VERDICTS = 2  # the version of arena_hard that asks for them
 
@@ -56,9 +56,7 @@ def _wins(contest: Contest, of: str, version: int = 1) -> Evaluator:
             return contest.rows(subject, own, read_answers(baseline, asked))
         if not subject.items_start:
             return []
-        before = [tuple(row.get("answers") or (row["response"],))
-                  for row in subject.items_start[answers]]  # fmt: skip
-        return contest.rows(subject, own, before)
+        return contest.rows(subject, own, list(map(answers_of, subject.items_start[answers])))
 
     return Evaluator(
         contest.name, items, contest.metrics, files=contest.files, needs=(answers,),

@@ -33,6 +33,11 @@ def turns_of(row: Row) -> tuple[str, ...]:
     return tuple(row.get("turns") or (row["prompt"],))
 
 
+def answers_of(row: Row) -> tuple[str, ...]:
+    """What the model answers, turn by turn."""
+    return tuple(row.get("answers") or (row["response"],))
+
+
 @dataclass(frozen=True)
 class Contest:
     """How the answers of one evaluator are compared, and its wins counted.
@@ -64,31 +69,27 @@ class Contest:
         more. failed: statuses. style: of both answers. turns: wins by turn, where there are
         several. weight: how much the question counts, where there are five verdicts, and so of each
         further session."""
-        questions = [
-            self._question(row, both, turn)
-            for row, other in zip(own, others, strict=True)
-            for both in [(tuple(row.get("answers") or (row["response"],)), other)]
-            for turn in range(self.turns)
-        ]
-        found = put(subject, questions)
+        pairs = list(zip(own, others, strict=True))
+        found = put(subject, [self._question(row, other, turn)
+                              for row, other in pairs for turn in range(self.turns)])  # fmt: skip
         by_row = [found[at : at + self.turns] for at in range(0, len(found), self.turns)]
         sessions = subject.run.evaluation.judge.sessions
         return [
             {"id": row["id"], "category": row.get("category", ""),
              **_judged(turns, sessions, self.five),
              "style": [style_of("\n\n".join(texts), self.five)
-                       for texts in (row.get("answers") or (row["response"],), other)]}
-            for row, turns, other in zip(own, by_row, others, strict=True)
+                       for texts in (answers_of(row), other)]}
+            for (row, other), turns in zip(pairs, by_row, strict=True)
         ]  # fmt: skip
 
-    def _question(self, row: Row, both: Sequence[Sequence[str]], turn: int) -> Question:
-        own, other = (conversation(turns_of(row), answers, turn) for answers in both)
-        name, (mine, others) = str(row["id"]), (one[turn] for one in both)
+    def _question(self, row: Row, other: Sequence[str], turn: int) -> Question:
+        name, asked, own = str(row["id"]), turns_of(row), answers_of(row)
+        before = conversation(asked, own, turn)
         if self.turns == 1:
-            return Question(name, own, mine, others, five=self.five)
+            return Question(name, before, own[turn], other[turn], five=self.five)
         return Question(
-            f"{name}/{turn + 1}", own, mine, others, row["references"][turn],
-            other if turn else None, drawn=name,
+            f"{name}/{turn + 1}", before, own[turn], other[turn], row["references"][turn],
+            conversation(asked, other, turn) if turn else None, drawn=name,
         )  # fmt: skip
 
     def metrics(self, rows: Sequence[Row]) -> dict[str, float]:
