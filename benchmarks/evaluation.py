@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("--task", required=True)
     parser.add_argument("--shots", type=int)
     parser.add_argument("--limit", type=int, help="questions; without it all")
-    parser.add_argument("--budget", type=int, default=512, help="new tokens of a forward, ours")
+    parser.add_argument("--budget", type=int, default=256, help="new tokens of a forward, ours")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--try", dest="questions_tried", type=int, default=8, metavar="N",
                         help="questions on which the batch sizes are tried")  # fmt: skip
