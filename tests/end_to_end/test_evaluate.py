@@ -105,13 +105,13 @@ def test_an_evaluation_that_was_stopped_goes_on(
     tiebreak: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tiebreak.stages.evaluators import pairs
+    from tiebreak.stages.evaluators import answers
 
     def stops(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as during:
-        during.setattr(pairs, "score", stops)
+        during.setattr(answers, "score", stops)
         stopped = tiebreak("evaluate", str(released), *WORLD)
     assert stopped.code == 130
     assert "stopped; go on with: tiebreak evaluate" in stopped.err

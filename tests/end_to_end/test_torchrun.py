@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def test_two_processes_give_the_numbers_of_one(
 def test_a_mistake_before_align_ends_both(home: Path) -> None:
     answer = torchrun(home, "run", *MICRO, "seed=9", "train.sft.learning_rate=1e30")
     assert answer.code != 0
-    said = "sft: the loss became nan at step 3. Lower train.sft.learning_rate"
-    assert answer.err.count(said) == 1 and answer.err.count("tiebreak: ") == 1
+    (said,) = re.findall(r"sft: the (?:loss|gradient) became nan at step 3\..*", answer.err)
+    assert answer.err.count("tiebreak: ") == 1
     (status,) = (read_json(path) for path in home.glob("runs/*/status.json")
                  if read_json(path)["status"] != "finished")  # fmt: skip
     assert (status["status"], status["error"]) == ("failed", said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tiebreak.engine.batches import BatchPlan
 from tiebreak.engine.reference import Live, MethodState, ReferenceTable
 from tiebreak.engine.scorer import Scorer, TrainingData, stack
 from tiebreak.engine.scoring import install
+from tiebreak.engine.trainer import whole_lines
 from tiebreak.errors import TrainingFailed, UserError
 from tiebreak.methods import METHODS
 
@@ -235,3 +237,21 @@ def test_more_processes_than_rows_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "world_size", lambda: 5)
     with pytest.raises(UserError, match="4 rows cannot be shared by 5 processes"):
         make_trainer(tmp_path, METHODS["dpo"](), make_model(), data, batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "kept"),
+    [
+        ('{"step": 1}\n{"step": 2}\n{"step": 3}\n', 2, 2),
+        ('{"step": 1}\n{"step": 2}\n{"st', 3, 2),  # torn by a kill
+        ('{"step": 1}\n', 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_a_log_is_cut_back_to_its_checkpoint(
+    text: str, step: int, kept: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert whole_lines(path, step) == []
+    path.write_text(text)
+    assert len(whole_lines(path, step)) == kept

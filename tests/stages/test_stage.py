@@ -12,7 +12,6 @@ import pytest
 
 from tests.config.quick import quick
 from tiebreak.errors import UserError
-from tiebreak.stages.align import _rows_until
 from tiebreak.stages.stage import RUN_SEED, Context, Paths, Stage, make, order
 from tiebreak.store import Artefact, Store
 
@@ -126,21 +125,3 @@ def test_a_failed_build_leaves_its_work_and_publishes_nothing(store: Store) -> N
     assert not store.has("s", one.key)
     make(one, store, CONTEXT)
     assert tries == [False, True]
-
-
-@pytest.mark.parametrize(
-    ("text", "step", "kept"),
-    [
-        ('{"step": 1}\n{"step": 2}\n{"step": 3}\n', 2, 2),
-        ('{"step": 1}\n{"step": 2}\n{"st', 3, 2),  # torn by a kill
-        ('{"step": 1}\n', 0, 0),
-        ("", 0, 0),
-    ],
-)
-def test_a_log_is_cut_back_to_its_checkpoint(
-    text: str, step: int, kept: int, tmp_path: Path
-) -> None:
-    path = tmp_path / "metrics.jsonl"
-    assert _rows_until(path, step) == []
-    path.write_text(text)
-    assert len(_rows_until(path, step)) == kept

@@ -223,11 +223,17 @@ class Trainer:
             self.done = checkpoints.step_of(last)
         if self.log is None:
             return self.done
-        lines = self.log.read_text().splitlines(keepends=True) if self.log.is_file() else []
-        lines = [line for line in lines[: self.done] if line.endswith("\n")]
+        lines = whole_lines(self.log, self.done)
         if main:
             self.log.write_text("".join(lines))
         return len(lines)
+
+
+def whole_lines(path: Path, most: int) -> list[str]:
+    """Those of the first `most` lines of a file that have their end; none where there is no
+    file."""
+    lines = path.read_text().splitlines(keepends=True)[:most] if path.is_file() else []
+    return [line for line in lines if line.endswith("\n")]
 
 
 def peak_memory() -> float:
